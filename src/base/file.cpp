@@ -1,0 +1,123 @@
+#include "base/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+
+#include "base/error.h"
+
+namespace halftone {
+namespace fs = std::filesystem;
+namespace {
+
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+std::string reason() { return std::strerror(errno); }
+
+void sync_to_disk(const fs::path& path) {
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file.get() >= 0) ::fsync(file.get());
+}
+
+}  // namespace
+
+MappedFile::MappedFile(const fs::path& path) : path_(path) {
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  require(file.get() >= 0, "map file", "{}: cannot open: {}", path.string(), reason());
+  struct stat info = {};
+  require(::fstat(file.get(), &info) == 0 && S_ISREG(info.st_mode), "map file", "{}: expected a regular file",
+          path.string());
+  const auto size = static_cast<std::size_t>(info.st_size);
+  if (size == 0) return;  // an empty map is not allowed; an empty span is
+  void* address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
+  require(address != MAP_FAILED, "map file", "{}: cannot map {} bytes: {}", path.string(), size, reason());
+  owner_ = std::shared_ptr<const void>(address, [size](const void* p) { ::munmap(const_cast<void*>(p), size); });
+  bytes_ = {static_cast<const std::byte*>(address), size};
+}
+
+std::string read_file(const fs::path& path, std::uint64_t max_bytes) {
+  std::error_code error;
+  require(fs::is_regular_file(path, error), "read file", "{}: no such file", path.string());
+  const auto size = fs::file_size(path, error);
+  require(!error, "read file", "{}: {}", path.string(), error.message());
+  require(size <= max_bytes, "read file", "{}: expected at most {} bytes, found {}", path.string(), max_bytes, size);
+  std::ifstream in(path, std::ios::binary);
+  std::string content(size, '\0');
+  in.read(content.data(), static_cast<std::streamsize>(size));
+  require(in.good() && in.gcount() == static_cast<std::streamsize>(size), "read file", "{}: cannot read {} bytes",
+          path.string(), size);
+  return content;
+}
+
+void write_file_atomically(const fs::path& path, std::string_view content) {
+  const fs::path temporary = path.string() + ".tmp";
+  {
+    std::ofstream out(temporary, std::ios::binary | std::ios::trunc);
+    out.write(content.data(), static_cast<std::streamsize>(content.size()));
+    out.flush();
+    if (!out.good()) {
+      const std::string why = reason();
+      std::error_code ignored;
+      fs::remove(temporary, ignored);
+      fail("write file", "{}: cannot write {} bytes: {}", path.string(), content.size(), why);
+    }
+  }
+  sync_to_disk(temporary);
+  std::error_code error;
+  fs::rename(temporary, path, error);
+  require(!error, "write file", "{}: cannot rename into place: {}", path.string(), error.message());
+}
+
+PendingFolder::PendingFolder(fs::path final_path) : final_(std::move(final_path)) {
+  if (final_.filename().empty()) final_ = final_.parent_path();  // "folder/"
+  temporary_ = final_.string() + ".partial-" + std::to_string(::getpid());
+  std::error_code error;
+  fs::remove_all(temporary_, error);
+  fs::create_directories(temporary_, error);
+  require(!error, "write folder", "{}: cannot create: {}", temporary_.string(), error.message());
+}
+
+PendingFolder::~PendingFolder() {
+  std::error_code ignored;
+  fs::remove_all(temporary_, ignored);
+}
+
+void PendingFolder::commit(bool replace) {
+  std::error_code error;
+  for (const auto& entry : fs::recursive_directory_iterator(temporary_)) {
+    if (entry.is_regular_file()) sync_to_disk(entry.path());
+  }
+  const fs::path old = final_.string() + ".old-" + std::to_string(::getpid());
+  const bool exists = fs::exists(final_);
+  require(!exists || replace, "write folder", "{}: exists already", final_.string());
+  if (exists) {
+    fs::rename(final_, old, error);
+    require(!error, "write folder", "{}: cannot move the old folder away: {}", final_.string(), error.message());
+  }
+  fs::rename(temporary_, final_, error);
+  if (error && exists) {
+    std::error_code ignored;
+    fs::rename(old, final_, ignored);
+  }
+  require(!error, "write folder", "{}: cannot rename into place: {}", final_.string(), error.message());
+  if (exists) fs::remove_all(old, error);
+}
+
+}  // namespace halftone

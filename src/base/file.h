@@ -1,0 +1,51 @@
+#pragma once
+// Files: memory maps, bounded reads, and writes that never leave half a file under its final name.
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace halftone {
+
+// A read-only memory map of a whole file. Copies share the map. Throws Error when the file cannot be opened.
+class MappedFile {
+ public:
+  explicit MappedFile(const std::filesystem::path& path);
+  std::span<const std::byte> bytes() const { return bytes_; }
+  const std::filesystem::path& path() const { return path_; }
+  // Keeps the pages alive; hand it to whatever borrows from bytes().
+  std::shared_ptr<const void> owner() const { return owner_; }
+
+ private:
+  std::filesystem::path path_;
+  std::shared_ptr<const void> owner_;
+  std::span<const std::byte> bytes_;
+};
+
+// The whole file. Throws Error when it is missing, unreadable or larger than max_bytes.
+std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes = 1ull << 30);
+
+// Writes to a temporary neighbour, flushes it to disk, and renames it over `path`. Throws Error; then `path` is as it was.
+void write_file_atomically(const std::filesystem::path& path, std::string_view content);
+
+// A folder that appears under its final name only when it is complete: write into path(), then commit().
+// The destructor removes what was not committed. commit() refuses to replace an existing folder unless told to.
+class PendingFolder {
+ public:
+  explicit PendingFolder(std::filesystem::path final_path);
+  ~PendingFolder();
+  PendingFolder(const PendingFolder&) = delete;
+  PendingFolder& operator=(const PendingFolder&) = delete;
+  const std::filesystem::path& path() const { return temporary_; }
+  void commit(bool replace = false);
+
+ private:
+  std::filesystem::path final_;
+  std::filesystem::path temporary_;
+};
+
+}  // namespace halftone

@@ -1,0 +1,13 @@
+#pragma once
+// How long work tells that it lives. The library calls; the front end draws (a bar on a terminal, a line now and then elsewhere).
+
+#include <cstdint>
+#include <functional>
+#include <string_view>
+
+namespace halftone {
+
+// done of total units of `what` are finished. Called from the thread that runs the work; must be quick.
+using Progress = std::function<void(std::string_view what, std::int64_t done, std::int64_t total)>;
+
+}  // namespace halftone

@@ -1,0 +1,68 @@
+#pragma once
+// A Hugging Face checkpoint folder: its configuration and its tensors by name, memory-mapped.
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/json.h"
+#include "tensor/qtensor.h"
+
+namespace halftone {
+
+struct TensorInfo {
+  DType dtype = DType::kF32;
+  Shape shape;
+  std::filesystem::path file;
+  std::int64_t nbytes = 0;
+};
+
+// Immutable; cheap to copy.
+class Checkpoint {
+ public:
+  // Reads config.json and the headers of model.safetensors or of every shard of model.safetensors.index.json, and checks
+  // them. Throws Error naming file, tensor, what was expected and what was found.
+  static Checkpoint open(const std::filesystem::path& folder);
+
+  const std::filesystem::path& folder() const;
+  const OrderedJson& config() const;
+  const std::map<std::string, TensorInfo>& tensors() const;
+  bool contains(std::string_view name) const;
+  // A view into the map. Throws Error when there is no such tensor.
+  Tensor tensor(std::string_view name) const;
+  // SHA-256 over names, dtypes, shapes and contents of the tensors whose names start with `prefix`. Remembered.
+  std::string content_hash(std::string_view prefix = "") const;
+
+ private:
+  struct State;
+  std::shared_ptr<const State> state_;
+};
+
+// What one linear layer is made of, whatever layout the folder has.
+struct LinearParts {
+  QTensor weight;
+  Tensor bias;  // as stored, or undefined
+  InputQuant input;
+};
+
+// Reads `module` ("model.layers.0.mlp.up_proj") by the folder's quantization_config (compressed-tensors int-, pack- and
+// float-quantized; ModelOpt FP8, NVFP4, W4A8_NVFP4_FP8) or unquantized. Throws Error naming the tensor and the rule.
+LinearParts load_linear(const Checkpoint& checkpoint, std::string_view module);
+
+// Scales of the KV cache that a folder carries, by layer: our own key "halftone_kv_cache" of config.json, or the layout's.
+struct KvScales {
+  std::vector<float> k, v;  // [kv_heads] or [1]; empty: none stored
+};
+
+// The KV format that the folder asks for ("bf16" when it says nothing) and the scales of `layers` layers.
+struct KvQuantization {
+  std::string format = "bf16";
+  std::vector<KvScales> layers;
+};
+KvQuantization load_kv_quantization(const Checkpoint& checkpoint, std::int64_t layers);
+
+}  // namespace halftone

@@ -1,0 +1,49 @@
+#pragma once
+// Pictures to the input of Qwen2-VL's vision tower, as transformers' Qwen2VLImageProcessor (the PIL variant) makes them.
+
+#include <array>
+#include <filesystem>
+
+#include "base/thread_pool.h"
+#include "vision/picture.h"
+
+namespace halftone {
+
+struct PixelBudget {
+  std::int64_t min_pixels = 56 * 56;
+  std::int64_t max_pixels = 28 * 28 * 1280;
+  bool operator==(const PixelBudget&) const = default;
+};
+
+struct Qwen2VlProcessor {
+  PixelBudget budget;
+  std::int64_t patch_size = 14, temporal_patch_size = 2, merge_size = 2;
+  std::array<float, 3> mean{}, std{};
+  double rescale_factor = 1.0 / 255;
+  bool do_resize = true, do_rescale = true, do_normalize = true;
+
+  // Reads folder/preprocessor_config.json (either spelling of the size limits). Throws Error naming file and field.
+  static Qwen2VlProcessor load(const std::filesystem::path& folder);
+};
+
+struct PictureSize {
+  std::int64_t height = 0, width = 0;
+  bool operator==(const PictureSize&) const = default;
+};
+
+// Multiples of `factor` (patch_size * merge_size) that keep the area within the budget. Throws Error for an aspect ratio
+// above 200.  Source: transformers smart_resize (Python's round, half to even).
+PictureSize smart_resize(PictureSize size, std::int64_t factor, const PixelBudget& budget);
+
+struct PatchedPicture {
+  std::int64_t grid_t = 0, grid_h = 0, grid_w = 0;  // in patches
+  std::int64_t columns = 0;                         // channels * temporal_patch_size * patch_size^2
+  std::vector<float> patches;                       // [grid_t * grid_h * grid_w, columns], 2 x 2 blocks of patches together
+  double resize_seconds = 0;
+
+  std::int64_t tokens(std::int64_t merge_size) const { return grid_t * grid_h * grid_w / (merge_size * merge_size); }
+};
+
+PatchedPicture process_picture(const Picture& picture, const Qwen2VlProcessor& processor, ThreadPool& pool);
+
+}  // namespace halftone

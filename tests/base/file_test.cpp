@@ -1,0 +1,54 @@
+#include "base/file.h"
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "base/hash.h"
+
+namespace halftone {
+namespace {
+namespace fs = std::filesystem;
+
+class FileTest : public testing::Test {
+ protected:
+  fs::path folder_ = fs::path(testing::TempDir()) / "halftone_file_test";
+  void SetUp() override {
+    fs::remove_all(folder_);
+    fs::create_directories(folder_);
+  }
+};
+
+TEST_F(FileTest, WritesReadsAndMaps) {
+  write_file_atomically(folder_ / "a", "content");
+  EXPECT_EQ(read_file(folder_ / "a"), "content");
+  EXPECT_EQ(MappedFile(folder_ / "a").bytes().size(), 7u);
+  EXPECT_THROW(read_file(folder_ / "a", 3), Error);
+  EXPECT_THROW(read_file(folder_ / "missing"), Error);
+  EXPECT_THROW(MappedFile(folder_ / "missing"), Error);
+  EXPECT_THROW(write_file_atomically(folder_ / "none" / "a", "x"), Error);
+}
+
+TEST_F(FileTest, FolderAppearsWhole) {
+  {
+    PendingFolder pending(folder_ / "out");
+    write_file_atomically(pending.path() / "x", "1");
+  }
+  EXPECT_FALSE(fs::exists(folder_ / "out"));
+  EXPECT_TRUE(fs::is_empty(folder_));
+  PendingFolder pending(folder_ / "out");
+  write_file_atomically(pending.path() / "x", "1");
+  pending.commit();
+  EXPECT_EQ(read_file(folder_ / "out" / "x"), "1");
+  PendingFolder second(folder_ / "out");
+  EXPECT_THROW(second.commit(), Error);
+  second.commit(true);
+  EXPECT_FALSE(fs::exists(folder_ / "out" / "x"));
+}
+
+TEST(Sha256, MatchesFips180Examples) {
+  EXPECT_EQ(sha256_hex("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  EXPECT_EQ(sha256_hex(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+}
+
+}  // namespace
+}  // namespace halftone
