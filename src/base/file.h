@@ -29,7 +29,8 @@ class MappedFile {
 // The whole file. Throws Error when it is missing, unreadable or larger than max_bytes.
 std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes = 1ull << 30);
 
-// Writes to a temporary neighbour, flushes it to disk, and renames it over `path`. Throws Error; then `path` is as it was.
+// Writes to a temporary neighbour, flushes it to disk, and renames it over `path`. Throws Error; then `path` is as it
+// was.
 void write_file_atomically(const std::filesystem::path& path, std::string_view content);
 
 // A folder that appears under its final name only when it is complete: write into path(), then commit().

@@ -10,17 +10,19 @@
 
 namespace halftone {
 
-using Json = nlohmann::json;                 // keys sorted, found in logarithmic time
-using OrderedJson = nlohmann::ordered_json;  // keys as they came, found in linear time: for files that are written again
+using Json = nlohmann::json;  // keys sorted, found in logarithmic time
+using OrderedJson =
+    nlohmann::ordered_json;  // keys as they came, found in linear time: for files that are written again
 
-// Parses text; `source` (usually the file's path) names it in errors. Throws Error on syntax errors, nesting deeper than
-// 256, and duplicate keys of one object.
+// Parses text; `source` (usually the file's path) names it in errors. Throws Error on syntax errors, nesting deeper
+// than 256, and duplicate keys of one object.
 Json parse_json(std::string_view text, std::string_view source);
 OrderedJson parse_ordered_json(std::string_view text, std::string_view source);
 Json read_json(const std::filesystem::path& path, std::uint64_t max_bytes = 1ull << 30);
 OrderedJson read_ordered_json(const std::filesystem::path& path);
 
-// A YAML document as JSON (scalars become null, bool, integer, float or string by YAML 1.2 core rules; quoted ones stay strings).
+// A YAML document as JSON (scalars become null, bool, integer, float or string by YAML 1.2 core rules; quoted ones stay
+// strings).
 Json parse_yaml(std::string_view text, std::string_view source);
 Json read_yaml(const std::filesystem::path& path);
 

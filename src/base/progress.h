@@ -1,5 +1,6 @@
 #pragma once
-// How long work tells that it lives. The library calls; the front end draws (a bar on a terminal, a line now and then elsewhere).
+// How long work tells that it lives. The library calls; the front end draws (a bar on a terminal, a line now and then
+// elsewhere).
 
 #include <cstdint>
 #include <functional>

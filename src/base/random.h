@@ -1,5 +1,6 @@
 #pragma once
-// A small random generator whose sequence is part of the contract: the same seed gives the same numbers on every machine.
+// A small random generator whose sequence is part of the contract: the same seed gives the same numbers on every
+// machine.
 
 #include <cstdint>
 #include <numeric>

@@ -1,6 +1,7 @@
 #pragma once
-// E2M1, 4 bits: sign, 2 exponent bits (bias 1), 1 mantissa bit. Magnitudes 0, 0.5, 1, 1.5, 2, 3, 4, 6; no NaN, no infinity.
-// Two codes a byte, the even element in the low nibble. Source: OCP Microscaling Formats (MX) 1.0, section 5.3.3.
+// E2M1, 4 bits: sign, 2 exponent bits (bias 1), 1 mantissa bit. Magnitudes 0, 0.5, 1, 1.5, 2, 3, 4, 6; no NaN, no
+// infinity. Two codes a byte, the even element in the low nibble. Source: OCP Microscaling Formats (MX) 1.0,
+// section 5.3.3.
 
 #include "formats/minifloat.h"
 

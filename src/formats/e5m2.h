@@ -23,7 +23,8 @@ constexpr std::uint8_t encode(float x) {
   const std::uint8_t sign = minifloat::is_negative(x) ? 0x80 : 0;
   const float magnitude = sign ? -x : x;
   if (minifloat::is_nan(x)) return sign | kNan;
-  if (magnitude >= 61440.0f) return sign | kInfinity;  // the tie between 57344 and 65536 goes to the even code, infinity
+  if (magnitude >= 61440.0f)
+    return sign | kInfinity;  // the tie between 57344 and 65536 goes to the even code, infinity
   return static_cast<std::uint8_t>(sign | minifloat::encode_magnitude<5, 2, 15>(x));
 }
 

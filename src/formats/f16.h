@@ -7,7 +7,8 @@ namespace halftone::f16 {
 
 constexpr float decode(std::uint16_t code) {
   const std::uint32_t sign = static_cast<std::uint32_t>(code & 0x8000) << 16;
-  if ((code & 0x7c00) == 0x7c00) return std::bit_cast<float>(sign | 0x7f800000u | (static_cast<std::uint32_t>(code & 0x3ff) << 13));
+  if ((code & 0x7c00) == 0x7c00)
+    return std::bit_cast<float>(sign | 0x7f800000u | (static_cast<std::uint32_t>(code & 0x3ff) << 13));
   return minifloat::decode<5, 10, 15>(code);
 }
 

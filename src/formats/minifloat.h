@@ -19,9 +19,9 @@ template <int E, int M, int Bias>
 constexpr float decode(std::uint32_t code) {
   const std::uint32_t exponent = (code >> M) & ((1u << E) - 1);
   const std::uint32_t mantissa = code & ((1u << M) - 1);
-  const float magnitude =
-      exponent == 0 ? static_cast<float>(mantissa) * power_of_two(1 - Bias - M)
-                    : std::bit_cast<float>(((exponent + 127 - Bias) << 23) | (mantissa << (23 - M)));
+  const float magnitude = exponent == 0
+                              ? static_cast<float>(mantissa) * power_of_two(1 - Bias - M)
+                              : std::bit_cast<float>(((exponent + 127 - Bias) << 23) | (mantissa << (23 - M)));
   return (code >> (E + M)) & 1 ? -magnitude : magnitude;
 }
 

@@ -24,8 +24,8 @@ struct TensorInfo {
 // Immutable; cheap to copy.
 class Checkpoint {
  public:
-  // Reads config.json and the headers of model.safetensors or of every shard of model.safetensors.index.json, and checks
-  // them. Throws Error naming file, tensor, what was expected and what was found.
+  // Reads config.json and the headers of model.safetensors or of every shard of model.safetensors.index.json, and
+  // checks them. Throws Error naming file, tensor, what was expected and what was found.
   static Checkpoint open(const std::filesystem::path& folder);
 
   const std::filesystem::path& folder() const;
@@ -53,7 +53,8 @@ struct LinearParts {
 // float-quantized; ModelOpt FP8, NVFP4, W4A8_NVFP4_FP8) or unquantized. Throws Error naming the tensor and the rule.
 LinearParts load_linear(const Checkpoint& checkpoint, std::string_view module);
 
-// Scales of the KV cache that a folder carries, by layer: our own key "halftone_kv_cache" of config.json, or the layout's.
+// Scales of the KV cache that a folder carries, by layer: our own key "halftone_kv_cache" of config.json, or the
+// layout's.
 struct KvScales {
   std::vector<float> k, v;  // [kv_heads] or [1]; empty: none stored
 };

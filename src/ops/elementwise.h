@@ -7,7 +7,8 @@ namespace halftone {
 
 // y = x + y  (the residual).  Same shape.
 void add(const Tensor& x, Numerics numerics, Tensor& y, Stream& stream);
-// y[r, c] = silu(gate_up[r, c]) * gate_up[r, cols + c].  gate_up: [rows, 2 * cols], y: [rows, cols].  kBF16 rounds silu, too.
+// y[r, c] = silu(gate_up[r, c]) * gate_up[r, cols + c].  gate_up: [rows, 2 * cols], y: [rows, cols].  kBF16 rounds
+// silu, too.
 void silu_mul(const Tensor& gate_up, Numerics numerics, Tensor& y, Stream& stream);
 // y = x * sigmoid(1.702 x).  Source: transformers QuickGELUActivation.
 void quick_gelu(const Tensor& x, Numerics numerics, Tensor& y, Stream& stream);

@@ -1,15 +1,16 @@
 #pragma once
 // y[m, n] = s_in * sum_k x'[m, k] * W[n, k] + bias[n]
 //
-// x: [M, K] f32.  W: a QTensor [N, K], repacked once by pack_linear.  bias: [N] f32 or absent.  y: [M, N] f32, no aliasing.
-// x' is x, or the codes of x when the input is quantized (InputQuant); then s_in is the input's scale.
+// x: [M, K] f32.  W: a QTensor [N, K], repacked once by pack_linear.  bias: [N] f32 or absent.  y: [M, N] f32, no
+// aliasing. x' is x, or the codes of x when the input is quantized (InputQuant); then s_in is the input's scale.
 //
-// The order of summation is fixed, so that an element of y depends on its row of x and its row of W alone: not on M, not
-// on threads, not on the kernel. With G consecutive k under one scale (G = K where a scale covers the whole row or none is):
+// The order of summation is fixed, so that an element of y depends on its row of x and its row of W alone: not on M,
+// not on threads, not on the kernel. With G consecutive k under one scale (G = K where a scale covers the whole row or
+// none is):
 //   y = bias + s_in * global_scale * sum_g scale[n, g] * (sum_{k in g} x'[k] * code[n, k])
-//   inner: acc = fma(x'[k], code, acc), k ascending from acc = 0, in f32.  outer: total = fma(scale, acc, total), g ascending
-//   from total = 0 (without scales total = acc).  last: y = fma(total, s_in * global_scale, bias), where the factor is
-//   rounded to f32 once; without a factor y = total + bias.
+//   inner: acc = fma(x'[k], code, acc), k ascending from acc = 0, in f32.  outer: total = fma(scale, acc, total), g
+//   ascending from total = 0 (without scales total = acc).  last: y = fma(total, s_in * global_scale, bias), where the
+//   factor is rounded to f32 once; without a factor y = total + bias.
 // INT8 inputs with INT8 weights: the inner sum is exact in int32 (native), converted to f32, the rest as above.
 // Error against exact arithmetic: K ulp of sum |x' * code| at worst, some sqrt(K) typically.
 // Throws Error("[linear] ...") on shapes or dtypes that do not fit.
@@ -39,7 +40,8 @@ class PackedLinear {
   virtual bool native() const = 0;
 };
 
-// Throws Error when the format is not supported. `kernel` forces a row of the kernel table by name ("" chooses the best).
+// Throws Error when the format is not supported. `kernel` forces a row of the kernel table by name ("" chooses the
+// best).
 std::shared_ptr<const PackedLinear> pack_linear(const QTensor& weight, const Tensor& bias, const InputQuant& input,
                                                 Stream& stream, std::string_view kernel = "");
 // One product of several matrices that share their input (q/k/v, gate/up): their rows one after another. All need one

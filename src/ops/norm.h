@@ -14,6 +14,7 @@ enum class Numerics : std::uint8_t { kF32, kBF16 };
 void rms_norm(const Tensor& x, const Tensor& w, float eps, Numerics numerics, Tensor& y, Stream& stream);
 
 // y = (x - mean) / sqrt(var + eps) * w + b, var biased.  w, b: [cols] f32.  Source: torch.nn.LayerNorm.
-void layer_norm(const Tensor& x, const Tensor& w, const Tensor& b, float eps, Numerics numerics, Tensor& y, Stream& stream);
+void layer_norm(const Tensor& x, const Tensor& w, const Tensor& b, float eps, Numerics numerics, Tensor& y,
+                Stream& stream);
 
 }  // namespace halftone

@@ -2,8 +2,8 @@
 // Runs a checkpoint: prompts in, tokens out.
 //
 // An Engine is immutable after load and may be shared by threads. A Session holds the state of one worker (its KV cache
-// and threads): use one for each thread. The result of a call depends on the prompt and the engine alone, not on what the
-// session did before, on its threads, or on whether keys, values or pictures came from a cache.
+// and threads): use one for each thread. The result of a call depends on the prompt and the engine alone, not on what
+// the session did before, on its threads, or on whether keys, values or pictures came from a cache.
 
 #include <filesystem>
 #include <functional>
@@ -42,15 +42,16 @@ std::shared_ptr<PictureCache> make_picture_cache(std::int64_t max_bytes);
 
 struct EngineOptions {
   Numerics numerics = Numerics::kF32;
-  std::string kv_format;  // "" takes the checkpoint's
-  std::optional<PixelBudget> budget;  // the checkpoint's otherwise
+  std::string kv_format;                        // "" takes the checkpoint's
+  std::optional<PixelBudget> budget;            // the checkpoint's otherwise
   std::shared_ptr<PictureCache> picture_cache;  // none: every picture is encoded
-  bool reuse_prefix = true;  // keep the KV of a shared prompt beginning between calls of one session
+  bool reuse_prefix = true;                     // keep the KV of a shared prompt beginning between calls of one session
 };
 
 // Where the bytes of an engine are. Sizes in bytes.
 struct MemoryLedger {
-  std::vector<std::pair<std::string, std::int64_t>> weights;  // by format: "int4 group 128" -> payload, "scales", "bf16 (vision)", ...
+  std::vector<std::pair<std::string, std::int64_t>>
+      weights;  // by format: "int4 group 128" -> payload, "scales", "bf16 (vision)", ...
   std::int64_t kv_per_token = 0;
 };
 
@@ -60,7 +61,7 @@ struct EngineInfo {
   std::string vision_hash;   // of the vision tower and projector
   std::string numerics;      // "f32" or "bf16"
   std::string kv_format;
-  std::string products;      // "native" or "emulated": whether the quantized products ran in their own format
+  std::string products;         // "native" or "emulated": whether the quantized products ran in their own format
   std::string instruction_set;  // "AVX2", "AVX3", ...
   PixelBudget budget;
   std::int64_t vocabulary = 0;
@@ -79,7 +80,7 @@ struct SamplingOptions {
 // Seconds of each stage of one request.
 struct StageTimes {
   double decode = 0, resize = 0, vision = 0, prefill = 0, first_token = 0;  // TTFT is their sum
-  std::vector<double> tokens;  // the second token on
+  std::vector<double> tokens;                                               // the second token on
 };
 
 struct Generation {

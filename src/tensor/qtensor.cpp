@@ -16,8 +16,8 @@ struct ElementRow {
 };
 
 // in the order of the enumeration
-constexpr ElementRow kElements[] = {{"f32", DType::kF32, 1},  {"f16", DType::kF16, 1}, {"bf16", DType::kBF16, 1},
-                                    {"int8", DType::kI8, 1},  {"int4", DType::kU8, 2}, {"e4m3", DType::kF8E4M3, 1},
+constexpr ElementRow kElements[] = {{"f32", DType::kF32, 1}, {"f16", DType::kF16, 1}, {"bf16", DType::kBF16, 1},
+                                    {"int8", DType::kI8, 1}, {"int4", DType::kU8, 2}, {"e4m3", DType::kF8E4M3, 1},
                                     {"e2m1", DType::kU8, 2}};
 
 const ElementRow& row_of(Element element) { return kElements[static_cast<std::size_t>(element)]; }
@@ -77,8 +77,9 @@ void check_qtensor(const QTensor& q, std::string_view name) {
   require(q.shape.size() == 2, name, "expected a matrix, got shape {}", to_string(q.shape));
   const ElementRow& row = row_of(q.spec.element);
   const Shape payload{q.rows(), (q.cols() + row.per_byte - 1) / row.per_byte};
-  require(q.payload.dtype() == row.payload && q.payload.shape() == payload, name, "expected a payload of {} {}, got {} {}",
-          dtype_name(row.payload), to_string(payload), dtype_name(q.payload.dtype()), to_string(q.payload.shape()));
+  require(q.payload.dtype() == row.payload && q.payload.shape() == payload, name,
+          "expected a payload of {} {}, got {} {}", dtype_name(row.payload), to_string(payload),
+          dtype_name(q.payload.dtype()), to_string(q.payload.shape()));
   if (q.spec.granularity == Granularity::kNone) return;
   require(q.spec.granularity != Granularity::kGroup || q.spec.group > 0, name, "expected a group of 1 or more, got {}",
           q.spec.group);

@@ -121,7 +121,8 @@ Tensor to_f32(const Tensor& tensor) {
       decode_all<std::uint8_t>(tensor, out, [](std::uint8_t b) { return e5m2::decode(b); });
       return out;
     case DType::kF64:
-      for (std::int64_t i = 0; i < tensor.numel(); ++i) out.data<float>()[i] = static_cast<float>(tensor.data<double>()[i]);
+      for (std::int64_t i = 0; i < tensor.numel(); ++i)
+        out.data<float>()[i] = static_cast<float>(tensor.data<double>()[i]);
       return out;
     default:
       fail("to_f32", "expected a floating-point tensor, got {}", dtype_name(tensor.dtype()));

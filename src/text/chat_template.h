@@ -23,10 +23,11 @@ ChatMessage user_message(std::string text, int pictures = 0);
 
 class ChatTemplate {
  public:
-  // Recognizes the template of folder/chat_template.json, chat_template.jinja or tokenizer_config.json. Throws Error when
-  // there is none or it is of an unknown family.
+  // Recognizes the template of folder/chat_template.json, chat_template.jinja or tokenizer_config.json. Throws Error
+  // when there is none or it is of an unknown family.
   static ChatTemplate load(const std::filesystem::path& folder);
-  // The prompt; each picture is one placeholder token "<|image_pad|>" between its vision markers, to be repeated by the caller.
+  // The prompt; each picture is one placeholder token "<|image_pad|>" between its vision markers, to be repeated by the
+  // caller.
   std::string render(const std::vector<ChatMessage>& messages, bool add_generation_prompt = true) const;
 
  private:

@@ -17,7 +17,8 @@ using TokenId = std::int32_t;
 // Immutable; safe to share between threads.
 class Tokenizer {
  public:
-  // Reads folder/tokenizer.json. Throws Error naming the file and the field for what it cannot read or does not support.
+  // Reads folder/tokenizer.json. Throws Error naming the file and the field for what it cannot read or does not
+  // support.
   static std::shared_ptr<const Tokenizer> load(const std::filesystem::path& folder);
   ~Tokenizer();
 

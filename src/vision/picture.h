@@ -15,9 +15,9 @@ struct Picture {
   std::vector<std::uint8_t> rgb;  // [height, width, 3]
 };
 
-// Decodes by content, not by name: any mode (grey, palette, alpha, CMYK, 16 bit, 1 bit) to RGB as Pillow's convert("RGB")
-// after ImageOps.exif_transpose. `source` names the file in errors. Throws Error for what is no picture, is truncated,
-// lies about its size, or has more than max_pixels pixels (Pillow's limit by default).
+// Decodes by content, not by name: any mode (grey, palette, alpha, CMYK, 16 bit, 1 bit) to RGB as Pillow's
+// convert("RGB") after ImageOps.exif_transpose. `source` names the file in errors. Throws Error for what is no picture,
+// is truncated, lies about its size, or has more than max_pixels pixels (Pillow's limit by default).
 Picture decode_picture(std::span<const std::byte> file, std::string_view source, std::int64_t max_pixels = 178'956'970);
 Picture load_picture(const std::filesystem::path& path);
 

@@ -1,5 +1,6 @@
 #pragma once
-// Pictures to the input of Qwen2-VL's vision tower, as transformers' Qwen2VLImageProcessor (the PIL variant) makes them.
+// Pictures to the input of Qwen2-VL's vision tower, as transformers' Qwen2VLImageProcessor (the PIL variant) makes
+// them.
 
 #include <array>
 #include <filesystem>
@@ -31,14 +32,14 @@ struct PictureSize {
   bool operator==(const PictureSize&) const = default;
 };
 
-// Multiples of `factor` (patch_size * merge_size) that keep the area within the budget. Throws Error for an aspect ratio
-// above 200.  Source: transformers smart_resize (Python's round, half to even).
+// Multiples of `factor` (patch_size * merge_size) that keep the area within the budget. Throws Error for an aspect
+// ratio above 200.  Source: transformers smart_resize (Python's round, half to even).
 PictureSize smart_resize(PictureSize size, std::int64_t factor, const PixelBudget& budget);
 
 struct PatchedPicture {
   std::int64_t grid_t = 0, grid_h = 0, grid_w = 0;  // in patches
   std::int64_t columns = 0;                         // channels * temporal_patch_size * patch_size^2
-  std::vector<float> patches;                       // [grid_t * grid_h * grid_w, columns], 2 x 2 blocks of patches together
+  std::vector<float> patches;  // [grid_t * grid_h * grid_w, columns], 2 x 2 blocks of patches together
   double resize_seconds = 0;
 
   std::int64_t tokens(std::int64_t merge_size) const { return grid_t * grid_h * grid_w / (merge_size * merge_size); }

@@ -22,7 +22,8 @@ double defined_value(unsigned code, int exponent_bits, int mantissa_bits, int bi
   const unsigned e = (code >> mantissa_bits) & ((1u << exponent_bits) - 1);
   const unsigned m = code & ((1u << mantissa_bits) - 1);
   const double fraction = m / std::ldexp(1.0, mantissa_bits);
-  const double magnitude = e == 0 ? std::ldexp(fraction, 1 - bias) : std::ldexp(1 + fraction, static_cast<int>(e) - bias);
+  const double magnitude =
+      e == 0 ? std::ldexp(fraction, 1 - bias) : std::ldexp(1 + fraction, static_cast<int>(e) - bias);
   return (code >> (exponent_bits + mantissa_bits)) & 1 ? -magnitude : magnitude;
 }
 

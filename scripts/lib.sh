@@ -1,0 +1,43 @@
+# Shared by the scripts of this folder: packages, and building one preset.
+
+halftone_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+note() { printf '%s\n' "$*" >&2; }
+
+# install_packages ROLE...: installs what scripts/packages.txt lists for these roles and is not there yet.
+install_packages() {
+  local wanted=() missing=() package
+  local role
+  for role in "$@"; do
+    while read -r package; do wanted+=("$package"); done < <(awk -v role="$role" '$1 == role { print $2 }' "$halftone_root/scripts/packages.txt")
+  done
+  for package in "${wanted[@]}"; do
+    dpkg-query -W -f='${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
+  done
+  # a virtual package (libjpeg-dev on some releases) is there when something provides it
+  local really=()
+  for package in "${missing[@]}"; do
+    dpkg-query -W -f='${db:Status-Status} ${Provides}\n' 2>/dev/null | grep -q "^installed .*\b$package\b" || really+=("$package")
+  done
+  [ ${#really[@]} -eq 0 ] && return 0
+  if [ "$(id -u)" -ne 0 ]; then
+    note "These packages are missing; install them and run this again:"
+    note "  sudo apt-get install ${really[*]}"
+    return 1
+  fi
+  note "Installing ${really[*]}"
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq >&2 && apt-get install -y -qq --no-install-recommends "${really[@]}" >&2
+}
+
+# build PRESET [TARGET...]: configures and builds in build/PRESET. Ninja shows what is left to do.
+build() {
+  local preset=$1
+  shift
+  cmake --preset "$preset" -S "$halftone_root" >&2 || return 1
+  if [ $# -eq 0 ]; then
+    cmake --build "$halftone_root/build/$preset" >&2
+  else
+    cmake --build "$halftone_root/build/$preset" --target "$@" >&2
+  fi
+}
