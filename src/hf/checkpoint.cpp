@@ -1,0 +1,150 @@
+#include "hf/checkpoint.h"
+
+#include <mutex>
+#include <set>
+
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/thread_pool.h"
+#include "hf/safetensors.h"
+#include "hf/shard_index.h"
+
+namespace halftone {
+namespace fs = std::filesystem;
+
+struct Checkpoint::State {
+  struct Location {
+    const std::byte* data = nullptr;
+    std::shared_ptr<const void> owner;
+  };
+
+  fs::path folder;
+  OrderedJson config;
+  std::map<std::string, TensorInfo> tensors;
+  std::map<std::string, Location, std::less<>> locations;
+
+  mutable std::mutex mutex;
+  mutable std::map<std::string, std::string, std::less<>> hashes;  // by prefix
+
+  void add_file(const fs::path& path);
+  void add_shards(const fs::path& index_path);
+};
+
+void Checkpoint::State::add_file(const fs::path& path) {
+  const MappedFile file(path);
+  SafetensorsHeader header = parse_safetensors_header(file.bytes(), path.string());
+  for (auto& [name, entry] : header.tensors) {
+    const auto nbytes = static_cast<std::int64_t>(entry.nbytes());
+    const auto [it, fresh] = tensors.try_emplace(name, TensorInfo{entry.dtype, std::move(entry.shape), path, nbytes});
+    require(fresh, path.string(), "tensor '{}': expected it in one file, found it in '{}' too", name,
+            it->second.file.filename().string());
+    locations[name] = {file.bytes().data() + header.data_begin + entry.begin, file.owner()};
+  }
+}
+
+void Checkpoint::State::add_shards(const fs::path& index_path) {
+  const std::string source = index_path.string();
+  const auto map = parse_shard_index(read_json(index_path, 256 << 20), source);
+  std::set<std::string> files;
+  for (const auto& [name, file] : map) files.insert(file);
+  for (const std::string& file : files) {
+    require(fs::exists(folder / file), source, "expected the file '{}' that the index names, found none", file);
+    add_file(folder / file);
+  }
+  for (const auto& [name, file] : map) {
+    const auto it = tensors.find(name);
+    require(it != tensors.end() && it->second.file == folder / file, source,
+            "tensor '{}': expected it in '{}', found it {}", name, file,
+            it == tensors.end() ? "nowhere" : "in '" + it->second.file.filename().string() + "'");
+  }
+}
+
+Checkpoint Checkpoint::open(const fs::path& folder) {
+  require(fs::is_directory(folder), folder.string(), "expected a checkpoint folder, found {}",
+          fs::exists(folder) ? "a file" : "nothing");
+  auto state = std::make_shared<State>();
+  state->folder = folder;
+  state->config = read_ordered_json(folder / "config.json");
+  require(state->config.is_object(), (folder / "config.json").string(), "expected an object, found {}",
+          state->config.type_name());
+  const fs::path single = folder / "model.safetensors", index = folder / "model.safetensors.index.json";
+  if (fs::exists(single)) {
+    state->add_file(single);
+  } else {
+    require(fs::exists(index), folder.string(),
+            "expected model.safetensors or model.safetensors.index.json, found neither");
+    state->add_shards(index);
+  }
+  Checkpoint checkpoint;
+  checkpoint.state_ = std::move(state);
+  return checkpoint;
+}
+
+const fs::path& Checkpoint::folder() const { return state_->folder; }
+
+const OrderedJson& Checkpoint::config() const { return state_->config; }
+
+const std::map<std::string, TensorInfo>& Checkpoint::tensors() const { return state_->tensors; }
+
+bool Checkpoint::contains(std::string_view name) const { return state_->locations.contains(name); }
+
+Tensor Checkpoint::tensor(std::string_view name) const {
+  const auto it = state_->locations.find(name);
+  require(it != state_->locations.end(), state_->folder.string(), "tensor '{}': expected in the checkpoint, found none",
+          name);
+  const TensorInfo& info = state_->tensors.at(it->first);
+  const Tensor view = Tensor::borrow(info.dtype, info.shape, it->second.data, it->second.owner);
+  // headers may have any length, so tensors may begin at any byte; typed access needs aligned ones
+  const bool aligned = reinterpret_cast<std::uintptr_t>(it->second.data) % dtype_size(info.dtype) == 0;
+  return aligned ? view : view.clone();
+}
+
+namespace {
+
+constexpr std::int64_t kHashChunk = 64 << 20;  // bytes hashed by one task; part of the definition of the hash
+
+// SHA-256 of each chunk of each tensor; their concatenation, below the line of its tensor, is what is hashed in the
+// end.
+std::string hash_tensors(const std::vector<std::pair<std::string, std::span<const std::byte>>>& tensors) {
+  struct Chunk {
+    std::span<const std::byte> bytes;
+    std::string hash;
+  };
+  std::vector<std::vector<Chunk>> chunks(tensors.size());
+  std::vector<Chunk*> tasks;
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const auto bytes = tensors[i].second;
+    chunks[i].reserve(bytes.size() / kHashChunk + 1);
+    for (std::size_t at = 0; at < bytes.size(); at += kHashChunk) {
+      chunks[i].push_back({bytes.subspan(at, std::min<std::size_t>(kHashChunk, bytes.size() - at)), ""});
+      tasks.push_back(&chunks[i].back());
+    }
+  }
+  ThreadPool pool;
+  pool.parallel_for(static_cast<std::int64_t>(tasks.size()), [&](std::int64_t i) {
+    Chunk& chunk = *tasks[static_cast<std::size_t>(i)];
+    chunk.hash = Sha256().update(chunk.bytes).hex();
+  });
+  Sha256 whole;
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    whole.update(tensors[i].first);
+    for (const Chunk& chunk : chunks[i]) whole.update(chunk.hash);
+  }
+  return whole.hex();
+}
+
+}  // namespace
+
+std::string Checkpoint::content_hash(std::string_view prefix) const {
+  const std::lock_guard lock(state_->mutex);
+  if (const auto it = state_->hashes.find(prefix); it != state_->hashes.end()) return it->second;
+  std::vector<std::pair<std::string, std::span<const std::byte>>> tensors;
+  for (const auto& [name, info] : state_->tensors) {
+    if (!name.starts_with(prefix)) continue;
+    tensors.emplace_back(fmt::format("\n{} {} {}\n", name, dtype_name(info.dtype), to_string(info.shape)),
+                         std::span(state_->locations.at(name).data, static_cast<std::size_t>(info.nbytes)));
+  }
+  return state_->hashes[std::string(prefix)] = hash_tensors(tensors);
+}
+
+}  // namespace halftone
