@@ -1,0 +1,126 @@
+#include "bench/workload.h"
+
+#include <algorithm>
+#include <fstream>
+#include <numeric>
+#include <sstream>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/timer.h"
+
+namespace halftone {
+
+Prompt picture_prompt(std::vector<std::shared_ptr<const PictureFile>> pictures, std::string text) {
+  Prompt prompt;
+  prompt.messages.push_back(user_message(std::move(text), static_cast<int>(pictures.size())));
+  prompt.pictures = std::move(pictures);
+  return prompt;
+}
+
+Workload llava_bench_workload(const std::filesystem::path& folder, std::int64_t limit, std::int64_t output_tokens) {
+  const std::filesystem::path file = folder / "questions.jsonl";
+  std::istringstream lines(read_file(file));
+  std::vector<Json> questions;
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.empty()) {
+      questions.push_back(parse_json(line, fmt::format("{}:{}", file.string(), questions.size() + 1)));
+    }
+  }
+  require(!questions.empty(), file.string(), "expected at least one question");
+  Workload workload{"llava-bench", {}, output_tokens};
+  const auto total = static_cast<std::int64_t>(questions.size());
+  const std::int64_t count = limit > 0 ? std::min(limit, total) : total;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const Json& question = questions[static_cast<std::size_t>(i * total / count)];
+    const auto picture = get_field<std::string>(question, "image", file.string());
+    workload.prompts.push_back(picture_prompt({read_picture_file(folder / "images" / picture)},
+                                              get_field<std::string>(question, "text", file.string())));
+  }
+  return workload;
+}
+
+Workload synthetic_workload(std::int64_t width, std::int64_t height, std::int64_t count, std::uint64_t seed,
+                            std::int64_t output_tokens) {
+  Workload workload{fmt::format("synthetic-{}x{}", width, height), {}, output_tokens};
+  for (std::int64_t i = 0; i < count; ++i) {
+    PictureFile file;
+    file.source = fmt::format("{}/{}", workload.name, i);
+    file.bytes = synthetic_jpeg(width, height, seed + static_cast<std::uint64_t>(i));
+    file.hash = sha256_hex(file.bytes);
+    workload.prompts.push_back(
+        picture_prompt({std::make_shared<const PictureFile>(std::move(file))}, "Describe the picture in detail."));
+  }
+  return workload;
+}
+
+double BenchRepeat::ttft() const {
+  return times.decode + times.resize + times.vision + times.prefill + times.first_token;
+}
+
+double BenchRepeat::decode() const {
+  if (times.tokens.empty()) return 0;
+  return std::accumulate(times.tokens.begin(), times.tokens.end(), 0.0) / static_cast<double>(times.tokens.size());
+}
+
+double BenchRepeat::throughput() const {
+  const double seconds = ttft() + std::accumulate(times.tokens.begin(), times.tokens.end(), 0.0);
+  return seconds > 0 ? static_cast<double>(output_tokens) / seconds : 0;
+}
+
+bool run_workload(const std::shared_ptr<const Engine>& engine, const Workload& workload, const BenchOptions& options,
+                  int threads, std::int64_t done, const std::function<void(const BenchRepeat&)>& sink,
+                  const std::atomic<bool>* stop, const Progress& progress) {
+  require(!workload.prompts.empty(), "bench", "workload '{}' has no prompts", workload.name);
+  const auto session = Session::create(engine, threads);
+  SamplingOptions sampling;
+  sampling.max_new_tokens = workload.output_tokens;
+  sampling.ignore_eos = true;
+  const auto count = static_cast<std::int64_t>(workload.prompts.size());
+  const auto ask = [&](std::int64_t index) {
+    return session->generate(workload.prompts[static_cast<std::size_t>(index % count)], sampling);
+  };
+  const auto stopped = [&] { return stop && stop->load(); };
+  for (std::int64_t i = 0; i < options.warmup && done < options.repeats; ++i) {
+    if (stopped()) return false;
+    ask(i);
+  }
+  const Timer timer;
+  for (std::int64_t i = done; i < options.repeats; ++i) {
+    if (stopped()) return false;
+    if (i > done && options.budget_seconds > 0 && timer.seconds() > options.budget_seconds) break;
+    const Generation generation = ask(i);
+    require(generation.reused_tokens == 0, "bench", "expected an engine without prefix reuse");
+    sink({i, generation.prompt_tokens, generation.visual_tokens, static_cast<std::int64_t>(generation.tokens.size()),
+          generation.times});
+    if (progress) progress(workload.name, i + 1, options.repeats);
+  }
+  return true;
+}
+
+Json summarize_repeats(const std::vector<BenchRepeat>& repeats) {
+  const auto column = [&](auto value, double unit) {
+    std::vector<double> values;
+    for (const BenchRepeat& repeat : repeats) values.push_back(value(repeat) * unit);
+    const Summary s = summarize(std::move(values));
+    return Json{{"median", s.median}, {"p90", s.p90},     {"p99", s.p99},        {"min", s.minimum},
+                {"max", s.maximum},   {"count", s.count}, {"low", s.median_low}, {"high", s.median_high}};
+  };
+  constexpr double kMilliseconds = 1000;
+  Json json;
+  json["picture_decode"] = column([](const BenchRepeat& r) { return r.times.decode; }, kMilliseconds);
+  json["resize"] = column([](const BenchRepeat& r) { return r.times.resize; }, kMilliseconds);
+  json["vision"] = column([](const BenchRepeat& r) { return r.times.vision; }, kMilliseconds);
+  json["prefill"] = column([](const BenchRepeat& r) { return r.times.prefill; }, kMilliseconds);
+  json["first_token"] = column([](const BenchRepeat& r) { return r.times.first_token; }, kMilliseconds);
+  json["ttft"] = column([](const BenchRepeat& r) { return r.ttft(); }, kMilliseconds);
+  json["decode_per_token"] = column([](const BenchRepeat& r) { return r.decode(); }, kMilliseconds);
+  json["tokens_per_second"] = column([](const BenchRepeat& r) { return r.throughput(); }, 1);
+  json["prompt_tokens"] = column([](const BenchRepeat& r) { return static_cast<double>(r.prompt_tokens); }, 1);
+  json["visual_tokens"] = column([](const BenchRepeat& r) { return static_cast<double>(r.visual_tokens); }, 1);
+  json["output_tokens"] = column([](const BenchRepeat& r) { return static_cast<double>(r.output_tokens); }, 1);
+  return json;
+}
+
+}  // namespace halftone

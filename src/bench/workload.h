@@ -1,0 +1,70 @@
+#pragma once
+// Latency experiments: what is asked, how often, and what the clock said.
+
+#include <atomic>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+#include "base/progress.h"
+#include "bench/summary.h"
+#include "runtime/engine.h"
+
+namespace halftone {
+
+// Requests that are sent one after another, each repeat the next one, round and round.
+struct Workload {
+  std::string name;
+  std::vector<Prompt> prompts;
+  std::int64_t output_tokens = 64;  // exactly as many: stop tokens are ignored, so that configurations do equal work
+};
+
+// One user message with the pictures before the text.
+Prompt picture_prompt(std::vector<std::shared_ptr<const PictureFile>> pictures, std::string text);
+
+// The questions of a LLaVA-Bench folder (questions.jsonl, images/), at most `limit` (0: all), evenly spread over the
+// file.
+Workload llava_bench_workload(const std::filesystem::path& folder, std::int64_t limit, std::int64_t output_tokens);
+// `count` synthetic JPEGs (gradients and rectangles drawn from the seed, quality 85, each different) of one size.
+Workload synthetic_workload(std::int64_t width, std::int64_t height, std::int64_t count, std::uint64_t seed,
+                            std::int64_t output_tokens);
+// The JPEG file of one such picture.
+std::string synthetic_jpeg(std::int64_t width, std::int64_t height, std::uint64_t seed);
+
+struct BenchOptions {
+  std::int64_t warmup = 2;
+  std::int64_t repeats = 30;
+  double budget_seconds = 0;  // stop after this long even with fewer repeats (at least one is made); 0: no limit
+};
+
+// One request. Times in seconds. TTFT = decode + resize + vision + prefill + first token.
+struct BenchRepeat {
+  std::int64_t index = 0;  // also which prompt: index % prompts
+  std::int64_t prompt_tokens = 0, visual_tokens = 0, output_tokens = 0;
+  StageTimes times;
+
+  double ttft() const;
+  // Time per output token after the first: (last - first) / (output_tokens - 1).
+  double decode() const;
+  // Output tokens per second of the whole request.
+  double throughput() const;
+};
+
+// Runs the repeats that are not `done` yet and hands over each as it is finished. Nothing is cached between requests:
+// every picture is decoded and encoded, no key or value is reused (the engine must have been loaded without picture
+// cache and prefix reuse; Error otherwise). Returns false when `stop` became true.
+bool run_workload(const std::shared_ptr<const Engine>& engine, const Workload& workload, const BenchOptions& options,
+                  int threads, std::int64_t done, const std::function<void(const BenchRepeat&)>& sink,
+                  const std::atomic<bool>* stop, const Progress& progress);
+
+// {"decode": {"median": ..., "p90": ..., ...}, ...} in milliseconds, by stage, with the formulas' names as keys:
+// picture_decode, resize, vision, prefill, first_token, ttft, decode_per_token; tokens_per_second; counts.
+Json summarize_repeats(const std::vector<BenchRepeat>& repeats);
+
+// The process's peak resident memory in bytes since start or the last reset, as the kernel counts it (VmHWM).
+std::int64_t peak_resident_bytes();
+// Starts a new peak. Returns false where the kernel does not allow it.
+bool reset_peak_resident();
+
+}  // namespace halftone
