@@ -1,0 +1,77 @@
+#pragma once
+// A folder that vanishes, and rows to put into studies.
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <string>
+
+#include "study/store.h"
+
+namespace halftone::testing {
+
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    std::string name = (std::filesystem::temp_directory_path() / "halftone-XXXXXX").string();
+    require(mkdtemp(name.data()) != nullptr, "test", "cannot make a folder");
+    path_ = name;
+  }
+  ~TemporaryFolder() {
+    std::error_code error;
+    std::filesystem::remove_all(path_, error);
+  }
+  std::filesystem::path operator/(const char* name) const { return path_ / name; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+inline StudyInfo example_info() {
+  return {.name = "example",
+          .program = "halftone 0.1.0",
+          .program_hash = "p1",
+          .created = "2026-01-01T00:00:00Z",
+          .settings = {{"seed", 1}, {"weights_hash", "w1"}, {"tasks", {{"vqav2", {{"data_hash", "d1"}}}}}},
+          .machine = {{"processor", "a processor"}, {"cores", 2}}};
+}
+
+inline ConfigurationRow example_configuration(const std::string& recipe = "bf16", const std::string& kv = "bf16") {
+  return {.name = configuration_name(recipe, kv),
+          .recipe = recipe,
+          .kv_format = kv,
+          .weights_hash = "w-" + recipe,
+          .numerics = "f32",
+          .products = "native",
+          .instruction_set = "AVX2",
+          .min_pixels = 3136,
+          .max_pixels = 50176,
+          .kv_bytes_per_token = 4096,
+          .calibrated = false};
+}
+
+inline TaskRow example_task(const std::string& name = "vqav2", TaskKind kind = TaskKind::kAccuracy) {
+  return {.name = name,
+          .kind = kind,
+          .data_hash = "d1",
+          .prompts = "suite",
+          .prompt_hash = "q1",
+          .samples = 3,
+          .max_new_tokens = 16,
+          .note = "both sides normalised"};
+}
+
+inline SampleRow example_sample(const std::string& id, double value = 1) {
+  return {.configuration = "bf16",
+          .task = "vqav2",
+          .id = id,
+          .picture = "pic",
+          .answer = "a \"quoted\" answer\n \xff",
+          .tokens = {1, -2, 3},
+          .value = value,
+          .groups = {"yes/no"},
+          .score = {{"value", value}},
+          .seconds = 0.5};
+}
+
+}  // namespace halftone::testing
