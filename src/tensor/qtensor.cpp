@@ -1,5 +1,7 @@
 #include "tensor/qtensor.h"
 
+#include <algorithm>
+
 #include "formats/bf16.h"
 #include "formats/e2m1.h"
 #include "formats/e4m3.h"
@@ -124,15 +126,21 @@ float scale_at(const QTensor& q, std::int64_t row, std::int64_t col) {
   fail("scale_at", "unknown granularity {}", static_cast<int>(q.spec.granularity));
 }
 
+void dequantize_rows(const QTensor& q, std::int64_t begin, std::int64_t end, float* out) {
+  const std::int64_t cols = q.cols(), group = q.spec.granularity == Granularity::kGroup ? q.spec.group : cols;
+  for (std::int64_t r = begin; r < end; ++r) {
+    for (std::int64_t first = 0; first < cols; first += group) {
+      const float scale = scale_at(q, r, first) * q.global_scale;
+      const std::int64_t last = std::min(cols, first + group);
+      for (std::int64_t c = first; c < last; ++c) *out++ = decode_code(q, r, c) * scale;
+    }
+  }
+}
+
 Tensor dequantize(const QTensor& q) {
   check_qtensor(q, "dequantize");
   Tensor out(DType::kF32, q.shape);
-  float* target = out.data<float>();
-  for (std::int64_t r = 0; r < q.rows(); ++r) {
-    for (std::int64_t c = 0; c < q.cols(); ++c) {
-      *target++ = decode_code(q, r, c) * (scale_at(q, r, c) * q.global_scale);
-    }
-  }
+  dequantize_rows(q, 0, q.rows(), out.data<float>());
   return out;
 }
 

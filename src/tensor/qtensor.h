@@ -68,6 +68,8 @@ float decode_code(const QTensor& q, std::int64_t row, std::int64_t col);
 float scale_at(const QTensor& q, std::int64_t row, std::int64_t col);
 // [rows, cols] f32: code * (scale * global_scale), the scales multiplied first, each product rounded to f32.
 Tensor dequantize(const QTensor& q);
+// Rows [begin, end) of the same into out, [end - begin, cols] f32; q must have passed check_qtensor.
+void dequantize_rows(const QTensor& q, std::int64_t begin, std::int64_t end, float* out);
 
 // "int4 group 128", "e4m3 per tensor", "bf16", ...
 std::string to_string(const QuantSpec& spec);

@@ -1,0 +1,70 @@
+#pragma once
+// Recipes: which layers get which formats, by which algorithm, in which layout. A YAML file (recipes/*.yaml):
+//
+//   layout: compressed-tensors                     # or modelopt, as-is
+//   algorithm: {name: smoothquant, alpha: 0.5}     # or round-to-nearest (default), awq
+//   kv: fp8_calibrated                             # bf16 unless said
+//   rules:                                         # in this order; the last one that matches a layer decides
+//     - match: "*"                                 # a glob over module names: * ? [abc] [!abc]
+//       weights: int8_channel
+//       inputs: int8_tensor                        # none unless said
+//     - match: "*.layers.0.*"
+//       weights: none
+//
+// A rule reaches the decoder's linear layers. The vision tower, the projector, the embeddings and the head stay as they
+// are, unless a rule names them: a rule whose glob matches no linear layer of the decoder applies to what it matches
+// outside ("visual.*", "lm_head"). So "*" or "*.mlp.*" never quantize a vision tower by accident.
+
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "model/tensor_table.h"
+#include "quant/format_names.h"
+
+namespace halftone {
+
+struct Rule {
+  std::string glob;
+  LinearFormat format;
+};
+
+enum class Algorithm : std::uint8_t { kRoundToNearest, kSmoothQuant, kAwq };
+std::string_view to_string(Algorithm algorithm);
+
+struct Recipe {
+  std::string name;
+  Layout layout = Layout::kAsIs;
+  Algorithm algorithm = Algorithm::kRoundToNearest;
+  float alpha = 0.5f;  // SmoothQuant: 0 smooths the weights only, 1 the inputs only
+  std::string kv_format = "bf16";
+  std::vector<Rule> rules;
+  std::string text;  // the YAML it came from
+
+  // True when inputs are quantized with known scales, or the algorithm looks at inputs.
+  bool needs_calibration() const;
+};
+
+// True when a KV format's scales come from calibration.
+bool kv_needs_calibration(std::string_view kv_format);
+
+// Names of the recipes that are built into the program, in the order of the table in docs.
+const std::vector<std::string>& shipped_recipes();
+
+// Throws Error("[source] field 'rules[1].match': expected ..., found ...").
+Recipe parse_recipe(std::string_view text, std::string_view name, std::string_view source);
+
+// "fp8", "fp8+kv:fp8_head", "my.yaml", "my.yaml+kv:fp8": a shipped recipe's name or a file's path, perhaps with a KV
+// format. Throws Error listing the shipped names when there is neither.
+Recipe load_recipe(std::string_view configuration);
+
+// "fp8", "fp8+kv:fp8_head": bf16 caches are not written.
+std::string configuration_name(const Recipe& recipe);
+
+// The format of each module, in their order (modules that are no linear layers keep theirs). Throws Error for a rule
+// that matches no module at all, or only modules that cannot be quantized (norms, embeddings, a tied head).
+std::vector<LinearFormat> resolve_rules(const Recipe& recipe, std::span<const ModuleInfo> modules);
+
+}  // namespace halftone
