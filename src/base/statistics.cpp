@@ -2,50 +2,55 @@
 
 #include <algorithm>
 #include <cmath>
-#include <vector>
 
 #include "base/error.h"
 
 namespace halftone {
 namespace {
 
-std::vector<double> sorted(std::span<const double> values) {
-  require(!values.empty(), "statistics", "expected at least one value, found none");
-  std::vector<double> copy(values.begin(), values.end());
-  std::sort(copy.begin(), copy.end());
-  return copy;
+double percentile_of_sorted(const std::vector<double>& sorted, double percent) {
+  const double rank = percent / 100 * static_cast<double>(sorted.size() - 1);
+  const auto below = static_cast<std::size_t>(rank);
+  const std::size_t above = std::min(below + 1, sorted.size() - 1);
+  return sorted[below] + (rank - static_cast<double>(below)) * (sorted[above] - sorted[below]);
 }
 
-double quantile_of_sorted(const std::vector<double>& values, double p) {
-  const double place = p * static_cast<double>(values.size() - 1);
-  const auto below = static_cast<std::size_t>(place);
-  const std::size_t above = std::min(below + 1, values.size() - 1);
-  return values[below] + (place - static_cast<double>(below)) * (values[above] - values[below]);
-}
-
-// The largest k such that fewer than k of n fair coins fall heads with a probability of at most 2.5 %; at least 1.
-std::size_t rank_of_lower_bound(std::size_t n) {
-  const auto count = static_cast<double>(n);
+// The largest k with P(Binomial(n, 1/2) < k) <= 2.5 %: the k-th smallest and k-th largest value enclose the median with
+// at least 95 %. 0 when n is too small for that.
+std::int64_t median_interval_rank(std::int64_t n) {
+  const auto log_choose = [n](std::int64_t k) {
+    const auto real = [](std::int64_t x) { return static_cast<double>(x); };
+    return std::lgamma(real(n) + 1) - std::lgamma(real(k) + 1) - std::lgamma(real(n - k) + 1);
+  };
   double below = 0;
-  for (std::size_t k = 0;; ++k) {
-    const auto heads = static_cast<double>(k);
-    below += std::exp(std::lgamma(count + 1) - std::lgamma(heads + 1) - std::lgamma(count - heads + 1) -
-                      count * std::log(2.0));
-    if (below > 0.025) return std::max<std::size_t>(k, 1);
+  for (std::int64_t k = 0;; ++k) {
+    below += std::exp(log_choose(k) - static_cast<double>(n) * std::log(2.0));
+    if (below > 0.025) return k;
   }
 }
 
 }  // namespace
 
-double quantile(std::span<const double> values, double p) {
-  require(p >= 0 && p <= 1, "statistics", "expected a quantile from 0 to 1, found {}", p);
-  return quantile_of_sorted(sorted(values), p);
+double percentile(std::vector<double> values, double percent) {
+  require(!values.empty(), "percentile", "expected at least one value");
+  std::sort(values.begin(), values.end());
+  return percentile_of_sorted(values, percent);
 }
 
-Interval median_with_interval(std::span<const double> values) {
-  const std::vector<double> ordered = sorted(values);
-  const std::size_t rank = rank_of_lower_bound(ordered.size());
-  return {quantile_of_sorted(ordered, 0.5), ordered[rank - 1], ordered[ordered.size() - rank]};
+Summary summarize(std::vector<double> values) {
+  require(!values.empty(), "summarize", "expected at least one value");
+  std::sort(values.begin(), values.end());
+  Summary summary;
+  summary.count = static_cast<std::int64_t>(values.size());
+  summary.median = percentile_of_sorted(values, 50);
+  summary.p90 = percentile_of_sorted(values, 90);
+  summary.p99 = percentile_of_sorted(values, 99);
+  summary.minimum = values.front();
+  summary.maximum = values.back();
+  const auto k = static_cast<std::size_t>(median_interval_rank(summary.count));
+  summary.median_low = k == 0 ? values.front() : values[k - 1];
+  summary.median_high = k == 0 ? values.back() : values[values.size() - k];
+  return summary;
 }
 
 }  // namespace halftone

@@ -1,7 +1,8 @@
 #pragma once
-// Order statistics of repeated measurements.
+// What a list of repeated measurements says.
 
-#include <span>
+#include <cstdint>
+#include <vector>
 
 namespace halftone {
 
@@ -10,12 +11,17 @@ struct Interval {
   double value = 0, low = 0, high = 0;
 };
 
-// The p-quantile, 0 <= p <= 1, by linear interpolation between order statistics (Hyndman and Fan 1996, type 7: NumPy's
-// and R's default). Throws Error when there are no values.
-double quantile(std::span<const double> values, double p);
+struct Summary {
+  std::int64_t count = 0;
+  double median = 0, p90 = 0, p99 = 0, minimum = 0, maximum = 0;
+  // 95 % interval of the median, from order statistics (binomial, distribution-free); with fewer than 6 values the
+  // whole range, which then covers less than 95 %.
+  double median_low = 0, median_high = 0;
+};
 
-// The median and its 95 % interval: the order statistics that enclose it whatever the distribution is (binomial with
-// p = 1/2; at least 95 % when there are six values or more, and the whole range below that).
-Interval median_with_interval(std::span<const double> values);
+// Percentile by linear interpolation between the closest ranks, as numpy.percentile does. `values` must not be empty.
+double percentile(std::vector<double> values, double percent);
+// Throws Error on an empty list.
+Summary summarize(std::vector<double> values);
 
 }  // namespace halftone

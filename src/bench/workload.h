@@ -8,7 +8,7 @@
 
 #include "base/json.h"
 #include "base/progress.h"
-#include "bench/summary.h"
+#include "base/statistics.h"
 #include "runtime/engine.h"
 
 namespace halftone {

@@ -2,34 +2,41 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <numeric>
-#include <vector>
 
 #include "base/error.h"
 
 namespace halftone {
 namespace {
 
-TEST(Quantile, InterpolatesAsNumpyDoes) {
-  const std::vector<double> values = {4, 1, 3, 2};
-  EXPECT_DOUBLE_EQ(quantile(values, 0), 1);
-  EXPECT_DOUBLE_EQ(quantile(values, 0.5), 2.5);
-  EXPECT_DOUBLE_EQ(quantile(values, 0.9), 3.7);
-  EXPECT_DOUBLE_EQ(quantile(values, 1), 4);
-  EXPECT_THROW(quantile({}, 0.5), Error);
-  EXPECT_THROW(quantile(values, 1.5), Error);
+TEST(Summary, PercentilesInterpolateAsNumpy) {
+  EXPECT_DOUBLE_EQ(percentile({1, 2, 3, 4}, 50), 2.5);
+  EXPECT_DOUBLE_EQ(percentile({4, 1, 3, 2}, 90), 3.7);  // numpy.percentile([1, 2, 3, 4], 90)
+  EXPECT_DOUBLE_EQ(percentile({7}, 99), 7);
 }
 
-TEST(MedianWithInterval, TakesTheRanksOfTheSignTest) {
-  // Ranks from the table of the sign test: 6 -> 1, 10 -> 2, 30 -> 10, 100 -> 40.
-  for (const auto& [n, rank] : std::vector<std::pair<int, int>>{{1, 1}, {6, 1}, {10, 2}, {30, 10}, {100, 40}}) {
-    std::vector<double> values(static_cast<std::size_t>(n));
-    std::iota(values.begin(), values.end(), 1.0);
-    const Interval median = median_with_interval(values);
-    EXPECT_DOUBLE_EQ(median.value, (n + 1) / 2.0);
-    EXPECT_DOUBLE_EQ(median.low, rank) << n;
-    EXPECT_DOUBLE_EQ(median.high, n + 1 - rank) << n;
-  }
+TEST(Summary, MedianIntervalFromOrderStatistics) {
+  std::vector<double> values(30);
+  std::iota(values.begin(), values.end(), 1.0);
+  const Summary s = summarize(values);
+  EXPECT_EQ(s.count, 30);
+  EXPECT_DOUBLE_EQ(s.median, 15.5);
+  EXPECT_DOUBLE_EQ(s.median_low, 10);  // the tabulated ranks for n = 30 at 95 %: 10 and 21
+  EXPECT_DOUBLE_EQ(s.median_high, 21);
+}
+
+TEST(Summary, MedianIntervalOfVeryManyValues) {
+  std::vector<double> values(4000);
+  std::iota(values.begin(), values.end(), 1.0);
+  EXPECT_NEAR(summarize(values).median_low, 2000.5 - 1.96 * 0.5 * std::sqrt(4000.0), 1);  // the normal approximation
+}
+
+TEST(Summary, FewValuesGiveTheirRange) {
+  const Summary s = summarize({3, 1, 2});
+  EXPECT_DOUBLE_EQ(s.median_low, 1);
+  EXPECT_DOUBLE_EQ(s.median_high, 3);
+  EXPECT_THROW(summarize({}), Error);
 }
 
 }  // namespace
