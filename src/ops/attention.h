@@ -5,9 +5,10 @@
 // Query t sees the keys s in [begin[t], end[t]): causal decoding and prefill (0, position + 1), pictures of one ragged
 // call (the picture's own range).  Softmax in f32 over all visible keys (not online): maximum, exp(x - max), sum,
 // divide. Each output element depends on its query and its keys alone: the sums over d run upwards from d = 0 by fma,
-// those over s upwards by fma; the sum of the exponentials is taken in 16 interleaved partial sums (s mod 16) that are
-// added in a fixed tree.  In kBF16 the probabilities and the result are rounded to bf16. Error against exact
-// arithmetic: some (d + length) ulp of the largest |v|.
+// those over s upwards by fma; the sum of the exponentials is taken in 16 interleaved partial sums ((s - begin) mod 16)
+// that are added in a fixed tree, so that a picture's place in a ragged call does not matter.  In kBF16 the
+// probabilities and the result are rounded to bf16. Error against exact arithmetic: some (d + length) ulp of the
+// largest |v|.
 
 #include <span>
 

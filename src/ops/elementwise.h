@@ -10,7 +10,7 @@ void add(const Tensor& x, Numerics numerics, Tensor& y, Stream& stream);
 // y[r, c] = silu(gate_up[r, c]) * gate_up[r, cols + c].  gate_up: [rows, 2 * cols], y: [rows, cols].  kBF16 rounds
 // silu, too.
 void silu_mul(const Tensor& gate_up, Numerics numerics, Tensor& y, Stream& stream);
-// y = x * sigmoid(1.702 x).  Source: transformers QuickGELUActivation.
+// y = x * sigmoid(1.702 x).  kBF16 rounds each of the three steps.  Source: transformers QuickGELUActivation.
 void quick_gelu(const Tensor& x, Numerics numerics, Tensor& y, Stream& stream);
 // y = x/2 * (1 + erf(x / sqrt 2)).  Source: torch.nn.GELU().
 void gelu_erf(const Tensor& x, Numerics numerics, Tensor& y, Stream& stream);

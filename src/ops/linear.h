@@ -38,6 +38,10 @@ class PackedLinear {
   virtual std::int64_t nbytes() const = 0;
   // True when codes are multiplied by instructions of their own format, false when they are decoded to f32 first.
   virtual bool native() const = 0;
+  // The row of the kernel table that packed it.
+  virtual std::string_view kernel() const = 0;
+  // y = the product, shapes already checked: call linear().
+  virtual void run(const Tensor& x, Tensor& y, Stream& stream) const = 0;
 };
 
 // Throws Error when the format is not supported. `kernel` forces a row of the kernel table by name ("" chooses the

@@ -1,0 +1,101 @@
+// The contract of linear.h written out: one multiplication after another.
+#include <algorithm>
+#include <cmath>
+
+#include "ops/backend.h"
+#include "ops/linear_kernels.h"
+
+namespace halftone {
+namespace {
+
+// sum over k in [begin, end) of x[k] * code(row, k), in the order of the contract.
+float inner_sum(const float* x, const QTensor& weight, std::int64_t row, std::int64_t begin, std::int64_t end,
+                bool integers) {
+  if (integers) {
+    std::int32_t sum = 0;
+    for (std::int64_t k = begin; k < end; ++k) {
+      sum += static_cast<std::int32_t>(x[k]) * static_cast<std::int32_t>(decode_code(weight, row, k));
+    }
+    return static_cast<float>(sum);
+  }
+  float sum = 0;
+  for (std::int64_t k = begin; k < end; ++k) sum = std::fma(x[k], decode_code(weight, row, k), sum);
+  return sum;
+}
+
+// One element of y before factor and bias.
+float total_sum(const float* x, const QTensor& weight, std::int64_t row, bool integers) {
+  if (weight.spec.granularity == Granularity::kNone) return inner_sum(x, weight, row, 0, weight.cols(), integers);
+  const std::int64_t group = scale_group(weight.spec, weight.cols());
+  float total = 0;
+  for (std::int64_t k = 0; k < weight.cols(); k += group) {
+    const std::int64_t end = std::min(k + group, weight.cols());
+    total = std::fma(scale_at(weight, row, k), inner_sum(x, weight, row, k, end, integers), total);
+  }
+  return total;
+}
+
+class ReferenceLinear final : public PackedLinear {
+ public:
+  explicit ReferenceLinear(const LinearSource& source)
+      : weights_(source.weights.begin(), source.weights.end()),
+        biases_(source.biases.begin(), source.biases.end()),
+        input_(source.input),
+        rows_(source.rows()) {}
+
+  std::int64_t rows() const override { return rows_; }
+  std::int64_t cols() const override { return weights_[0].cols(); }
+  const QuantSpec& spec() const override { return weights_[0].spec; }
+  const InputQuant& input() const override { return input_; }
+  std::int64_t nbytes() const override {
+    std::int64_t bytes = 0;
+    for (const QTensor& weight : weights_) bytes += weight.nbytes();
+    return bytes;
+  }
+  bool native() const override { return false; }
+  std::string_view kernel() const override { return linear_kernel_reference().name; }
+
+  void run(const Tensor& x, Tensor& y, Stream& stream) const override {
+    Tensor codes(DType::kF32, x.shape());
+    quantize_input_reference(x, input_, codes);
+    for_ranges(stream, rows_, 1, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t n = begin; n < end; ++n) column(codes, n, y);
+    });
+  }
+
+ private:
+  void column(const Tensor& codes, std::int64_t n, Tensor& y) const {
+    const LinearSource source{weights_, biases_, input_};
+    std::size_t part = 0;
+    std::int64_t row = n;
+    while (row >= weights_[part].rows()) row -= weights_[part++].rows();
+    for (std::int64_t m = 0; m < codes.dim(0); ++m) {
+      const float total =
+          total_sum(codes.data<float>() + m * cols(), weights_[part], row, sums_integers(spec(), input_));
+      y.data<float>()[m * rows_ + n] = std::fma(total, source.factor(part), source.bias(part, row));
+    }
+  }
+
+  std::vector<QTensor> weights_;
+  std::vector<Tensor> biases_;
+  InputQuant input_;
+  std::int64_t rows_;
+};
+
+}  // namespace
+
+const LinearKernel& linear_kernel_reference() {
+  static constexpr LinearKernel kernel{"reference", [](const QuantSpec&, const InputQuant&) { return true; },
+                                       [](const LinearSource& source, Stream&) -> std::shared_ptr<const PackedLinear> {
+                                         return std::make_shared<ReferenceLinear>(source);
+                                       }};
+  return kernel;
+}
+
+void linear_reference(const Tensor& x, const QTensor& weight, const Tensor& bias, const InputQuant& input, Tensor& y) {
+  ThreadPool serial(1);
+  Stream stream{&serial, Device::kCpu};
+  linear(x, *pack_linear(weight, bias, input, stream, "reference"), y, stream);
+}
+
+}  // namespace halftone
