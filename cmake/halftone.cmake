@@ -35,11 +35,11 @@ if(HALFTONE_COVERAGE)
   add_link_options(--coverage)
 endif()
 
-# halftone_library(NAME [DEPS target...] [PRIVATE_DEPS target...]): every *.cpp of the calling folder is the library
-# halftone_NAME. A folder without sources becomes an interface library, so that levels can be linked from the first day.
+# halftone_library(NAME [DEPS target...] [PRIVATE_DEPS target...]): every *.cpp of the calling folder and of the folders in
+# it is the library halftone_NAME. A folder without sources becomes an interface library, so that levels can be linked from the first day.
 function(halftone_library name)
   cmake_parse_arguments(ARG "" "" "DEPS;PRIVATE_DEPS" ${ARGN})
-  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp ${CMAKE_CURRENT_SOURCE_DIR}/*/*.cpp)
   if(sources)
     add_library(halftone_${name} STATIC ${sources})
     target_include_directories(halftone_${name} PUBLIC ${PROJECT_SOURCE_DIR}/src)

@@ -20,11 +20,8 @@
 
 #include "hf/checkpoint.h"
 #include "model/config.h"
-#include "model/kv_cache.h"
-#include "model/mrope.h"
-#include "model/observer.h"
+#include "model/parts.h"
 #include "model/tensor_table.h"
-#include "model/workspace.h"
 #include "ops/norm.h"
 #include "tensor/stream.h"
 
@@ -33,19 +30,6 @@ namespace halftone {
 struct ModelOptions {
   Numerics numerics = Numerics::kF32;
   bool vision = true;  // false: only the decoder is loaded, encode_pictures() throws
-};
-
-// Who runs: threads, buffers, and perhaps somebody who watches.
-struct RunContext {
-  Stream& stream;
-  Workspace& workspace;
-  ModelObserver* observer = nullptr;
-};
-
-// The next tokens of one sequence.
-struct SequenceSlice {
-  KvCache* cache = nullptr;
-  std::span<const Position> positions;  // [tokens]
 };
 
 class Model {
@@ -97,7 +81,8 @@ class Model {
 
   // Bytes by format ("bf16 (vision)", "int4 group 128", "scales", ...), as held in memory.
   std::vector<std::pair<std::string, std::int64_t>> weight_bytes() const;
-  // True when every product of quantized inputs ran in its own format (also when there is none).
+  // True when every product with a quantized input is computed by instructions of its format (also when there is none;
+  // weights alone are decoded on every machine).
   bool products_native() const;
 
  private:

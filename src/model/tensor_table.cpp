@@ -1,0 +1,93 @@
+#include "model/tensor_table.h"
+
+#include <algorithm>
+#include <array>
+
+namespace halftone {
+namespace {
+
+struct Renaming {
+  std::string_view canonical, resaved;
+};
+
+// transformers' own renaming when it saves a model again
+constexpr std::array kRenamings{Renaming{"model.", "model.language_model."}, Renaming{"visual.", "model.visual."}};
+
+bool has_module(const Checkpoint& checkpoint, const std::string& module) {
+  const std::string prefix = module + ".";
+  const auto it = checkpoint.tensors().lower_bound(prefix);
+  return it != checkpoint.tensors().end() && it->first.starts_with(prefix);
+}
+
+std::vector<std::string> spellings(const std::string& module) {
+  std::vector<std::string> names{module};
+  for (const Renaming& renaming : kRenamings) {
+    if (module.starts_with(renaming.canonical)) {
+      names.push_back(std::string(renaming.resaved) + module.substr(renaming.canonical.size()));
+    }
+  }
+  return names;
+}
+
+// The stored name, or "" when the checkpoint has no such module.
+std::string find_stored(const Checkpoint& checkpoint, const std::string& module) {
+  for (const std::string& name : spellings(module)) {
+    if (has_module(checkpoint, name)) return name;
+  }
+  return "";
+}
+
+bool is_plain(DType dtype) { return dtype == DType::kBF16 || dtype == DType::kF16 || dtype == DType::kF32; }
+
+void check_tensor(const Checkpoint& checkpoint, const std::string& name, const Shape& shape, bool quantized_allowed) {
+  const auto it = checkpoint.tensors().find(name);
+  if (it == checkpoint.tensors().end()) {
+    require(quantized_allowed, checkpoint.folder().string(), "tensor '{}': missing", name);
+    return;
+  }
+  const TensorInfo& info = it->second;
+  if (!is_plain(info.dtype) && quantized_allowed) return;
+  require(is_plain(info.dtype), info.file.string(), "tensor '{}': expected BF16, F16 or F32, found {}", name,
+          dtype_name(info.dtype));
+  require(info.shape == shape, info.file.string(), "tensor '{}': expected shape {}, found {}", name, to_string(shape),
+          to_string(info.shape));
+}
+
+void check_module(const ModuleInfo& info, const Checkpoint& checkpoint) {
+  check_tensor(checkpoint, info.stored + ".weight", info.shape, info.linear);
+  if (info.has_bias) check_tensor(checkpoint, info.stored + ".bias", {info.shape[0]}, false);
+}
+
+}  // namespace
+
+std::string_view to_string(RuleClass rule_class) {
+  constexpr std::array<std::string_view, 7> kNames{"attention", "mlp",    "norm",     "embedding",
+                                                   "head",      "vision", "projector"};
+  return kNames.at(static_cast<std::size_t>(rule_class));
+}
+
+std::vector<ModuleInfo> resolve_modules(std::vector<ModuleInfo> table, const Checkpoint& checkpoint) {
+  const auto of_class = [&](RuleClass wanted) {
+    return std::find_if(table.begin(), table.end(), [&](const ModuleInfo& info) { return info.rule_class == wanted; });
+  };
+  for (ModuleInfo& info : table) info.stored = find_stored(checkpoint, info.module);
+  const auto head = of_class(RuleClass::kHead), embedding = of_class(RuleClass::kEmbedding);
+  if (head != table.end() && embedding != table.end() && head->tied) {
+    // a tied pair may be stored under either name, or both
+    if (embedding->stored.empty()) {
+      embedding->stored = head->stored;
+    } else if (head->stored.empty()) {
+      head->stored = embedding->stored;
+    } else {
+      head->tied = false;
+    }
+  }
+  for (const ModuleInfo& info : table) {
+    require(!info.stored.empty(), checkpoint.folder().string(), "tensor '{}.weight': missing (also as '{}.weight')",
+            info.module, spellings(info.module).back());
+    check_module(info, checkpoint);
+  }
+  return table;
+}
+
+}  // namespace halftone
