@@ -20,15 +20,25 @@ struct Checkpoint::State {
 
   fs::path folder;
   OrderedJson config;
+  QuantizationConfig quantization;
   std::map<std::string, TensorInfo> tensors;
   std::map<std::string, Location, std::less<>> locations;
 
   mutable std::mutex mutex;
   mutable std::map<std::string, std::string, std::less<>> hashes;  // by prefix
 
+  void read_configuration();
   void add_file(const fs::path& path);
   void add_shards(const fs::path& index_path);
 };
+
+void Checkpoint::State::read_configuration() {
+  const fs::path path = folder / "config.json", modelopt = folder / "hf_quant_config.json";
+  config = read_ordered_json(path);
+  require(config.is_object(), path.string(), "expected an object, found {}", config.type_name());
+  const OrderedJson second = fs::exists(modelopt) ? read_ordered_json(modelopt) : OrderedJson();
+  quantization = QuantizationConfig::parse(config, path.string(), second, modelopt.string());
+}
 
 void Checkpoint::State::add_file(const fs::path& path) {
   const MappedFile file(path);
@@ -64,9 +74,7 @@ Checkpoint Checkpoint::open(const fs::path& folder) {
           fs::exists(folder) ? "a file" : "nothing");
   auto state = std::make_shared<State>();
   state->folder = folder;
-  state->config = read_ordered_json(folder / "config.json");
-  require(state->config.is_object(), (folder / "config.json").string(), "expected an object, found {}",
-          state->config.type_name());
+  state->read_configuration();
   const fs::path single = folder / "model.safetensors", index = folder / "model.safetensors.index.json";
   if (fs::exists(single)) {
     state->add_file(single);
@@ -83,6 +91,8 @@ Checkpoint Checkpoint::open(const fs::path& folder) {
 const fs::path& Checkpoint::folder() const { return state_->folder; }
 
 const OrderedJson& Checkpoint::config() const { return state_->config; }
+
+const QuantizationConfig& Checkpoint::quantization() const { return state_->quantization; }
 
 const std::map<std::string, TensorInfo>& Checkpoint::tensors() const { return state_->tensors; }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "hf/quantization_config.h"
 #include "tensor/qtensor.h"
 
 namespace halftone {
@@ -30,6 +31,7 @@ class Checkpoint {
 
   const std::filesystem::path& folder() const;
   const OrderedJson& config() const;
+  const QuantizationConfig& quantization() const;
   const std::map<std::string, TensorInfo>& tensors() const;
   bool contains(std::string_view name) const;
   // A view into the map. Throws Error when there is no such tensor.

@@ -1,0 +1,10 @@
+#pragma once
+// The conventions by which a folder stores quantized tensors.
+
+#include <cstdint>
+
+namespace halftone {
+
+enum class Layout : std::uint8_t { kAsIs, kCompressedTensors, kModelOpt };
+
+}  // namespace halftone

@@ -1,0 +1,98 @@
+#include "hf/config_fields.h"
+#include "hf/quantization_config.h"
+
+namespace halftone {
+namespace {
+
+struct Algorithm {
+  std::string_view name;
+  LinearScheme scheme;
+};
+
+constexpr QuantSpec kTensorE4M3{Element::kE4M3, Granularity::kTensor, 0};
+constexpr QuantSpec kBlocks16{Element::kE2M1, Granularity::kGroup, 16};
+constexpr QuantSpec kBlocks32{Element::kE2M1, Granularity::kGroup, 32};
+
+constexpr Algorithm kAlgorithms[] = {
+    {"FP8", {Storage::kPlain, kTensorE4M3, InputQuant::Kind::kStaticE4M3}},
+    {"NVFP4", {Storage::kBlocks, kBlocks16, InputQuant::Kind::kDynamicNvfp4}},
+    {"W4A16_NVFP4", {Storage::kBlocks, kBlocks16, InputQuant::Kind::kNone}},
+    {"W4A8_NVFP4_FP8", {Storage::kBlocks, kBlocks32, InputQuant::Kind::kStaticE4M3}},
+};
+
+LinearScheme scheme_from_name(const std::string& name, const std::string& source) {
+  for (const Algorithm& row : kAlgorithms) {
+    if (row.name == name) return row.scheme;
+  }
+  fail(source, "field 'quant_algo': expected FP8, NVFP4, W4A16_NVFP4 or W4A8_NVFP4_FP8, found '{}'",
+       name.substr(0, 80));
+}
+
+// The group size that the file states, in one of three places, must be the one of the algorithm.
+void check_group_size(const OrderedJson& object, const LinearScheme& scheme, const std::string& source) {
+  const std::int64_t expected = scheme.weights.group;
+  const auto check = [&](std::optional<std::int64_t> found, const std::string& where) {
+    require(!found || *found == expected || (expected == 0 && *found <= 0), where,
+            "field 'group_size': expected {}, found {}", expected, found.value_or(0));
+  };
+  check(integer_field(object, "group_size", source), source);
+  const OrderedJson* groups = find_field(object, "config_groups", source);
+  if (!groups) return;
+  require(groups->is_object(), source, "field 'config_groups': expected an object, found {}", shown(*groups));
+  for (const auto& [name, group] : groups->items()) {
+    const std::string where = source + ".config_groups." + name;
+    const OrderedJson* weights = find_field(group, "weights", where);
+    if (weights) check(integer_field(*weights, "group_size", where + ".weights"), where + ".weights");
+  }
+}
+
+KvScheme kv_scheme(const OrderedJson& object, const std::string& source) {
+  if (const auto algo = string_field(object, "kv_cache_quant_algo", source)) {
+    require(*algo == "FP8", source, "field 'kv_cache_quant_algo': expected FP8 or null, found '{}'",
+            algo->substr(0, 80));
+    return KvScheme::kModelOpt;
+  }
+  const OrderedJson* scheme = find_field(object, "kv_cache_scheme", source);
+  if (!scheme) return KvScheme::kNone;
+  const std::string where = source + ".kv_cache_scheme";
+  require(scheme->is_object() && integer_field(*scheme, "num_bits", where) == 8 &&
+              string_field(*scheme, "type", where) == "float",
+          source, "field 'kv_cache_scheme': expected 8 bits, float, found {}",
+          scheme->dump(-1, ' ', false, OrderedJson::error_handler_t::replace).substr(0, 80));
+  return KvScheme::kModelOpt;
+}
+
+}  // namespace
+
+QuantizationConfig parse_modelopt(const OrderedJson& object, const std::string& source) {
+  QuantizationConfig config;
+  config.layout_ = Layout::kModelOpt;
+  config.kv_ = kv_scheme(object, source);
+  for (const char* field : {"ignore", "exclude_modules"}) {
+    for (const std::string& text : strings_field(object, field, source)) {
+      config.ignored_.push_back(ModulePattern::modelopt(text));
+    }
+  }
+  const auto algo = string_field(object, "quant_algo", source);
+  if (!algo) return config;  // the cache alone is quantized
+  if (*algo != "MIXED_PRECISION") {
+    const LinearScheme scheme = scheme_from_name(*algo, source);
+    check_group_size(object, scheme, source);
+    config.groups_.push_back({{ModulePattern::modelopt("Linear")}, scheme});
+    return config;
+  }
+  const OrderedJson* layers = find_field(object, "quantized_layers", source);
+  require(layers && layers->is_object(), source, "field 'quantized_layers': expected an object, found {}",
+          layers ? shown(*layers) : "none");
+  for (const auto& [module, layer] : layers->items()) {
+    const std::string where = source + ".quantized_layers." + module;
+    const auto name = string_field(layer, "quant_algo", where);
+    require(name.has_value(), where, "field 'quant_algo': missing");
+    const LinearScheme scheme = scheme_from_name(*name, where);
+    check_group_size(layer, scheme, where);
+    config.groups_.push_back({{ModulePattern::modelopt(module)}, scheme});
+  }
+  return config;
+}
+
+}  // namespace halftone

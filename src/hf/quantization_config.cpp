@@ -1,0 +1,48 @@
+#include "hf/quantization_config.h"
+
+#include <algorithm>
+
+#include "hf/config_fields.h"
+
+namespace halftone {
+namespace {
+
+bool matches_any(const std::vector<ModulePattern>& patterns, std::string_view module) {
+  return std::any_of(patterns.begin(), patterns.end(), [&](const ModulePattern& p) { return p.matches(module); });
+}
+
+}  // namespace
+
+QuantizationConfig QuantizationConfig::parse(const OrderedJson& config, std::string_view source,
+                                             const OrderedJson& hf_quant_config, std::string_view hf_source) {
+  const OrderedJson* object = find_field(config, "quantization_config", source);
+  if (!object && hf_quant_config.is_null()) return {};
+  if (!object) {
+    const OrderedJson* inner = find_field(hf_quant_config, "quantization", hf_source);
+    require(inner != nullptr, hf_source, "field 'quantization': missing");
+    return parse_modelopt(*inner, std::string(hf_source) + ": quantization");
+  }
+  const std::string where = std::string(source) + ": quantization_config";
+  const auto method = string_field(*object, "quant_method", where);
+  require(method.has_value(), where, "field 'quant_method': missing");
+  if (*method == "compressed-tensors") return parse_compressed_tensors(*object, where);
+  // "modelopt_fp4" and the like are older spellings
+  require(method->starts_with("modelopt"), where,
+          "field 'quant_method': expected compressed-tensors or modelopt, found '{}'", method->substr(0, 80));
+  const OrderedJson* inner = find_field(*object, "quantization", where);
+  return parse_modelopt(inner ? *inner : *object, where);
+}
+
+std::optional<LinearScheme> QuantizationConfig::scheme_of(std::string_view module) const {
+  if (groups_.empty() || matches_any(ignored_, module)) return std::nullopt;
+  for (const auto kind : {ModulePattern::Kind::kName, ModulePattern::Kind::kExpression, ModulePattern::Kind::kClass}) {
+    for (const Group& group : groups_) {
+      for (const ModulePattern& target : group.targets) {
+        if (target.kind() == kind && target.matches(module)) return group.scheme;
+      }
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace halftone

@@ -1,0 +1,76 @@
+#pragma once
+// What a folder says about its quantization: "quantization_config" of config.json (compressed-tensors, ModelOpt) or
+// ModelOpt's hf_quant_config.json. Sources: compressed_tensors/quantization/quant_config.py, quant_args.py and
+// utils/match.py of compressed-tensors 0.20; modelopt/torch/export/quant_utils.py of ModelOpt 0.47.
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/json.h"
+#include "hf/layout.h"
+#include "hf/module_pattern.h"
+#include "tensor/qtensor.h"
+
+namespace halftone {
+
+// The tensors that one quantized weight is stored as; M is the module's name.
+enum class Storage : std::uint8_t {
+  kPlain,   // M.weight I8 or F8_E4M3 [rows, cols], M.weight_scale
+  kPacked,  // M.weight_packed I32 [rows, ceil(cols * bits / 32)], M.weight_shape [2], M.weight_scale
+  kBlocks,  // M.weight U8 [rows, cols / 2], M.weight_scale F8_E4M3 [rows, cols / group], M.weight_scale_2 F32
+};
+
+// How one linear layer is stored, and how its input is quantized.
+struct LinearScheme {
+  Storage storage = Storage::kPlain;
+  QuantSpec weights;
+  InputQuant::Kind input = InputQuant::Kind::kNone;
+  bool operator==(const LinearScheme&) const = default;
+};
+
+// Where scales of an FP8 KV cache are to be found.
+enum class KvScheme : std::uint8_t {
+  kNone,       // the cache is not quantized
+  kModelOpt,   // self_attn.k_proj.k_scale, v_proj.v_scale; absent: scale 1.0
+  kPerTensor,  // compressed-tensors: self_attn.k_scale, v_scale [1]
+  kPerHead,    // compressed-tensors: self_attn.k_scale, v_scale [kv_heads, 1, 1]
+};
+
+class QuantizationConfig {
+ public:
+  // Nothing is quantized.
+  QuantizationConfig() = default;
+  // `config` is config.json; `hf_quant_config` is ModelOpt's file, or null. The sources name the files in errors.
+  // Throws Error("[source: path of the object] field 'x': expected ..., found ...").
+  static QuantizationConfig parse(const OrderedJson& config, std::string_view source,
+                                  const OrderedJson& hf_quant_config, std::string_view hf_source);
+
+  Layout layout() const { return layout_; }
+  KvScheme kv() const { return kv_; }
+  // Nothing for a module that is not quantized.
+  std::optional<LinearScheme> scheme_of(std::string_view module) const;
+
+  // Filled by the readers of the two layouts.
+  struct Group {
+    std::vector<ModulePattern> targets;
+    LinearScheme scheme;
+  };
+
+ private:
+  friend QuantizationConfig parse_compressed_tensors(const OrderedJson& object, const std::string& source);
+  friend QuantizationConfig parse_modelopt(const OrderedJson& object, const std::string& source);
+
+  Layout layout_ = Layout::kAsIs;
+  KvScheme kv_ = KvScheme::kNone;
+  std::vector<Group> groups_;
+  std::vector<ModulePattern> ignored_;
+};
+
+// "quantization_config" of compressed-tensors.
+QuantizationConfig parse_compressed_tensors(const OrderedJson& object, const std::string& source);
+// "quantization_config" of ModelOpt, or "quantization" of hf_quant_config.json.
+QuantizationConfig parse_modelopt(const OrderedJson& object, const std::string& source);
+
+}  // namespace halftone
