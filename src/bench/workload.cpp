@@ -1,14 +1,13 @@
 #include "bench/workload.h"
 
 #include <algorithm>
-#include <fstream>
 #include <numeric>
-#include <sstream>
 
 #include "base/error.h"
-#include "base/file.h"
 #include "base/hash.h"
+#include "base/statistics.h"
 #include "base/timer.h"
+#include "data/readers.h"
 
 namespace halftone {
 
@@ -20,23 +19,13 @@ Prompt picture_prompt(std::vector<std::shared_ptr<const PictureFile>> pictures, 
 }
 
 Workload llava_bench_workload(const std::filesystem::path& folder, std::int64_t limit, std::int64_t output_tokens) {
-  const std::filesystem::path file = folder / "questions.jsonl";
-  std::istringstream lines(read_file(file));
-  std::vector<Json> questions;
-  for (std::string line; std::getline(lines, line);) {
-    if (!line.empty()) {
-      questions.push_back(parse_json(line, fmt::format("{}:{}", file.string(), questions.size() + 1)));
-    }
-  }
-  require(!questions.empty(), file.string(), "expected at least one question");
+  const TaskData data = read_llava_bench(folder);
   Workload workload{"llava-bench", {}, output_tokens};
-  const auto total = static_cast<std::int64_t>(questions.size());
+  const auto total = static_cast<std::int64_t>(data.samples.size());
   const std::int64_t count = limit > 0 ? std::min(limit, total) : total;
   for (std::int64_t i = 0; i < count; ++i) {
-    const Json& question = questions[static_cast<std::size_t>(i * total / count)];
-    const auto picture = get_field<std::string>(question, "image", file.string());
-    workload.prompts.push_back(picture_prompt({read_picture_file(folder / "images" / picture)},
-                                              get_field<std::string>(question, "text", file.string())));
+    const Sample& sample = data.samples[static_cast<std::size_t>(i * total / count)];
+    workload.prompts.push_back(picture_prompt({read_picture_file(sample.pictures.at(0))}, sample.question));
   }
   return workload;
 }
@@ -104,8 +93,8 @@ Json summarize_repeats(const std::vector<BenchRepeat>& repeats) {
     std::vector<double> values;
     for (const BenchRepeat& repeat : repeats) values.push_back(value(repeat) * unit);
     const Summary s = summarize(std::move(values));
-    return Json{{"median", s.median}, {"p90", s.p90},     {"p99", s.p99},        {"min", s.minimum},
-                {"max", s.maximum},   {"count", s.count}, {"low", s.median_low}, {"high", s.median_high}};
+    return Json{{"median", s.median}, {"low", s.median_low}, {"high", s.median_high}, {"p90", s.p90},
+                {"p99", s.p99},       {"min", s.minimum},    {"max", s.maximum},      {"count", s.count}};
   };
   constexpr double kMilliseconds = 1000;
   Json json;

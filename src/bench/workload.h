@@ -8,7 +8,6 @@
 
 #include "base/json.h"
 #include "base/progress.h"
-#include "base/statistics.h"
 #include "runtime/engine.h"
 
 namespace halftone {
