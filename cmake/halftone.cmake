@@ -18,7 +18,9 @@ if(CCACHE)
 endif()
 find_program(MOLD mold)
 if(MOLD AND NOT HALFTONE_BUILD_FUZZERS)
-  add_link_options(-fuse-ld=mold)
+  # norelro: mold 1.10 (Debian 12) may begin the RELRO segment in an unmapped page when .tbss comes first, and the program
+  # then does not start
+  add_link_options(-fuse-ld=mold -Wl,-z,norelro)
 endif()
 
 # The same bits on every machine of one instruction set: the compiler may neither contract a*b+c nor reorder sums.
