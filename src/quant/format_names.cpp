@@ -70,7 +70,7 @@ bool pair_has_layout(std::string_view weights, std::string_view inputs) {
 
 }  // namespace
 
-std::string_view to_string(Layout layout) { return kLayouts[static_cast<std::size_t>(layout)]; }
+std::string_view layout_name(Layout layout) { return kLayouts[static_cast<std::size_t>(layout)]; }
 
 QuantSpec weight_format_from_name(std::string_view name, std::string_view source) {
   return find_row(kWeights, name, "weights", source).spec;
@@ -107,11 +107,11 @@ std::optional<std::string> why_not(const Shape& shape, const LinearFormat& forma
   const WeightRow& weights = row_of(format.weights);
   const std::string_view inputs = input_format_name(format.inputs);
   if (weights.layout != layout) {
-    return fmt::format("layout {} has no {} weights", to_string(layout), weights.name);
+    return fmt::format("layout {} has no {} weights", layout_name(layout), weights.name);
   }
   const InputRow& input = kInputs[static_cast<std::size_t>(format.inputs)];
   if (!pair_has_layout(weights.name, inputs) || (!input.weights.empty() && input.weights != weights.name)) {
-    return fmt::format("layout {} has no {} weights with {} inputs", to_string(layout), weights.name, inputs);
+    return fmt::format("layout {} has no {} weights with {} inputs", layout_name(layout), weights.name, inputs);
   }
   const std::int64_t group = format.weights.group;
   if (group > 0 && shape.at(1) % group != 0) {

@@ -6,13 +6,10 @@
 #include <string_view>
 #include <vector>
 
+#include "hf/layout.h"
 #include "tensor/qtensor.h"
 
 namespace halftone {
-
-// The layout of the checkpoint that is written; it decides how scales are computed, too (round_to_nearest.h).
-enum class Layout : std::uint8_t { kAsIs, kCompressedTensors, kModelOpt };
-std::string_view to_string(Layout layout);
 
 // What happens to one linear layer. The default: nothing.
 struct LinearFormat {
@@ -29,6 +26,7 @@ Layout layout_from_name(std::string_view name, std::string_view source);
 // The inverses.
 std::string_view weight_format_name(const QuantSpec& spec);
 std::string_view input_format_name(InputQuant::Kind kind);
+std::string_view layout_name(Layout layout);
 
 // "bf16", "fp8", "fp8_calibrated", "fp8_head", "fp8_debiased".
 const std::vector<std::string>& kv_format_names();

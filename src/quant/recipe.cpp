@@ -1,11 +1,10 @@
 #include "quant/recipe.h"
 
-#include <fnmatch.h>
-
 #include <algorithm>
 #include <set>
 
 #include "base/file.h"
+#include "base/glob.h"
 #include "base/json.h"
 #include "quant/shipped_recipes.h"
 
@@ -14,10 +13,6 @@ namespace {
 
 constexpr std::string_view kAlgorithms[] = {"round-to-nearest", "smoothquant", "awq"};
 constexpr std::string_view kKvMark = "+kv:";
-
-bool glob_matches(const std::string& glob, const std::string& name) {
-  return fnmatch(glob.c_str(), name.c_str(), FNM_NOESCAPE) == 0;
-}
 
 bool in_decoder(const ModuleInfo& module) {
   return module.linear && (module.rule_class == RuleClass::kAttention || module.rule_class == RuleClass::kMlp);
@@ -131,7 +126,7 @@ std::vector<LinearFormat> resolve_rules(const Recipe& recipe, std::span<const Mo
   for (const Rule& rule : recipe.rules) {
     std::vector<std::size_t> decoder, outside, not_linear;
     for (std::size_t i = 0; i < modules.size(); ++i) {
-      if (!glob_matches(rule.glob, modules[i].module) && !glob_matches(rule.glob, modules[i].stored)) continue;
+      if (!glob_match(rule.glob, modules[i].module) && !glob_match(rule.glob, modules[i].stored)) continue;
       const bool can = modules[i].linear && !modules[i].tied;
       (in_decoder(modules[i]) ? decoder : can ? outside : not_linear).push_back(i);
     }

@@ -1,0 +1,44 @@
+#pragma once
+// AWQ, activation-aware weight quantization (Lin et al. 2023): input channels with large activations are scaled up
+// before the weights are rounded, down again in the activations. The exponent is searched on the calibration inputs.
+//
+//   s = x^alpha                      ("plain"; alpha = 0 changes nothing)      x: mean |input| of a channel
+//   s = x^alpha / (w^(1-alpha) + t)  ("duo")                                   w: mean of |W| / largest |W| of its
+//   group s /= sqrt(max s * min s), within [1e-4, 1e4]; channels whose input is always zero keep 1
+//
+// One s for all linear layers that share the input, chosen by the summed loss
+//   sum over outputs r of  |X (Q(W * s) / s - W)_r|^2 / |X W_r|^2
+// with X the sampled inputs. Errors count relative to each output's own energy, because the scale of an output is
+// arbitrary: another layer undoes it (q against k, v against o_proj, up against down_proj).
+// Sources: llm-awq auto_scale.py, AutoAWQ quantizer.py, modelopt awq_lite.
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "quant/format_names.h"
+#include "quant/smoothing.h"
+#include "quant/statistics.h"
+#include "tensor/stream.h"
+
+namespace halftone {
+
+struct AwqLinear {
+  std::string name;
+  const Tensor* weight = nullptr;  // [outputs, inputs] f32
+  QuantSpec spec;
+};
+
+struct AwqResult {
+  std::vector<float> factors;  // [writer channels]
+  float alpha = 0;
+  bool duo = false;
+  double loss = 0, loss_without = 0;  // mean over outputs of the relative squared error, with and without scaling
+};
+
+// linears: those of one input that are quantized, one or more. Deterministic for any number of threads.
+// Throws Error when shapes, statistics and map do not fit.
+AwqResult search_awq(std::span<const AwqLinear> linears, const InputStatistics& statistics, const ChannelMap& map,
+                     DType scale_dtype, Stream& stream);
+
+}  // namespace halftone

@@ -1,0 +1,28 @@
+#pragma once
+// What calibration remembers of one tensor that linear layers read, and of the keys and values of one layer.
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "tensor/tensor.h"
+
+namespace halftone {
+
+struct InputStatistics {
+  std::int64_t tokens = 0;
+  std::vector<float> absmax;    // [inputs] largest |x| of each channel
+  std::vector<double> abs_sum;  // [inputs] sum of |x| over all tokens
+  Tensor rows;                  // [samples, inputs] f32: inputs of some tokens, for output errors
+
+  float tensor_absmax() const { return absmax.empty() ? 0 : *std::max_element(absmax.begin(), absmax.end()); }
+  double mean_abs(std::size_t channel) const { return tokens > 0 ? abs_sum[channel] / static_cast<double>(tokens) : 0; }
+};
+
+// Largest magnitudes of one layer's cache, by key-value head. K is taken after RoPE.
+struct KvStatistics {
+  std::vector<float> k, v;        // [kv_heads]
+  std::vector<float> k_debiased;  // of K without its rotated bias
+};
+
+}  // namespace halftone
