@@ -47,8 +47,10 @@ class PopeReader {
                                {{"label", label}, {"asks", Json::array()}}});
     }
     Json& truth = data_.samples[known->second].truth;
-    require(truth["label"] == label, source, "field 'label': expected {} as in row {}, found {}",
-            truth["label"].get<std::string>(), truth["asks"].front().get<std::string>(), label);
+    if (truth["label"] != label) {
+      fail(source, "field 'label': expected {} as in row {}, found {}", truth["label"].get<std::string>(),
+           truth["asks"].front().get<std::string>(), label);
+    }
     truth["asks"].push_back(ask);
   }
 
