@@ -38,13 +38,15 @@ enum class TaskKind { kAccuracy, kKl, kPerplexity };
 
 struct TaskRow {
   std::string name;
+  std::string title;  // "VQAv2"
   TaskKind kind = TaskKind::kAccuracy;
   std::string data_hash;
   std::string prompts;  // name of the preset
   std::string prompt_hash;
-  std::int64_t samples = 0;         // how many the study asks for
-  std::int64_t max_new_tokens = 0;  // 0: nothing is generated
-  std::string note;                 // what the numbers mean: the scorer's variant, the windows, ...
+  std::int64_t samples = 0;          // how many the study asks for
+  std::int64_t max_new_tokens = 0;   // 0: nothing is generated
+  std::vector<std::string> metrics;  // of ScoreRows of the whole task: those that a summary shows, the first one first
+  std::string note;                  // what the numbers mean: the scorer's variant, the windows, ...
 };
 
 // One answer. Key: configuration, task, id.
@@ -75,7 +77,6 @@ struct LikelihoodRow {
 
 // A figure by a benchmark's own rules over all samples of a task: "f1" of "random", "score" of "existence".
 struct ScoreRow {
-  std::string configuration, task;
   std::string group;  // empty: the whole task
   std::string metric;
   double value = 0;  // as the benchmark prints it: percent, points, ...

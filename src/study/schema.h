@@ -20,10 +20,11 @@ CREATE TABLE configurations(
   min_pixels INTEGER NOT NULL, max_pixels INTEGER NOT NULL, kv_bytes_per_token INTEGER NOT NULL,
   calibrated INTEGER NOT NULL) STRICT;
 CREATE TABLE tasks(
-  name TEXT PRIMARY KEY, position INTEGER NOT NULL,
+  name TEXT PRIMARY KEY, position INTEGER NOT NULL, title TEXT NOT NULL,
   kind TEXT NOT NULL CHECK(kind IN ('accuracy', 'kl', 'perplexity')),
   data_hash TEXT NOT NULL, prompts TEXT NOT NULL, prompt_hash TEXT NOT NULL,
-  samples INTEGER NOT NULL, max_new_tokens INTEGER NOT NULL, note TEXT NOT NULL) STRICT;
+  samples INTEGER NOT NULL, max_new_tokens INTEGER NOT NULL, metrics TEXT NOT NULL,
+  note TEXT NOT NULL) STRICT;
 CREATE TABLE samples(
   configuration TEXT NOT NULL REFERENCES configurations, task TEXT NOT NULL REFERENCES tasks, id TEXT NOT NULL,
   picture TEXT NOT NULL, answer TEXT NOT NULL, tokens TEXT NOT NULL,
@@ -36,7 +37,7 @@ CREATE TABLE likelihoods(
   PRIMARY KEY(configuration, task, id)) STRICT, WITHOUT ROWID;
 CREATE TABLE scores(
   configuration TEXT NOT NULL REFERENCES configurations, task TEXT NOT NULL REFERENCES tasks,
-  part TEXT NOT NULL, metric TEXT NOT NULL, value REAL NOT NULL, samples INTEGER NOT NULL,
+  part TEXT NOT NULL, metric TEXT NOT NULL, position INTEGER NOT NULL, value REAL NOT NULL, samples INTEGER NOT NULL,
   PRIMARY KEY(configuration, task, part, metric)) STRICT, WITHOUT ROWID;
 CREATE TABLE timings(
   configuration TEXT NOT NULL REFERENCES configurations, workload TEXT NOT NULL, repeat INTEGER NOT NULL,

@@ -123,8 +123,4 @@ std::string_view to_string(TaskKind kind) {
   fail("study", "task kind {} does not exist", static_cast<int>(kind));
 }
 
-std::string configuration_name(std::string_view recipe, std::string_view kv_format) {
-  return kv_format == "bf16" || kv_format.empty() ? std::string(recipe) : fmt::format("{}+kv:{}", recipe, kv_format);
-}
-
 }  // namespace halftone

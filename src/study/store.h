@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -40,7 +41,7 @@ class Store {
   void add_timing(const TimingRow& row);
   void add_quantization(const QuantizationRow& row);
   // These replace.
-  void set_score(const ScoreRow& row);
+  void set_scores(std::string_view configuration, std::string_view task, std::span<const ScoreRow> rows);
   void set_memory(const MemoryRow& row);
   void set_note(std::string_view key, std::string_view note);
 
@@ -70,7 +71,5 @@ class Store {
 std::vector<std::string> differences(const Json& found, const Json& asked, const std::string& path);
 
 std::string_view to_string(TaskKind kind);
-// "fp8" with the bf16 cache, "fp8+kv:fp8_head" with another one.
-std::string configuration_name(std::string_view recipe, std::string_view kv_format);
 
 }  // namespace halftone

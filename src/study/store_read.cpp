@@ -34,10 +34,12 @@ std::vector<ConfigurationRow> Store::configurations() const {
 std::vector<TaskRow> Store::tasks() const {
   std::vector<TaskRow> rows;
   Statement row = state_->database.prepare(
-      "SELECT name, kind, data_hash, prompts, prompt_hash, samples, max_new_tokens, note FROM tasks ORDER BY position");
+      "SELECT name, title, kind, data_hash, prompts, prompt_hash, samples, max_new_tokens, metrics, note FROM tasks "
+      "ORDER BY position");
   while (row.step()) {
-    rows.push_back({row.text(0), task_kind(row.text(1)), row.text(2), row.text(3), row.text(4), row.integer(5),
-                    row.integer(6), row.text(7)});
+    rows.push_back({row.text(0), row.text(1), task_kind(row.text(2)), row.text(3), row.text(4), row.text(5),
+                    row.integer(6), row.integer(7), parse_json(row.text(8), "tasks").get<std::vector<std::string>>(),
+                    row.text(9)});
   }
   return rows;
 }
@@ -74,12 +76,9 @@ std::vector<LikelihoodRow> Store::likelihoods(std::string_view configuration, st
 std::vector<ScoreRow> Store::scores(std::string_view configuration, std::string_view task) const {
   std::vector<ScoreRow> rows;
   Statement row = state_->database.prepare(
-      "SELECT part, metric, value, samples FROM scores WHERE configuration = ? AND task = ? ORDER BY part, metric");
+      "SELECT part, metric, value, samples FROM scores WHERE configuration = ? AND task = ? ORDER BY position");
   row.bind(configuration, task);
-  while (row.step()) {
-    rows.push_back(
-        {std::string(configuration), std::string(task), row.text(0), row.text(1), row.real(2), row.integer(3)});
-  }
+  while (row.step()) rows.push_back({row.text(0), row.text(1), row.real(2), row.integer(3)});
   return rows;
 }
 

@@ -12,12 +12,14 @@ Json columns(const ConfigurationRow& row) {
 }
 
 Json columns(const TaskRow& row) {
-  return {{"kind", to_string(row.kind)},
+  return {{"title", row.title},
+          {"kind", to_string(row.kind)},
           {"data_hash", row.data_hash},
           {"prompts", row.prompts},
           {"prompt_hash", row.prompt_hash},
           {"samples", row.samples},
           {"max_new_tokens", row.max_new_tokens},
+          {"metrics", row.metrics},
           {"note", row.note}};
 }
 
@@ -48,9 +50,9 @@ void Store::add_configuration(const ConfigurationRow& row) {
 void Store::add_task(const TaskRow& row) {
   const auto rows = tasks();
   if (is_there(rows, row, state_->database)) return;
-  state_->database.prepare("INSERT INTO tasks VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)")
-      .bind(row.name, static_cast<std::int64_t>(rows.size()), to_string(row.kind), row.data_hash, row.prompts,
-            row.prompt_hash, row.samples, row.max_new_tokens, row.note)
+  state_->database.prepare("INSERT INTO tasks VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+      .bind(row.name, static_cast<std::int64_t>(rows.size()), row.title, to_string(row.kind), row.data_hash,
+            row.prompts, row.prompt_hash, row.samples, row.max_new_tokens, Json(row.metrics).dump(), row.note)
       .run();
 }
 
@@ -83,10 +85,15 @@ void Store::add_quantization(const QuantizationRow& row) {
       .run();
 }
 
-void Store::set_score(const ScoreRow& row) {
-  state_->database.prepare("INSERT OR REPLACE INTO scores VALUES(?, ?, ?, ?, ?, ?)")
-      .bind(row.configuration, row.task, row.group, row.metric, row.value, row.samples)
-      .run();
+void Store::set_scores(std::string_view configuration, std::string_view task, std::span<const ScoreRow> rows) {
+  Transaction transaction(state_->database);
+  state_->database.prepare("DELETE FROM scores WHERE configuration = ? AND task = ?").bind(configuration, task).run();
+  Statement insert = state_->database.prepare("INSERT INTO scores VALUES(?, ?, ?, ?, ?, ?, ?)");
+  std::int64_t position = 0;
+  for (const ScoreRow& row : rows) {
+    insert.bind(configuration, task, row.group, row.metric, position++, row.value, row.samples).run();
+  }
+  transaction.commit();
 }
 
 void Store::set_memory(const MemoryRow& row) {

@@ -37,7 +37,7 @@ inline StudyInfo example_info() {
 }
 
 inline ConfigurationRow example_configuration(const std::string& recipe = "bf16", const std::string& kv = "bf16") {
-  return {.name = configuration_name(recipe, kv),
+  return {.name = kv == "bf16" ? recipe : recipe + "+kv:" + kv,
           .recipe = recipe,
           .kv_format = kv,
           .weights_hash = "w-" + recipe,
@@ -52,12 +52,14 @@ inline ConfigurationRow example_configuration(const std::string& recipe = "bf16"
 
 inline TaskRow example_task(const std::string& name = "vqav2", TaskKind kind = TaskKind::kAccuracy) {
   return {.name = name,
+          .title = "VQAv2",
           .kind = kind,
           .data_hash = "d1",
           .prompts = "suite",
           .prompt_hash = "q1",
           .samples = 3,
           .max_new_tokens = 16,
+          .metrics = {"vqav2"},
           .note = "both sides normalised"};
 }
 

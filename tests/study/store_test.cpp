@@ -39,8 +39,8 @@ TEST(Store, GivesBackEveryRow) {
     store.add_sample(example_sample("vqav2/1"));
     store.add_likelihood({"bf16", "kl", "vqav2/1", "pic", 3, 1.5, 0.25, 2, 0.1});
     store.add_likelihood({"bf16", "kl", "vqav2/2", "", 3, 1.5, std::nullopt, 3, 0.1});
-    store.set_score({"bf16", "vqav2", "yes/no", "accuracy", 50.0, 2});
-    store.set_score({"bf16", "vqav2", "yes/no", "accuracy", 65.0, 2});
+    store.set_scores("bf16", "vqav2", std::vector<ScoreRow>{{"yes/no", "accuracy", 50.0, 2}, {"", "a", 1.0, 2}});
+    store.set_scores("bf16", "vqav2", std::vector<ScoreRow>{{"yes/no", "accuracy", 65.0, 2}});
     store.add_timing({"bf16", "llava", 0, {{"decode", 0.25}}});
     store.set_memory({"bf16", "scales", 10, false});
     store.set_memory({"bf16", "peak", 20, true});
