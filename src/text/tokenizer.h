@@ -20,15 +20,18 @@ class Tokenizer {
   // Reads folder/tokenizer.json. Throws Error naming the file and the field for what it cannot read or does not
   // support.
   static std::shared_ptr<const Tokenizer> load(const std::filesystem::path& folder);
+  // The same from the text of a tokenizer.json; `source` names it in errors.
+  static std::shared_ptr<const Tokenizer> parse(std::string_view json_text, std::string_view source);
   ~Tokenizer();
 
   // Ids equal to Hugging Face tokenizers' encode(text, add_special_tokens=False): added tokens in the text are found
   // first. Malformed UTF-8 is read as Python's bytes.decode("utf-8", "replace") does.
   std::vector<TokenId> encode(std::string_view text) const;
-  // Equal to decode(ids, skip_special_tokens): incomplete UTF-8 becomes U+FFFD. Throws Error on ids out of range.
+  // Equal to decode(ids, skip_special_tokens): incomplete UTF-8 becomes U+FFFD, and an id without a token becomes
+  // nothing (embedding tables are often padded beyond the vocabulary). Throws Error on negative ids.
   std::string decode(std::span<const TokenId> ids, bool skip_special = true) const;
-  // The bytes that one id stands for; empty for a special token.
-  std::string_view bytes_of(TokenId id) const;
+  // The bytes that one id stands for; empty for a special token unless told otherwise, and for an id without a token.
+  std::string_view bytes_of(TokenId id, bool skip_special = true) const;
   bool is_special(TokenId id) const;
   // The id of a token's exact content ("<|im_end|>"), added tokens first.
   std::optional<TokenId> find(std::string_view content) const;
