@@ -11,4 +11,7 @@ namespace halftone {
 // positive.
 Picture resize_bicubic(const Picture& picture, std::int64_t width, std::int64_t height, ThreadPool& pool);
 
+// The same by plain loops: what resize_bicubic is tested against.
+Picture resize_bicubic_reference(const Picture& picture, std::int64_t width, std::int64_t height);
+
 }  // namespace halftone

@@ -1,0 +1,46 @@
+// Decoding against Pillow. The goldens come from libjpeg-turbo 3.2 and libwebp 1.6; that these tests pass with a
+// distribution's older libraries shows that the pixels do not depend on the version.
+#include "vision/picture.h"
+
+#include <gtest/gtest.h>
+
+#include "vision_golden.h"
+
+namespace halftone {
+namespace {
+
+class Decode : public testing::TestWithParam<std::string> {};
+
+TEST_P(Decode, EqualsPillow) {
+  for (const Json& golden : vision_golden()["decode"]) {
+    if (golden["file"] != GetParam()) continue;
+    const Picture picture = load_picture(kGoldenFolder / GetParam());
+    EXPECT_EQ(picture.width, golden["width"]);
+    EXPECT_EQ(picture.height, golden["height"]);
+    EXPECT_EQ(hash_of(picture.rgb), golden["sha256"]);
+    return;
+  }
+  FAIL() << "no golden";
+}
+
+std::vector<std::string> golden_files() {
+  std::vector<std::string> files;
+  for (const Json& golden : vision_golden()["decode"]) files.push_back(golden["file"]);
+  return files;
+}
+
+INSTANTIATE_TEST_SUITE_P(Goldens, Decode, testing::ValuesIn(golden_files()), [](const auto& info) {
+  std::string name = info.param;
+  for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) != 0 ? c : '_';
+  return name;
+});
+
+TEST(Decode, EverySuitePictureEqualsPillow) {
+  for (const auto& [name, hash] : vision_golden()["suite"].items()) {
+    const Picture picture = load_picture(kSuiteFolder / name);
+    EXPECT_EQ(hash_of(picture.rgb).substr(0, 16), hash) << name;
+  }
+}
+
+}  // namespace
+}  // namespace halftone
