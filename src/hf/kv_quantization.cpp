@@ -108,7 +108,13 @@ KvQuantization load_kv_quantization(const Checkpoint& checkpoint, std::int64_t l
   }
   require(found == 0 || found == layers, checkpoint.folder().string(),
           "expected scales of the KV cache for all {} layers, found {}", layers, found);
-  kv.format = found == 0 ? "fp8" : scheme == KvScheme::kPerHead ? "fp8_head" : "fp8_calibrated";
+  const auto unit = [](const KvScales& s) { return s.k == std::vector{1.0f} && s.v == std::vector{1.0f}; };
+  if (found == 0 || std::all_of(kv.layers.begin(), kv.layers.end(), unit)) {
+    kv.format = "fp8";
+    kv.layers.assign(static_cast<std::size_t>(layers), {});
+    return kv;
+  }
+  kv.format = scheme == KvScheme::kPerHead ? "fp8_head" : "fp8_calibrated";
   return kv;
 }
 

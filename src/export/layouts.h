@@ -1,0 +1,39 @@
+#pragma once
+// The layouts: each turns a module into named tensors, and a plan into the configuration that loaders read.
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "export/export.h"
+
+namespace halftone {
+
+using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
+
+// Linear layers of the source that stay as they are: the names of two-dimensional weights, embeddings excepted.
+std::vector<std::string> unquantized_modules(const ExportPlan& plan);
+bool is_vision_module(std::string_view module);
+bool quantizes_vision(const ExportPlan& plan);
+
+// compressed-tensors 0.20: pack-quantized (integers, inputs as they are), int-quantized, float-quantized.
+NamedTensors compressed_tensors_module(const std::string& name, const ExportModule& module, DType model_dtype);
+// The value of "quantization_config".
+OrderedJson compressed_tensors_config(const ExportPlan& plan);
+// Scales of the KV cache, F32: loaders convert them, and a rounded scale would not be the calibrated one. layer_prefix:
+// "model.layers.".
+NamedTensors compressed_tensors_kv(const KvQuantization& kv, const std::string& layer_prefix);
+
+// ModelOpt 0.47: FP8, NVFP4, W4A8_NVFP4_FP8.
+NamedTensors modelopt_module(const std::string& name, const ExportModule& module);
+OrderedJson modelopt_config(const ExportPlan& plan);
+// The content of hf_quant_config.json.
+OrderedJson modelopt_hf_quant_config(const ExportPlan& plan);
+NamedTensors modelopt_kv(const KvQuantization& kv, const std::string& layer_prefix);
+
+// The value of "halftone_kv_cache".
+OrderedJson own_kv_config(const KvQuantization& kv);
+// Whether the layout can state the KV format; our own key does it otherwise.
+bool layout_holds_kv(Layout layout, const KvQuantization& kv);
+
+}  // namespace halftone

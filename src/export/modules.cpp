@@ -1,0 +1,56 @@
+#include <algorithm>
+
+#include "export/layouts.h"
+#include "hf/kv_cache_key.h"
+
+namespace halftone {
+
+std::vector<std::string> unquantized_modules(const ExportPlan& plan) {
+  constexpr std::string_view kSuffix = ".weight";
+  std::vector<std::string> names;
+  bool head = false;
+  for (const auto& [name, info] : plan.source.tensors()) {
+    if (!name.ends_with(kSuffix) || info.shape.size() != 2) continue;
+    std::string module = name.substr(0, name.size() - kSuffix.size());
+    if (module.ends_with("embed_tokens") || plan.modules.contains(module)) continue;
+    head = head || module.ends_with("lm_head");
+    names.push_back(std::move(module));
+  }
+  // a tied head has no tensor, yet loaders build a linear layer for it
+  if (!head && !plan.modules.contains("lm_head")) names.insert(names.begin(), "lm_head");
+  return names;
+}
+
+bool is_vision_module(std::string_view module) {
+  return module.starts_with("visual.") || module.starts_with("model.visual.");
+}
+
+bool quantizes_vision(const ExportPlan& plan) {
+  return std::any_of(plan.modules.begin(), plan.modules.end(), [](const auto& m) { return is_vision_module(m.first); });
+}
+
+bool layout_holds_kv(Layout layout, const KvQuantization& kv) {
+  const auto sizes_are_one = [&] {
+    return std::all_of(kv.layers.begin(), kv.layers.end(),
+                       [](const KvScales& s) { return s.k.size() == 1 && s.v.size() == 1; });
+  };
+  if (kv.format == "bf16") return true;
+  if (layout == Layout::kModelOpt) return kv.format == "fp8" || (kv.format == "fp8_calibrated" && sizes_are_one());
+  if (layout == Layout::kCompressedTensors) return kv.format != "fp8_debiased";
+  return false;
+}
+
+OrderedJson own_kv_config(const KvQuantization& kv) {
+  OrderedJson config{{"format", kv.format}};
+  if (!kv_has_scales(kv.format)) return config;
+  OrderedJson k = OrderedJson::array(), v = OrderedJson::array();
+  for (const KvScales& scales : kv.layers) {
+    k.push_back(scales.k);
+    v.push_back(scales.v);
+  }
+  config["k_scales"] = std::move(k);
+  config["v_scales"] = std::move(v);
+  return config;
+}
+
+}  // namespace halftone
