@@ -8,29 +8,44 @@
 namespace halftone {
 namespace {
 
-// sum over k in [begin, end) of x[k] * code(row, k), in the order of the contract.
-float inner_sum(const float* x, const QTensor& weight, std::int64_t row, std::int64_t begin, std::int64_t end,
-                bool integers) {
+// One row of W, decoded once for all rows of x.
+struct DecodedRow {
+  std::vector<float> codes;   // [K]
+  std::vector<float> scales;  // [groups], empty without scales
+  std::int64_t group = 0;
+};
+
+DecodedRow decode_row(const QTensor& weight, std::int64_t row) {
+  DecodedRow decoded;
+  decoded.group = scale_group(weight.spec, weight.cols());
+  for (std::int64_t k = 0; k < weight.cols(); ++k) decoded.codes.push_back(decode_code(weight, row, k));
+  if (weight.spec.granularity == Granularity::kNone) return decoded;
+  for (std::int64_t k = 0; k < weight.cols(); k += decoded.group) decoded.scales.push_back(scale_at(weight, row, k));
+  return decoded;
+}
+
+// sum over `count` k of x[k] * code[k], in the order of the contract.
+float inner_sum(const float* x, const float* codes, std::int64_t count, bool integers) {
   if (integers) {
     std::int32_t sum = 0;
-    for (std::int64_t k = begin; k < end; ++k) {
-      sum += static_cast<std::int32_t>(x[k]) * static_cast<std::int32_t>(decode_code(weight, row, k));
-    }
+    for (std::int64_t k = 0; k < count; ++k)
+      sum += static_cast<std::int32_t>(x[k]) * static_cast<std::int32_t>(codes[k]);
     return static_cast<float>(sum);
   }
   float sum = 0;
-  for (std::int64_t k = begin; k < end; ++k) sum = std::fma(x[k], decode_code(weight, row, k), sum);
+  for (std::int64_t k = 0; k < count; ++k) sum = std::fma(x[k], codes[k], sum);
   return sum;
 }
 
 // One element of y before factor and bias.
-float total_sum(const float* x, const QTensor& weight, std::int64_t row, bool integers) {
-  if (weight.spec.granularity == Granularity::kNone) return inner_sum(x, weight, row, 0, weight.cols(), integers);
-  const std::int64_t group = scale_group(weight.spec, weight.cols());
+float total_sum(const float* x, const DecodedRow& row, bool integers) {
+  const auto cols = static_cast<std::int64_t>(row.codes.size());
+  if (row.scales.empty()) return inner_sum(x, row.codes.data(), cols, integers);
   float total = 0;
-  for (std::int64_t k = 0; k < weight.cols(); k += group) {
-    const std::int64_t end = std::min(k + group, weight.cols());
-    total = std::fma(scale_at(weight, row, k), inner_sum(x, weight, row, k, end, integers), total);
+  for (std::size_t g = 0; g < row.scales.size(); ++g) {
+    const std::int64_t k = static_cast<std::int64_t>(g) * row.group;
+    total =
+        std::fma(row.scales[g], inner_sum(x + k, row.codes.data() + k, std::min(row.group, cols - k), integers), total);
   }
   return total;
 }
@@ -69,9 +84,9 @@ class ReferenceLinear final : public PackedLinear {
     std::size_t part = 0;
     std::int64_t row = n;
     while (row >= weights_[part].rows()) row -= weights_[part++].rows();
+    const DecodedRow decoded = decode_row(weights_[part], row);
     for (std::int64_t m = 0; m < codes.dim(0); ++m) {
-      const float total =
-          total_sum(codes.data<float>() + m * cols(), weights_[part], row, sums_integers(spec(), input_));
+      const float total = total_sum(codes.data<float>() + m * cols(), decoded, sums_integers(spec(), input_));
       y.data<float>()[m * rows_ + n] = std::fma(total, source.factor(part), source.bias(part, row));
     }
   }

@@ -1,0 +1,98 @@
+#include "backend/cpu/simd.h"
+// clang-format off
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "backend/cpu/panel_products.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+// clang-format on
+
+#include <vector>
+
+#include "backend/cpu/panel_tiles-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace halftone::HWY_NAMESPACE {
+
+#if HWY_TARGET == HWY_SCALAR
+// Without vectors the reference is as good: the kernels are left out, and has_vectors() keeps them from being chosen.
+void rows_of(const Panels&, PanelArithmetic, const std::uint32_t*, std::int64_t, std::int64_t, std::int64_t, float*) {}
+void tiles_of(const Panels&, PanelArithmetic, const std::uint32_t*, const Tiling&, std::int64_t, std::int64_t,
+              std::int64_t, std::int64_t, float*) {}
+TileShape shape_of_tile() { return {}; }
+#else
+// Calls visit(Op, Decode) for what the storage holds.
+template <class Visit>
+void with_decoder(const Panels& panels, PanelArithmetic arithmetic, Visit visit) {
+#if HWY_TARGET == HWY_AVX3
+  if (arithmetic == PanelArithmetic::kInt8Quads) return visit(MultiplyInt8Quads(), DecodeNothing<std::int32_t>(panels));
+#endif
+  if (arithmetic == PanelArithmetic::kInt16Pairs) return visit(MultiplyInt16Pairs(), DecodeInt8Pairs(panels));
+  switch (panels.storage) {
+    case PanelStorage::kF32:
+      return visit(MultiplyF32(), DecodeNothing<float>(panels));
+    case PanelStorage::kBF16:
+      return visit(MultiplyF32(), DecodeBf16(panels));
+    case PanelStorage::kF16:
+      return visit(MultiplyF32(), DecodeF16(panels));
+    case PanelStorage::kInt8:
+      return visit(MultiplyF32(), DecodeInt8(panels));
+    case PanelStorage::kE4M3:
+      return visit(MultiplyF32(), DecodeE4m3(panels));
+    case PanelStorage::kNibble:
+      return visit(MultiplyF32(), DecodeNibble(panels));
+    default:
+      fail("linear", "these weights are packed for another instruction set");
+  }
+}
+
+void rows_of(const Panels& panels, PanelArithmetic arithmetic, const std::uint32_t* x, std::int64_t rows,
+             std::int64_t begin, std::int64_t end, float* y) {
+  with_decoder(panels, arithmetic, [&](auto op, auto decode) {
+    multiply_rows_with<decltype(op), decltype(decode)>(panels, x, rows, begin, end, y);
+  });
+}
+
+void tiles_of(const Panels& panels, PanelArithmetic arithmetic, const std::uint32_t* x, const Tiling& tiling,
+              std::int64_t tile_begin, std::int64_t tile_end, std::int64_t begin, std::int64_t end, float* y) {
+  with_decoder(panels, arithmetic, [&](auto op, auto decode) {
+    TileProduct<decltype(op), decltype(decode)>(panels, x, tiling, tile_begin, tile_end, begin, end).run(y);
+  });
+}
+
+TileShape shape_of_tile() { return {kTileRows, kTilePanels}; }
+#endif
+
+}  // namespace halftone::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace halftone {
+
+HWY_EXPORT(rows_of);
+HWY_EXPORT(tiles_of);
+HWY_EXPORT(shape_of_tile);
+
+void multiply_rows(const Panels& panels, PanelArithmetic arithmetic, const std::uint32_t* x, std::int64_t rows,
+                   std::int64_t begin, std::int64_t end, float* y) {
+  HWY_DYNAMIC_DISPATCH(rows_of)(panels, arithmetic, x, rows, begin, end, y);
+}
+
+void multiply_tiles(const Panels& panels, PanelArithmetic arithmetic, const std::uint32_t* x, const Tiling& tiling,
+                    std::int64_t tile_begin, std::int64_t tile_end, std::int64_t begin, std::int64_t end, float* y) {
+  HWY_DYNAMIC_DISPATCH(tiles_of)(panels, arithmetic, x, tiling, tile_begin, tile_end, begin, end, y);
+}
+
+TileShape tile_shape() { return HWY_DYNAMIC_DISPATCH(shape_of_tile)(); }
+
+bool has_vectors() { return tile_shape().rows > 0; }
+
+bool has_vnni() {
+#if defined(__x86_64__)
+  return (hwy::SupportedTargets() & HWY_AVX3) != 0 && __builtin_cpu_supports("avx512vnni");
+#else
+  return false;
+#endif
+}
+
+}  // namespace halftone
+#endif

@@ -1,0 +1,221 @@
+// Per-target: many rows of x against panels. A block of K of a few panels is decoded once and stays in the first-level
+// cache while all tiles of x pass over it; a tile's sums live in registers. Sums that outlast a block are reloaded,
+// which is exact.
+#if defined(HALFTONE_BACKEND_CPU_PANEL_TILES_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef HALFTONE_BACKEND_CPU_PANEL_TILES_INL_H_
+#undef HALFTONE_BACKEND_CPU_PANEL_TILES_INL_H_
+#else
+#define HALFTONE_BACKEND_CPU_PANEL_TILES_INL_H_
+#endif
+
+#include <array>
+#include <utility>
+
+#include "backend/cpu/panel_vectors-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace halftone::HWY_NAMESPACE {
+
+// Registers: 12 of 16 (AVX2) or 24 of 32 (AVX-512, NEON) hold sums.
+#if HWY_TARGET == HWY_AVX3
+constexpr int kTileRows = 12, kTilePanels = 2;
+#else
+constexpr int kTileRows = 6, kTilePanels = 1;
+#endif
+constexpr std::int64_t kBlockWords = 256;
+
+// The operands of one block of K, for kTilePanels panels.
+template <class Op>
+struct BlockWeights {
+  const std::uint8_t* words[kTilePanels];  // [count][16]
+  std::int64_t count;
+  std::int64_t group;   // words under one scale
+  const float* scales;  // [groups in the block][kTilePanels][16]; null where sums outlast the block
+  std::int64_t panel;   // the first one
+  bool first;           // the block starts at k = 0
+};
+
+template <class Op, int R>
+HWY_INLINE void add_products(const std::uint32_t*& x, const std::uint8_t* (&w)[kTilePanels], std::int64_t count,
+                             Lanes<typename Op::T> (&sum)[R][kTilePanels]) {
+  for (std::int64_t k = 0; k < count; ++k) {
+    Lanes<typename Op::T> operand[kTilePanels];
+    HWY_UNROLL(2)
+    for (int p = 0; p < kTilePanels; ++p) {
+      operand[p] = load_lanes(reinterpret_cast<const typename Op::T*>(w[p]));
+      w[p] += 64;
+    }
+    HWY_UNROLL(12)
+    for (int r = 0; r < R; ++r) {
+      const auto value = Op::broadcast(x + r);
+      HWY_UNROLL(2)
+      for (int p = 0; p < kTilePanels; ++p) Op::add(value, operand[p], sum[r][p]);
+    }
+    x += R;
+  }
+}
+
+// One tile of R rows over one block. state: [R][kTilePanels][16] sums of Op::T, or totals in f32 where groups are
+// folded.
+template <class Op, int R>
+HWY_NOINLINE void multiply_tile(const Panels& panels, const BlockWeights<Op>& block, const std::uint32_t* x,
+                                std::uint8_t* state) {
+  using T = typename Op::T;
+  const std::uint8_t* w[kTilePanels];
+  for (int p = 0; p < kTilePanels; ++p) w[p] = block.words[p];
+  Lanes<T> sum[R][kTilePanels];
+  if (!block.scales) {
+    for (int r = 0; r < R; ++r) {
+      for (int p = 0; p < kTilePanels; ++p) {
+        const T* saved = reinterpret_cast<const T*>(state) + (r * kTilePanels + p) * kLaneCount;
+        sum[r][p] = block.first ? Op::start(panels, std::min(block.panel + p, panels.count - 1)) : load_lanes(saved);
+      }
+    }
+    add_products<Op, R>(x, w, block.count, sum);
+    for (int r = 0; r < R; ++r) {
+      for (int p = 0; p < kTilePanels; ++p) {
+        store_lanes(sum[r][p], reinterpret_cast<T*>(state) + (r * kTilePanels + p) * kLaneCount);
+      }
+    }
+    return;
+  }
+  const float* scales = block.scales;
+  bool first = block.first;
+  for (std::int64_t k = 0; k < block.count; k += block.group, scales += kTilePanels * kLaneCount, first = false) {
+    for (int r = 0; r < R; ++r) {
+      for (int p = 0; p < kTilePanels; ++p) sum[r][p] = set_lanes(T{0});
+    }
+    add_products<Op, R>(x, w, std::min(block.group, block.count - k), sum);
+    for (int r = 0; r < R; ++r) {
+      for (int p = 0; p < kTilePanels; ++p) {
+        float* total = reinterpret_cast<float*>(state) + (r * kTilePanels + p) * kLaneCount;
+        const auto scale = load_lanes(scales + p * kLaneCount);
+        store_lanes(fma_lanes(scale, to_float(sum[r][p]), first ? set_lanes(0.0f) : load_lanes(total)), total);
+      }
+    }
+  }
+}
+
+template <class Op, int... I>
+HWY_INLINE void multiply_any_tile(std::integer_sequence<int, I...>, std::int64_t rows, const Panels& panels,
+                                  const BlockWeights<Op>& block, const std::uint32_t* x, std::uint8_t* state) {
+  using Run = void (*)(const Panels&, const BlockWeights<Op>&, const std::uint32_t*, std::uint8_t*);
+  static constexpr Run kRuns[] = {&multiply_tile<Op, I + 1>...};
+  kRuns[rows - 1](panels, block, x, state);
+}
+
+// Memory of one thread that lasts from call to call.
+struct Scratch {
+  std::vector<std::uint8_t> bytes;
+  std::uint8_t* reserve(std::size_t size) {
+    if (bytes.size() < size + 64) bytes.resize(size + 64);
+    return bytes.data() + (64 - reinterpret_cast<std::uintptr_t>(bytes.data()) % 64) % 64;
+  }
+};
+
+template <class Op, class Decode>
+class TileProduct {
+ public:
+  TileProduct(const Panels& panels, const std::uint32_t* x, const Tiling& tiling, std::int64_t tile_begin,
+              std::int64_t tile_end, std::int64_t begin, std::int64_t end)
+      : panels_(panels),
+        decode_(panels),
+        x_(x),
+        tiling_(tiling),
+        tile_begin_(tile_begin),
+        tile_end_(tile_end),
+        begin_(begin),
+        end_(end),
+        words_(panels.padded_cols / Op::kCols),
+        group_(panels.group / Op::kCols),
+        folds_(panels.groups > 1),
+        block_words_(folds_ ? std::max(group_, kBlockWords / group_ * group_) : kBlockWords),
+        row_begin_(tiling.tile_begin(tile_begin)),
+        row_count_(tiling.tile_begin(tile_end) - row_begin_),
+        sets_((end - begin + kTilePanels - 1) / kTilePanels) {
+    static thread_local Scratch scratch;
+    const std::int64_t decoded = kTilePanels * block_words_ * 64;
+    const std::int64_t scales = kTilePanels * 64 * (folds_ ? block_words_ / group_ : 0);
+    words_at_ = scratch.reserve(static_cast<std::size_t>(decoded + scales + sets_ * row_count_ * kSetBytes));
+    scales_at_ = reinterpret_cast<float*>(words_at_ + decoded);
+    state_ = words_at_ + decoded + scales;
+    std::memset(words_at_, 0, static_cast<std::size_t>(decoded + scales));
+  }
+
+  void run(float* y) {
+    for (std::int64_t k = 0; k < words_; k += block_words_) {
+      for (std::int64_t set = 0; set < sets_; ++set) run_block(k, set);
+    }
+    for (std::int64_t m = 0; m < row_count_; ++m) {
+      for (std::int64_t panel = begin_; panel < end_; ++panel) {
+        const std::int64_t set = (panel - begin_) / kTilePanels, p = (panel - begin_) % kTilePanels;
+        const std::uint8_t* state = state_ + (set * row_count_ + m) * kSetBytes + p * 64;
+        store_outputs(panels_, panel, total(state, panel), y + (row_begin_ + m) * panels_.rows);
+      }
+    }
+  }
+
+ private:
+  static constexpr std::int64_t kSetBytes = kTilePanels * 64;
+
+  Lanes<float> total(const std::uint8_t* state, std::int64_t panel) const {
+    if (folds_) return load_lanes(reinterpret_cast<const float*>(state));
+    const auto inner = to_float(load_lanes(reinterpret_cast<const typename Op::T*>(state)));
+    return panels_.has_scales ? fma_lanes(load_scales(panels_, panel, 0), inner, set_lanes(0.0f)) : inner;
+  }
+
+  void run_block(std::int64_t k, std::int64_t set) {
+    BlockWeights<Op> block;
+    block.count = std::min(block_words_, words_ - k);
+    block.group = group_;
+    block.scales = folds_ ? scales_at_ : nullptr;
+    block.panel = begin_ + set * kTilePanels;
+    block.first = k == 0;
+    for (int p = 0; p < kTilePanels; ++p) {
+      std::uint8_t* decoded = words_at_ + p * block_words_ * 64;
+      block.words[p] = block.panel + p < end_ ? prepare(k, block.count, block.panel + p, p, decoded) : decoded;
+    }
+    for (std::int64_t t = tile_begin_; t < tile_end_; ++t) {
+      const std::int64_t row = tiling_.tile_begin(t), rows = tiling_.tile_begin(t + 1) - row;
+      multiply_any_tile<Op>(std::make_integer_sequence<int, kTileRows>(), rows, panels_, block,
+                            x_ + row * words_ + k * rows, state_ + (set * row_count_ + row - row_begin_) * kSetBytes);
+    }
+  }
+
+  // The operands of `count` words of a panel from word k on, and the scales of its groups.
+  const std::uint8_t* prepare(std::int64_t k, std::int64_t count, std::int64_t panel, int p, std::uint8_t* decoded) {
+    if (folds_) {
+      for (std::int64_t g = 0; g * group_ < count; ++g) {
+        store_lanes(load_scales(panels_, panel, k / group_ + g), scales_at_ + (g * kTilePanels + p) * kLaneCount);
+      }
+    }
+    const std::uint8_t* codes = panels_.panel(panel) + k / Decode::kWords * Decode::kBytes;
+    if constexpr (Decode::kDirect) return codes;
+    for (std::int64_t i = 0; i < count; i += Decode::kWords, codes += Decode::kBytes) {
+      Lanes<typename Op::T> w[Decode::kWords];
+      decode_(codes, w);
+      for (int j = 0; j < Decode::kWords; ++j) {
+        store_lanes(w[j], reinterpret_cast<typename Op::T*>(decoded + (i + j) * 64));
+      }
+    }
+    return decoded;
+  }
+
+  const Panels& panels_;
+  Decode decode_;
+  const std::uint32_t* x_;
+  const Tiling& tiling_;
+  std::int64_t tile_begin_, tile_end_, begin_, end_;
+  std::int64_t words_, group_;
+  bool folds_;  // totals over groups are kept instead of sums
+  std::int64_t block_words_, row_begin_, row_count_;
+  std::int64_t sets_;  // of kTilePanels panels
+  std::uint8_t* words_at_;
+  float* scales_at_;
+  std::uint8_t* state_;
+};
+
+}  // namespace halftone::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif

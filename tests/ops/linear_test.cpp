@@ -1,0 +1,218 @@
+// linear(): every kernel against the scalar reference, bit for bit, for every format, input quantization and odd shape.
+#include "ops/linear.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "tests/ops/linear_cases.h"
+#include "tests/ops/targets.h"
+
+namespace halftone {
+namespace {
+
+using testing::LinearFormat;
+using testing::LinearShape;
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+
+// x inside a larger buffer of NaN: a kernel that reads outside its input shows.
+struct GuardedInput {
+  GuardedInput(const Tensor& x) : memory(std::make_shared<std::vector<float>>(x.numel() + 2 * kGuard, kNan)) {
+    std::memcpy(memory->data() + kGuard, x.raw(), static_cast<std::size_t>(x.nbytes()));
+    tensor = Tensor::borrow(DType::kF32, x.shape(), memory->data() + kGuard, memory);
+  }
+  static constexpr std::int64_t kGuard = 64;
+  std::shared_ptr<std::vector<float>> memory;
+  Tensor tensor;
+};
+
+// y in front of a guard that must stay as it is.
+struct GuardedOutput {
+  GuardedOutput(std::int64_t m, std::int64_t n) : memory(std::make_shared<std::vector<float>>(m * n + 64, kNan)) {
+    tensor = Tensor::borrow(DType::kF32, {m, n}, memory->data(), memory);
+  }
+  bool guard_intact() const {
+    for (std::size_t i = memory->size() - 64; i < memory->size(); ++i) {
+      if (!std::isnan((*memory)[i])) return false;
+    }
+    return true;
+  }
+  std::shared_ptr<std::vector<float>> memory;
+  Tensor tensor;
+};
+
+void expect_equal_bits(const Tensor& got, const Tensor& wanted, const std::string& what) {
+  ASSERT_EQ(got.shape(), wanted.shape());
+  if (std::memcmp(got.raw(), wanted.raw(), static_cast<std::size_t>(got.nbytes())) == 0) return;
+  for (std::int64_t i = 0; i < got.numel(); ++i) {
+    const float a = got.data<float>()[i], b = wanted.data<float>()[i];
+    ASSERT_EQ(std::bit_cast<std::uint32_t>(a), std::bit_cast<std::uint32_t>(b))
+        << what << ": element " << i << " is " << a << ", the reference says " << b;
+  }
+}
+
+void check_case(const LinearFormat& format, const InputQuant& input, const LinearShape& shape) {
+  const QTensor weight = testing::random_weight(format, shape.n, shape.k, 1 + shape.k);
+  const GuardedInput x(testing::random_input(shape.m, shape.k, 2));
+  const Tensor bias = shape.n % 2 ? testing::random_input(1, shape.n, 3).reshape({shape.n}) : Tensor();
+  Tensor wanted(DType::kF32, {shape.m, shape.n});
+  linear_reference(x.tensor, weight, bias, input, wanted);
+  for (const std::string& kernel : list_linear_kernels(format.spec, input)) {
+    for (const int threads : {1, 2}) {
+      if (kernel == "reference" && threads > 1) continue;
+      ThreadPool pool(threads);
+      Stream stream{&pool, Device::kCpu};
+      GuardedOutput y(shape.m, shape.n);
+      linear(x.tensor, *pack_linear(weight, bias, input, stream, kernel), y.tensor, stream);
+      expect_equal_bits(y.tensor, wanted,
+                        fmt::format("{}{} {} [{} x {} x {}] on {} threads", format.name,
+                                    testing::input_name(input.kind), kernel, shape.m, shape.n, shape.k, threads));
+      EXPECT_TRUE(y.guard_intact());
+    }
+  }
+}
+
+TEST(Linear, EveryKernelGivesTheBitsOfTheReference) {
+  for_each_target([] {
+    for (const LinearFormat& format : testing::weight_formats()) {
+      for (const InputQuant& input : testing::input_quantizations()) {
+        for (const LinearShape& shape : testing::odd_shapes()) {
+          check_case(format, input, shape);
+          if (HasFatalFailure()) return;
+        }
+      }
+    }
+  });
+}
+
+// Several blocks of K, several blocks of rows, several pieces of panels.
+TEST(Linear, LargeShapes) {
+  for_each_target([] {
+    for (const LinearFormat& format : testing::weight_formats()) {
+      check_case(format, {}, {29, 150, 1153});
+      check_case(format, {InputQuant::Kind::kStaticInt8, 0.02f}, {14, 33, 2310});
+      if (HasFatalFailure()) return;
+    }
+    check_case(testing::weight_formats()[2], {}, {500, 10, 300});
+  });
+}
+
+// A row of y depends on its row of x alone.
+TEST(Linear, RowsDoNotDependOnTheBatch) {
+  for_each_target([] {
+    constexpr std::int64_t kRows = 37, kOutputs = 100, kInputs = 384;
+    for (const LinearFormat& format : testing::weight_formats()) {
+      for (const InputQuant& input : testing::input_quantizations()) {
+        Stream& stream = default_stream();
+        const auto packed = pack_linear(testing::random_weight(format, kOutputs, kInputs, 5), {}, input, stream);
+        const Tensor x = testing::random_input(kRows, kInputs, 6);
+        Tensor all(DType::kF32, {kRows, kOutputs});
+        linear(x, *packed, all, stream);
+        for (const std::int64_t batch : {1, 2, 3, 4, 5, 8, 36}) {
+          Tensor some(DType::kF32, {batch, kOutputs});
+          linear(x.rows(kRows - batch, kRows), *packed, some, stream);
+          expect_equal_bits(some, all.rows(kRows - batch, kRows), format.name);
+          if (HasFatalFailure()) return;
+        }
+      }
+    }
+  });
+}
+
+TEST(Linear, FusedPartsKeepTheirScalesAndBiases) {
+  for (LinearFormat format : testing::weight_formats()) {
+    std::vector<QTensor> weights;
+    std::vector<Tensor> biases;
+    for (const std::int64_t rows : {24, 8, 19}) {
+      format.global_scale += 0.5f;
+      weights.push_back(testing::random_weight(format, rows, 160, 7 + rows));
+      biases.push_back(rows == 8 ? Tensor() : testing::random_input(1, rows, 8).reshape({rows}));
+    }
+    const Tensor x = testing::random_input(7, 160, 9);
+    Tensor fused(DType::kF32, {7, 51});
+    linear(x, *pack_linear_fused(weights, biases, {}, default_stream()), fused, default_stream());
+    std::int64_t column = 0;
+    for (std::size_t part = 0; part < weights.size(); ++part) {
+      Tensor wanted(DType::kF32, {7, weights[part].rows()});
+      linear_reference(x, weights[part], biases[part], {}, wanted);
+      for (std::int64_t i = 0; i < wanted.numel(); ++i) {
+        const std::int64_t m = i / weights[part].rows(), n = i % weights[part].rows();
+        ASSERT_EQ(fused.data<float>()[m * 51 + column + n], wanted.data<float>()[i]) << format.name;
+      }
+      column += weights[part].rows();
+    }
+  }
+}
+
+// The reference itself, by hand: (1 * 2 + 2 * -3) * 0.5 * (0.25 * 4) + 10 = 8.
+TEST(Linear, ReferenceByHand) {
+  QTensor weight;
+  weight.spec = {Element::kInt8, Granularity::kChannel, 0};
+  weight.shape = {1, 2};
+  weight.payload = Tensor(DType::kI8, {1, 2});
+  weight.payload.data<std::int8_t>()[0] = 2;
+  weight.payload.data<std::int8_t>()[1] = -3;
+  weight.scales = Tensor::from({0.5f}, {1});
+  weight.global_scale = 4.0f;
+  const InputQuant input{InputQuant::Kind::kStaticInt8, 0.25f};
+  Tensor y(DType::kF32, {1, 1});
+  linear_reference(Tensor::from({0.25f, 0.5f}, {1, 2}), weight, Tensor::from({10.0f}, {1}), input, y);
+  EXPECT_EQ(y.data<float>()[0], 8.0f);
+}
+
+// -128 * -128 at every k: sums of int16 would saturate, sums of int32 do not.
+TEST(Linear, ExtremeIntegersAreExact) {
+  constexpr std::int64_t kInputs = 8960;
+  const LinearFormat format{"int8", {Element::kInt8, Granularity::kTensor, 0}, DType::kF32, 1.0f, {}};
+  QTensor weight = testing::random_weight(format, 17, kInputs, 1);
+  std::memset(weight.payload.raw(), 0x80, static_cast<std::size_t>(weight.payload.nbytes()));
+  weight.scales = Tensor::from({1.0f}, {1});
+  const InputQuant input{InputQuant::Kind::kStaticInt8, 1.0f};
+  for (const std::int64_t rows : {1, 7}) {
+    const Tensor x = Tensor::from(std::vector<float>(static_cast<std::size_t>(rows * kInputs), -1e9f), {rows, kInputs});
+    for (const std::string& kernel : list_linear_kernels(format.spec, input)) {
+      Tensor y(DType::kF32, {rows, 17});
+      linear(x, *pack_linear(weight, {}, input, default_stream(), kernel), y, default_stream());
+      for (std::int64_t i = 0; i < y.numel(); ++i) ASSERT_EQ(y.data<float>()[i], 16384.0f * kInputs) << kernel;
+    }
+  }
+}
+
+TEST(Linear, NanCodesOfE4m3StayNan) {
+  const LinearFormat format{"e4m3", {Element::kE4M3, Granularity::kTensor, 0}, DType::kF32, 1.0f, {}};
+  QTensor weight = testing::random_weight(format, 3, 8, 1);
+  weight.payload.bits<std::uint8_t>()[9] = 0x7f;
+  for (const std::string& kernel : list_linear_kernels(format.spec, {})) {
+    Tensor y(DType::kF32, {1, 3});
+    linear(testing::random_input(1, 8, 2), *pack_linear(weight, {}, {}, default_stream(), kernel), y, default_stream());
+    EXPECT_FALSE(std::isnan(y.data<float>()[0])) << kernel;
+    EXPECT_TRUE(std::isnan(y.data<float>()[1])) << kernel;
+  }
+}
+
+TEST(Linear, RefusesWhatDoesNotFit) {
+  Stream& stream = default_stream();
+  const LinearFormat format = testing::weight_formats()[3];
+  const QTensor weight = testing::random_weight(format, 4, 8, 1);
+  EXPECT_THROW(pack_linear(weight, Tensor(DType::kF32, {3}), {}, stream), Error);
+  EXPECT_THROW(pack_linear(weight, {}, {}, stream, "no such kernel"), Error);
+  const std::vector<QTensor> other{weight, testing::random_weight(format, 4, 9, 1)};
+  EXPECT_THROW(pack_linear_fused(other, {}, {}, stream), Error);
+  const auto packed = pack_linear(weight, {}, {}, stream);
+  Tensor y(DType::kF32, {2, 4}), narrow(DType::kF32, {2, 3});
+  EXPECT_THROW(linear(Tensor(DType::kF32, {2, 7}), *packed, y, stream), Error);
+  EXPECT_THROW(linear(Tensor(DType::kF32, {2, 8}), *packed, narrow, stream), Error);
+}
+
+TEST(Linear, ReportsWhatIsNative) {
+  const LinearFormat format = testing::weight_formats()[3];
+  const QTensor weight = testing::random_weight(format, 4, 8, 1);
+  const std::string best = list_linear_kernels(format.spec, {InputQuant::Kind::kStaticInt8, 1.0f})[0];
+  if (best == "reference") GTEST_SKIP() << "no vector kernels on this machine";
+  EXPECT_TRUE(pack_linear(weight, {}, {InputQuant::Kind::kStaticInt8, 1.0f}, default_stream())->native());
+  EXPECT_FALSE(pack_linear(weight, {}, {InputQuant::Kind::kStaticE4M3, 1.0f}, default_stream())->native());
+}
+
+}  // namespace
+}  // namespace halftone
