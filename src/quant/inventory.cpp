@@ -1,0 +1,124 @@
+#include "quant/inventory.h"
+
+#include <algorithm>
+#include <map>
+
+#include "hf/checkpoint.h"
+#include "model/registry.h"
+
+namespace halftone {
+namespace {
+
+std::int64_t bits_of(Element element) {
+  switch (element) {
+    case Element::kF32:
+      return 32;
+    case Element::kF16:
+    case Element::kBF16:
+      return 16;
+    case Element::kInt8:
+    case Element::kE4M3:
+      return 8;
+    case Element::kInt4:
+    case Element::kE2M1:
+      return 4;
+  }
+  fail("inventory", "unknown element {}", static_cast<int>(element));
+}
+
+std::int64_t scale_bytes(Element element, Granularity granularity) {
+  if (granularity == Granularity::kGroup && element == Element::kE2M1) return 1;  // E4M3, and one F32 for the whole
+  return element == Element::kE4M3 ? 4 : 2;  // ModelOpt F32, compressed-tensors BF16
+}
+
+// Everything that the folder stores under the module's name.
+std::int64_t bytes_in_file(const Checkpoint& checkpoint, const ModuleInfo& info) {
+  const std::string prefix = info.stored + ".";
+  std::int64_t bytes = 0;
+  for (auto it = checkpoint.tensors().lower_bound(prefix); it != checkpoint.tensors().end(); ++it) {
+    if (!it->first.starts_with(prefix)) break;
+    if (it->first.find('.', prefix.size()) == std::string::npos) bytes += it->second.nbytes;
+  }
+  return bytes;
+}
+
+std::vector<PartSize> sizes_by_part(const Checkpoint& checkpoint, const std::vector<ModuleInfo>& modules) {
+  std::vector<PartSize> parts;
+  for (const ModuleInfo& info : modules) {
+    if (info.tied) continue;  // the embedding's tensor
+    const std::string part(to_string(info.rule_class));
+    auto it = std::find_if(parts.begin(), parts.end(), [&](const PartSize& p) { return p.part == part; });
+    if (it == parts.end()) it = parts.insert(parts.end(), PartSize{part, 0, 0, 0});
+    ++it->modules;
+    it->parameters += count_elements(info.shape) + (info.has_bias ? info.shape.at(0) : 0);
+    it->bytes += bytes_in_file(checkpoint, info);
+  }
+  return parts;
+}
+
+RecipeCost cost_of(const Recipe& recipe, const Checkpoint& checkpoint, const std::vector<ModuleInfo>& modules) {
+  RecipeCost cost{recipe.name, 0, 0, recipe.needs_calibration(), {}};
+  const std::vector<LinearFormat> formats = resolve_rules(recipe, modules);
+  for (std::size_t i = 0; i < modules.size(); ++i) {
+    const ModuleInfo& info = modules[i];
+    if (info.tied) continue;
+    std::int64_t bytes = bytes_in_file(checkpoint, info);
+    if (formats[i].quantized()) {
+      if (const auto reason = why_not(info.shape, formats[i], recipe.layout)) {
+        cost.refusals.push_back({info.module, *reason});
+      } else {
+        ++cost.quantized;
+        const std::int64_t weight = checkpoint.tensors().at(info.stored + ".weight").nbytes;
+        bytes += stored_bytes(info.shape, formats[i].weights) - weight;
+      }
+    }
+    cost.bytes += bytes;
+  }
+  return cost;
+}
+
+}  // namespace
+
+std::int64_t stored_bytes(const Shape& shape, const QuantSpec& spec) {
+  const std::int64_t rows = shape.at(0), cols = shape.at(1);
+  const std::int64_t payload = rows * ((cols * bits_of(spec.element) + 7) / 8);
+  const std::int64_t one = scale_bytes(spec.element, spec.granularity);
+  switch (spec.granularity) {
+    case Granularity::kNone:
+      return payload;
+    case Granularity::kTensor:
+      return payload + one;
+    case Granularity::kChannel:
+      return payload + rows * one;
+    case Granularity::kGroup:
+      return payload + rows * ((cols + spec.group - 1) / spec.group) * one + (spec.element == Element::kE2M1 ? 4 : 0);
+  }
+  fail("inventory", "unknown granularity {}", static_cast<int>(spec.granularity));
+}
+
+Inventory take_inventory(const Checkpoint& checkpoint) {
+  const Architecture& architecture = find_architecture(checkpoint);
+  const ModelConfig config = architecture.read_config(checkpoint);
+  const std::vector<ModuleInfo> modules = resolve_modules(architecture.table(config), checkpoint);
+  const DecoderConfig& decoder = config.decoder;
+  constexpr std::int64_t kBytesOfBf16 = 2;
+  Inventory inventory;
+  inventory.architecture = config.model_type;
+  inventory.layers = decoder.layers;
+  inventory.hidden = decoder.hidden;
+  inventory.heads = decoder.heads;
+  inventory.kv_heads = decoder.kv_heads;
+  inventory.head_dim = decoder.head_dim;
+  inventory.vocabulary = decoder.vocabulary;
+  inventory.kv_bytes_per_token = 2 * decoder.layers * decoder.kv_heads * decoder.head_dim * kBytesOfBf16;
+  inventory.parts = sizes_by_part(checkpoint, modules);
+  const Layout layout = checkpoint.quantization().layout();
+  inventory.quantization = layout == Layout::kAsIs ? "none" : std::string(layout_name(layout));
+  if (layout != Layout::kAsIs) return inventory;
+  for (const std::string& name : shipped_recipes()) {
+    inventory.recipes.push_back(cost_of(load_recipe(name), checkpoint, modules));
+  }
+  return inventory;
+}
+
+}  // namespace halftone
