@@ -1,0 +1,256 @@
+#include "runtime/kv_storage.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "formats/bf16.h"
+#include "formats/e4m3.h"
+
+namespace halftone {
+namespace {
+
+constexpr std::int64_t kGrowth = 64;  // tokens
+
+const std::array<float, 256>& e4m3_values() {
+  static const std::array<float, 256> values = [] {
+    std::array<float, 256> table{};
+    for (std::size_t code = 0; code < 256; ++code) table[code] = e4m3::decode(static_cast<std::uint8_t>(code));
+    return table;
+  }();
+  return values;
+}
+
+// One scale for each head: stored ones are given by head or for all.
+std::vector<float> by_head(const std::vector<float>& stored, std::int64_t kv_heads, std::string_view source) {
+  require(stored.size() == 1 || static_cast<std::int64_t>(stored.size()) == kv_heads, source,
+          "expected 1 or {} KV scales of a layer, found {}", kv_heads, stored.size());
+  if (stored.size() == 1) return std::vector<float>(static_cast<std::size_t>(kv_heads), stored[0]);
+  return stored;
+}
+
+std::vector<float> largest(const std::vector<float>& scales) {
+  return std::vector<float>(scales.size(), *std::max_element(scales.begin(), scales.end()));
+}
+
+// Copies the first `length` rows of each head from one capacity to another.
+void copy_heads(const Tensor& from, std::int64_t length, Tensor& to) {
+  const std::int64_t row = to.dim(2);
+  for (std::int64_t h = 0; h < to.dim(0); ++h) {
+    std::memcpy(to.bits<std::uint8_t>() + h * to.dim(1) * row, from.bits<std::uint8_t>() + h * from.dim(1) * row,
+                static_cast<std::size_t>(length * row));
+  }
+}
+
+void grow(Tensor& store, std::int64_t heads, std::int64_t capacity, std::int64_t row, std::int64_t length) {
+  Tensor larger(DType::kU8, {heads, capacity, row});
+  if (store.defined()) copy_heads(store, length, larger);
+  store = std::move(larger);
+}
+
+}  // namespace
+
+std::int64_t KvLayout::element_bytes() const {
+  return storage == Storage::kF32 ? 4 : storage == Storage::kBF16 ? 2 : 1;
+}
+
+std::int64_t KvLayout::bytes_per_token() const { return 2 * layers * kv_heads * head_dim * element_bytes(); }
+
+KvLayout make_kv_layout(const std::string& format, const KvQuantization& stored, const DecoderConfig& config,
+                        Numerics numerics, std::vector<Tensor> key_bias, std::string_view source) {
+  KvLayout layout{format.empty() ? stored.format : format,
+                  KvLayout::Storage::kE4M3,
+                  config.layers,
+                  config.kv_heads,
+                  config.head_dim,
+                  {},
+                  {}};
+  const std::string& name = layout.format;
+  if (name == "bf16") {
+    layout.storage = numerics == Numerics::kF32 ? KvLayout::Storage::kF32 : KvLayout::Storage::kBF16;
+    return layout;
+  }
+  require(name == "fp8" || name == "fp8_calibrated" || name == "fp8_head" || name == "fp8_debiased", "kv format",
+          "expected bf16, fp8, fp8_calibrated, fp8_head or fp8_debiased, got '{}'", name);
+  // scales by head serve per tensor, too (their largest); those of de-biased keys serve nothing else
+  const bool served = name == stored.format || (name == "fp8_calibrated" && stored.format == "fp8_head");
+  require(name == "fp8" || served, source, "KV format {}: expected its scales in the checkpoint, found those of {}",
+          name, stored.format);
+  for (std::int64_t i = 0; i < config.layers; ++i) {
+    if (name == "fp8") {
+      const std::vector<float> ones(static_cast<std::size_t>(config.kv_heads), 1.0f);
+      layout.scales.push_back({ones, ones});
+      continue;
+    }
+    require(static_cast<std::int64_t>(stored.layers.size()) == config.layers, source,
+            "expected KV scales of {} layers, found {}", config.layers, stored.layers.size());
+    const KvScales& scales = stored.layers[static_cast<std::size_t>(i)];
+    KvScales mine{by_head(scales.k, config.kv_heads, source), by_head(scales.v, config.kv_heads, source)};
+    if (name == "fp8_calibrated") mine = {largest(mine.k), largest(mine.v)};
+    layout.scales.push_back(std::move(mine));
+  }
+  if (name == "fp8_debiased") layout.key_bias = std::move(key_bias);
+  return layout;
+}
+
+StoredKvCache::StoredKvCache(std::shared_ptr<const KvLayout> layout) : layout_(std::move(layout)) {
+  store_.resize(static_cast<std::size_t>(layout_->layers));
+  k_heads_.resize(static_cast<std::size_t>(layout_->kv_heads));
+  v_heads_.resize(static_cast<std::size_t>(layout_->kv_heads));
+  rotated_.resize(static_cast<std::size_t>(layout_->head_dim));
+}
+
+void StoredKvCache::reserve(std::int64_t tokens) {
+  if (tokens <= capacity_) return;
+  const std::int64_t wanted = std::max(tokens, capacity_ + capacity_ / 2);
+  const std::int64_t capacity = (wanted + kGrowth - 1) / kGrowth * kGrowth;
+  const std::int64_t heads = layout_->kv_heads, row = layout_->head_dim * layout_->element_bytes();
+  for (LayerStore& store : store_) {
+    grow(store.k, heads, capacity, row, length_);
+    grow(store.v, heads, capacity, row, length_);
+  }
+  if (layout_->storage != KvLayout::Storage::kF32) {
+    k_scratch_ = Tensor(DType::kF32, {heads, capacity, layout_->head_dim});
+    v_scratch_ = Tensor(DType::kF32, {heads, capacity, layout_->head_dim});
+  }
+  if (debiased()) {
+    const std::int64_t bytes = layout_->head_dim / 2 * 4;
+    for (Tensor* table : {&cos_, &sin_}) {
+      Tensor larger(DType::kF32, {capacity, layout_->head_dim / 2});
+      if (table->defined()) std::memcpy(larger.raw(), table->raw(), static_cast<std::size_t>(length_ * bytes));
+      *table = std::move(larger);
+    }
+  }
+  capacity_ = capacity;
+}
+
+void StoredKvCache::begin(const Tensor& cos, const Tensor& sin) {
+  announced_ = cos.dim(0);
+  reserve(length_ + announced_);
+  if (!debiased()) return;
+  std::copy_n(cos.data<float>(), cos.numel(), cos_.data<float>() + length_ * cos.dim(1));
+  std::copy_n(sin.data<float>(), sin.numel(), sin_.data<float>() + length_ * sin.dim(1));
+}
+
+void StoredKvCache::rotate_bias(const float* bias, std::int64_t token, float* rotated) const {
+  const std::int64_t half = layout_->head_dim / 2;
+  const float* cos = cos_.data<float>() + token * half;
+  const float* sin = sin_.data<float>() + token * half;
+  for (std::int64_t j = 0; j < half; ++j) {
+    rotated[j] = bias[j] * cos[j] - bias[j + half] * sin[j];
+    rotated[j + half] = bias[j + half] * cos[j] + bias[j] * sin[j];
+  }
+}
+
+void StoredKvCache::append(std::int64_t layer, const Tensor& k, const Tensor& v) {
+  require(k.shape() == Shape{announced_, layout_->kv_heads, layout_->head_dim} && v.shape() == k.shape(), "kv_cache",
+          "expected keys and values [{}, {}, {}], got {} and {}", announced_, layout_->kv_heads, layout_->head_dim,
+          to_string(k.shape()), to_string(v.shape()));
+  const auto i = static_cast<std::size_t>(layer);
+  static const KvScales kNone;
+  const KvScales& scales = layout_->scales.empty() ? kNone : layout_->scales.at(i);
+  store_rows(k, scales.k, debiased() ? layout_->key_bias.at(i) : Tensor(), store_.at(i).k);
+  store_rows(v, scales.v, {}, store_.at(i).v);
+}
+
+void StoredKvCache::store_rows(const Tensor& x, const std::vector<float>& scales, const Tensor& bias, Tensor& store) {
+  const std::int64_t heads = layout_->kv_heads, d = layout_->head_dim, bytes = layout_->element_bytes();
+  for (std::int64_t t = 0; t < x.dim(0); ++t) {
+    for (std::int64_t h = 0; h < heads; ++h) {
+      const float* row = x.data<float>() + (t * heads + h) * d;
+      std::uint8_t* target = store.bits<std::uint8_t>() + (h * capacity_ + length_ + t) * d * bytes;
+      switch (layout_->storage) {
+        case KvLayout::Storage::kF32:
+          std::memcpy(target, row, static_cast<std::size_t>(d) * 4);
+          break;
+        case KvLayout::Storage::kBF16:
+          for (std::int64_t j = 0; j < d; ++j) {
+            const std::uint16_t code = bf16::encode(row[j]);
+            std::memcpy(target + 2 * j, &code, 2);
+          }
+          break;
+        case KvLayout::Storage::kE4M3: {
+          const float scale = scales[static_cast<std::size_t>(h)];
+          if (bias.defined()) {
+            rotate_bias(bias.data<float>() + h * d, length_ + t, rotated_.data());
+          } else {
+            std::fill(rotated_.begin(), rotated_.end(), 0.0f);
+          }
+          for (std::int64_t j = 0; j < d; ++j) {
+            target[j] = e4m3::encode_saturated((row[j] - rotated_[static_cast<std::size_t>(j)]) / scale);
+          }
+        }
+      }
+    }
+  }
+}
+
+const float* StoredKvCache::load_head(const Tensor& store, std::int64_t head, const std::vector<float>& scales,
+                                      const Tensor& bias, std::int64_t tokens, Tensor& scratch) {
+  const std::int64_t d = layout_->head_dim;
+  const std::uint8_t* codes = store.bits<std::uint8_t>() + head * capacity_ * d * layout_->element_bytes();
+  if (layout_->storage == KvLayout::Storage::kF32) return reinterpret_cast<const float*>(codes);
+  float* target = scratch.data<float>() + head * capacity_ * d;
+  if (layout_->storage == KvLayout::Storage::kBF16) {
+    for (std::int64_t i = 0; i < tokens * d; ++i) {
+      std::uint16_t code;
+      std::memcpy(&code, codes + 2 * i, 2);
+      target[i] = bf16::decode(code);
+    }
+    return target;
+  }
+  const std::array<float, 256>& values = e4m3_values();
+  const float scale = scales[static_cast<std::size_t>(head)];
+  for (std::int64_t i = 0; i < tokens * d; ++i) target[i] = values[codes[i]] * scale;
+  if (!bias.defined()) return target;
+  for (std::int64_t t = 0; t < tokens; ++t) {
+    rotate_bias(bias.data<float>() + head * d, t, rotated_.data());
+    for (std::int64_t j = 0; j < d; ++j) target[t * d + j] += rotated_[static_cast<std::size_t>(j)];
+  }
+  return target;
+}
+
+AttentionKv StoredKvCache::read(std::int64_t layer) {
+  const auto i = static_cast<std::size_t>(layer);
+  static const KvScales kNone;
+  const KvScales& scales = layout_->scales.empty() ? kNone : layout_->scales.at(i);
+  const Tensor bias = debiased() ? layout_->key_bias.at(i) : Tensor();
+  const std::int64_t tokens = length_ + announced_;
+  for (std::int64_t h = 0; h < layout_->kv_heads; ++h) {
+    const auto head = static_cast<std::size_t>(h);
+    k_heads_[head] = load_head(store_.at(i).k, h, scales.k, bias, tokens, k_scratch_);
+    v_heads_[head] = load_head(store_.at(i).v, h, scales.v, {}, tokens, v_scratch_);
+  }
+  return {k_heads_, v_heads_};
+}
+
+void StoredKvCache::commit() {
+  length_ += announced_;
+  announced_ = 0;
+}
+
+void StoredKvCache::truncate(std::int64_t length) {
+  require(length >= 0 && length <= length_, "kv_cache", "expected a length of 0 to {}, got {}", length_, length);
+  length_ = length;
+  announced_ = 0;
+}
+
+void StoredKvCache::copy_prefix(const StoredKvCache& other, std::int64_t length) {
+  require(layout_ == other.layout_ && length >= 0 && length <= other.length_, "kv_cache",
+          "expected a prefix of at most {} tokens of the same layout, got {}", other.length_, length);
+  truncate(0);
+  reserve(length);
+  if (length == 0) return;
+  for (std::size_t i = 0; i < store_.size(); ++i) {
+    copy_heads(other.store_[i].k, length, store_[i].k);
+    copy_heads(other.store_[i].v, length, store_[i].v);
+  }
+  if (debiased()) {
+    const std::int64_t values = length * layout_->head_dim / 2;
+    std::copy_n(other.cos_.data<float>(), values, cos_.data<float>());
+    std::copy_n(other.sin_.data<float>(), values, sin_.data<float>());
+  }
+  length_ = length;
+}
+
+}  // namespace halftone
