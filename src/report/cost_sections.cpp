@@ -1,0 +1,116 @@
+#include <algorithm>
+
+#include "report/figures.h"
+#include "report/sections.h"
+#include "report/table.h"
+
+namespace halftone {
+namespace {
+
+constexpr const char* kStages[] = {"decode", "resize", "vision", "prefill", "first_token"};
+
+std::string median_text(const Summary& seconds) {
+  return fmt::format("{} [{:.2f}, {:.2f}]", milliseconds(seconds.median), 1000 * seconds.median_low,
+                     1000 * seconds.median_high);
+}
+
+std::string workload_tables(const StudySummary& study, const std::string& workload) {
+  std::vector<std::string> header = {"configuration"};
+  for (const char* stage : kStages) header.push_back(stage_title(stage));
+  header.insert(header.end(), {"TTFT [95 %]", "p90", "p99", "speed-up"});
+  Table ttft(header);
+  Table decode({"configuration", "per token [95 %]", "p90", "p99", "tokens/s", "speed-up", "repeats", "products"});
+  const ConfigurationSummary* baseline = study.find(study.baseline);
+  for (const ConfigurationSummary& c : study.configurations) {
+    const auto it = c.speed.find(workload);
+    if (it == c.speed.end()) continue;
+    const Speed& s = it->second;
+    const Speed* base = baseline && baseline->speed.contains(workload) ? &baseline->speed.at(workload) : nullptr;
+    const auto speedup = [&](Summary Speed::*what) {
+      return base ? speedup_text((base->*what).median, (s.*what).median) : "";
+    };
+    std::vector<std::string> cells = {c.row.name};
+    for (const char* stage : kStages) cells.push_back(milliseconds(s.stages.at(stage)));
+    cells.insert(cells.end(),
+                 {median_text(s.ttft), milliseconds(s.ttft.p90), milliseconds(s.ttft.p99), speedup(&Speed::ttft)});
+    ttft.add(std::move(cells));
+    decode.add({c.row.name, median_text(s.per_token), milliseconds(s.per_token.p90), milliseconds(s.per_token.p99),
+                fmt::format("{:.1f}", 1 / s.per_token.median), speedup(&Speed::per_token), std::to_string(s.repeats),
+                c.row.products});
+  }
+  return fmt::format("\n### Time to first token: {}\n\n{}\n### Decoding: {}\n\n{}", workload, ttft.markdown(), workload,
+                     decode.markdown());
+}
+
+}  // namespace
+
+std::string speed_section(const StudySummary& study) {
+  if (study.workloads.empty()) return "";
+  std::string text =
+      "## Speed\n\nMedians over the repeats with their distribution-free 95 % interval. Time to first token (TTFT) is "
+      "the sum "
+      "of its stages, from the bytes of the picture's file to the first token; decoding is (last token - first token) "
+      "/ "
+      "(tokens - 1) at a fixed output length. Pictures are encoded anew each time. Speed-ups are over the baseline on "
+      "this "
+      "machine; emulated products are slower than hardware that has them.\n";
+  for (const std::string& workload : study.workloads) text += workload_tables(study, workload);
+  return text;
+}
+
+std::string memory_section(const StudySummary& study) {
+  std::vector<std::string> components;
+  for (const ConfigurationSummary& c : study.configurations) {
+    for (const MemoryRow& row : c.memory) {
+      if (!std::count(components.begin(), components.end(), row.component)) components.push_back(row.component);
+    }
+  }
+  if (components.empty()) return "";
+  // Weights first, then the rest in the order of their first appearance.
+  std::stable_partition(components.begin(), components.end(), [](const auto& c) { return c.starts_with("weights/"); });
+  std::vector<std::string> header = {"configuration"};
+  header.insert(header.end(), components.begin(), components.end());
+  header.insert(header.end(), {"weights together", "of the baseline's", "KV per token"});
+  Table table(header);
+  const ConfigurationSummary* baseline = study.find(study.baseline);
+  for (const ConfigurationSummary& c : study.configurations) {
+    std::vector<std::string> cells = {c.row.name};
+    for (const std::string& component : components) {
+      const auto it =
+          std::find_if(c.memory.begin(), c.memory.end(), [&](const auto& m) { return m.component == component; });
+      cells.push_back(it == c.memory.end() ? "" : size_text(it->bytes));
+    }
+    const bool known = baseline && baseline->weight_bytes() > 0 && c.weight_bytes() > 0;
+    cells.push_back(size_text(c.weight_bytes()));
+    cells.push_back(known ? fmt::format("{:.1f} %", 100.0 * static_cast<double>(c.weight_bytes()) /
+                                                        static_cast<double>(baseline->weight_bytes()))
+                          : "");
+    cells.push_back(size_text(c.row.kv_bytes_per_token));
+    table.add(std::move(cells));
+  }
+  return "## Memory\n\nCounted from the tensors that the engine holds; `peak` is the largest resident size of the "
+         "process as "
+         "the kernel reports it, the program and its libraries included.\n\n" +
+         table.markdown();
+}
+
+std::string kv_ablation_section(const StudySummary& study) {
+  Table table({"KV cache", "KL, nats per token", "same top choice, %", "mean difference, points", "KV per token"});
+  for (const ConfigurationSummary& c : study.configurations) {
+    if (c.row.recipe != "fp8") continue;
+    const auto mean = c.mean_difference();
+    const bool has_kl = !c.divergence.empty();
+    table.add({c.row.kv_format, has_kl ? fmt::format("{:.4f}", *c.mean_kl()) : "",
+               has_kl ? percent_text(c.divergence.begin()->second.agreement) : "",
+               mean ? fmt::format("{:+.1f}", 100 * *mean) : "", size_text(c.row.kv_bytes_per_token)});
+  }
+  if (table.empty()) return "";
+  return "## FP8: the format of the KV cache\n\nThe recipe `fp8` with each format of the cache; everything else is "
+         "equal. "
+         "`fp8` stores keys and values with scale 1.0, `fp8_calibrated` with one calibrated scale a tensor, `fp8_head` "
+         "with "
+         "one a head, `fp8_debiased` keys without their bias.\n\n" +
+         table.markdown();
+}
+
+}  // namespace halftone
