@@ -61,8 +61,7 @@ HWY_INLINE void multiply_vectors(const Panels& panels, const std::uint32_t* x, s
     for (int p = 0; p < P; ++p) {
       for (int r = 0; r < R; ++r) {
         const Lanes<float> inner = to_float(sum[r][p]);
-        total[r][p] =
-            panels.has_scales ? fma_lanes(load_scales(panels, panel + p, g), inner, total[r][p]) : inner;
+        total[r][p] = panels.has_scales ? fma_lanes(load_scales(panels, panel + p, g), inner, total[r][p]) : inner;
       }
     }
   }
