@@ -91,6 +91,7 @@ bool read_header(PngReader& reader) {
   if (reader.info == nullptr || reader.end == nullptr) return false;
   png_set_chunk_malloc_max(reader.png, kMaxChunkMemory);
   png_set_user_limits(reader.png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
+  png_set_crc_action(reader.png, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
   png_set_read_fn(reader.png, &reader, read_bytes);
   png_read_info(reader.png, reader.info);
   return true;
