@@ -64,9 +64,10 @@ fs::path PictureFolder::find(const std::string& name, std::string_view source, s
   require(!name.empty() && relative.is_relative(), source, "field '{}': expected the name of a picture, found '{}'",
           field, name);
   for (const fs::path& place : places_) {
-    if (!fs::is_regular_file(place / relative)) continue;
-    if (places_.size() > 1) places_ = {place};
-    return known_[name] = place / relative;
+    fs::path path = place / relative;
+    if (!fs::is_regular_file(path)) continue;
+    places_ = {fs::path(place)};  // ends the life of `place`
+    return known_[name] = std::move(path);
   }
   std::string searched;
   for (const fs::path& place : places_) searched += (searched.empty() ? "" : ", ") + place.string();
