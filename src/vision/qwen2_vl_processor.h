@@ -23,7 +23,9 @@ struct Qwen2VlProcessor {
   double rescale_factor = 1.0 / 255;
   bool do_resize = true, do_rescale = true, do_normalize = true;
 
-  // Reads folder/preprocessor_config.json (either spelling of the size limits). Throws Error naming file and field.
+  // Reads folder/preprocessor_config.json, or "image_processor" of folder/processor_config.json where there is one,
+  // with either spelling of the size limits. Missing fields have transformers' defaults. Throws Error naming file and
+  // field.
   static Qwen2VlProcessor load(const std::filesystem::path& folder);
 };
 

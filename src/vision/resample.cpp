@@ -108,7 +108,7 @@ ByteVector pixel_pair_indices() {
 
 // [r g b _] of each block, added over the blocks.
 HWY_INLINE hn::Vec128<std::int32_t> add_blocks(WordVector sums) {
-#if HWY_TARGET == HWY_AVX2 || HWY_TARGET <= HWY_AVX3
+#if HWY_TARGET <= HWY_AVX2  // two blocks
   return hn::Add(hn::LowerHalf(sums), hn::UpperHalf(hn::Half<Words>(), sums));
 #else
   return sums;

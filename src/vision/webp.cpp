@@ -1,4 +1,4 @@
-// WebP by libwebp's animation decoder: of an animation the first frame on its canvas; alpha is dropped, not blended.
+// WebP by libwebp: of an animation the first frame on its canvas; alpha is dropped, not blended.
 
 #include <webp/decode.h>
 #include <webp/demux.h>
@@ -27,8 +27,18 @@ std::string read_chunk(const WebPDemuxer* demuxer, const char* name) {
   return content;
 }
 
-void copy_without_alpha(const std::uint8_t* rgba, Picture& picture) {
+bool decode_still(const WebPData& data, Picture& picture) {
+  return WebPDecodeRGBInto(data.bytes, data.size, picture.rgb.data(), picture.rgb.size(),
+                           static_cast<int>(picture.width * 3)) != nullptr;
+}
+
+bool decode_first_frame(const WebPData& data, Picture& picture) {
+  const std::unique_ptr<WebPAnimDecoder, Deleter> decoder(WebPAnimDecoderNew(&data, nullptr));
+  std::uint8_t* rgba = nullptr;
+  int timestamp = 0;
+  if (decoder == nullptr || WebPAnimDecoderGetNext(decoder.get(), &rgba, &timestamp) == 0) return false;
   for (std::size_t i = 0; i < picture.rgb.size(); i += 3, rgba += 4) std::copy_n(rgba, 3, &picture.rgb[i]);
+  return true;
 }
 
 }  // namespace
@@ -43,14 +53,10 @@ Picture decode_webp(const PictureFile& file, PictureMetadata& metadata) {
   metadata.exif = read_chunk(demuxer.get(), "EXIF");
   metadata.xmp = read_chunk(demuxer.get(), "XMP ");
 
-  const std::unique_ptr<WebPAnimDecoder, Deleter> decoder(WebPAnimDecoderNew(&data, nullptr));
-  require(decoder != nullptr, file.source, "expected a WebP file, found one that libwebp cannot open");
-  std::uint8_t* rgba = nullptr;
-  int timestamp = 0;
-  require(WebPAnimDecoderGetNext(decoder.get(), &rgba, &timestamp) != 0, file.source,
-          "expected WebP data for {} x {} pixels, found it truncated or damaged", width, height);
   Picture picture = blank_picture(width, height);
-  copy_without_alpha(rgba, picture);
+  const bool animated = (WebPDemuxGetI(demuxer.get(), WEBP_FF_FORMAT_FLAGS) & ANIMATION_FLAG) != 0;
+  require(animated ? decode_first_frame(data, picture) : decode_still(data, picture), file.source,
+          "expected WebP data for {} x {} pixels, found it truncated or damaged", width, height);
   return picture;
 }
 

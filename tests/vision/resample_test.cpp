@@ -2,6 +2,7 @@
 #include "vision/resample.h"
 
 #include <gtest/gtest.h>
+#include <hwy/targets.h>
 
 #include <algorithm>
 
@@ -34,6 +35,23 @@ TEST(Resample, EqualsReferenceAtEverySmallSize) {
       EXPECT_EQ(resize_bicubic(picture, to, 30 - to, pool).rgb, reference.rgb) << from << " to " << to;
     }
   }
+}
+
+// Every instruction set of this machine, not only the best one.
+TEST(Resample, EveryTargetGivesTheSameBits) {
+  ThreadPool pool(2);
+  const Picture picture = noise_picture(203, 151);
+  const Picture shrunk = resize_bicubic_reference(picture, 97, 60), grown = resize_bicubic_reference(picture, 301, 200);
+  const std::int64_t supported = hwy::SupportedTargets();
+  for (std::int64_t rest = supported; rest != 0; rest &= rest - 1) {
+    const std::int64_t target = rest & -rest;
+    hwy::SetSupportedTargetsForTest(target);
+    hwy::GetChosenTarget().Update(target);
+    EXPECT_EQ(resize_bicubic(picture, 97, 60, pool).rgb, shrunk.rgb) << hwy::TargetName(target);
+    EXPECT_EQ(resize_bicubic(picture, 301, 200, pool).rgb, grown.rgb) << hwy::TargetName(target);
+  }
+  hwy::SetSupportedTargetsForTest(0);
+  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
 }
 
 TEST(Resample, SameSizeIsIdentity) {
