@@ -1,0 +1,142 @@
+// halftone bench: time to first token by stage, decoding speed and memory of one checkpoint.
+
+#include <fmt/format.h>
+
+#include <iostream>
+
+#include "bench/workload.h"
+#include "cli/command.h"
+#include "cli/engine_options.h"
+
+namespace halftone::cli {
+namespace {
+
+struct BenchFlags {
+  EngineFlags engine;
+  std::string llava_bench;
+  std::vector<std::string> sizes;  // WIDTHxHEIGHT
+  std::int64_t pictures = 4;
+  std::int64_t output_tokens = 64;
+  BenchOptions bench;
+  bool json = false;
+};
+
+std::pair<std::int64_t, std::int64_t> parse_size(const std::string& text) {
+  std::int64_t width = 0, height = 0;
+  char end = 0;
+  require(std::sscanf(text.c_str(), "%ldx%ld%c", &width, &height, &end) == 2, "--synthetic",
+          "expected WIDTHxHEIGHT, found '{}'", text);
+  return {width, height};
+}
+
+std::vector<Workload> make_workloads(const BenchFlags& flags) {
+  std::vector<Workload> workloads;
+  if (!flags.llava_bench.empty()) {
+    workloads.push_back(llava_bench_workload(flags.llava_bench, 0, flags.output_tokens));
+  }
+  auto sizes = flags.sizes;
+  if (workloads.empty() && sizes.empty()) sizes.push_back("1036x756");
+  for (const std::string& size : sizes) {
+    const auto [width, height] = parse_size(size);
+    workloads.push_back(synthetic_workload(width, height, flags.pictures, 1, flags.output_tokens));
+  }
+  return workloads;
+}
+
+void print_row(const std::string& name, const Json& s) {
+  std::cout << fmt::format("  {:<22} {:>10.2f} {:>10.2f} {:>10.2f}   [{:.2f}, {:.2f}]\n", name,
+                           s["median"].get<double>(), s["p90"].get<double>(), s["p99"].get<double>(),
+                           s["low"].get<double>(), s["high"].get<double>());
+}
+
+void print_workload(const std::string& name, const Json& summary) {
+  std::cout << fmt::format(
+      "{}: {} repeats, {:.0f} prompt tokens of which {:.0f} visual, {:.0f} output tokens (medians)\n", name,
+      summary["ttft"]["count"].get<int>(), summary["prompt_tokens"]["median"].get<double>(),
+      summary["visual_tokens"]["median"].get<double>(), summary["output_tokens"]["median"].get<double>());
+  std::cout << fmt::format("  {:<22} {:>10} {:>10} {:>10}   {}\n", "ms", "median", "p90", "p99",
+                           "95 % interval of the median");
+  for (const char* stage :
+       {"picture_decode", "resize", "vision", "prefill", "first_token", "ttft", "decode_per_token"}) {
+    print_row(stage, summary[stage]);
+  }
+  print_row("tokens_per_second", summary["tokens_per_second"]);
+}
+
+void print_memory(const EngineInfo& info, std::int64_t peak) {
+  constexpr double kMiB = 1024 * 1024;
+  std::cout << "memory, MiB\n";
+  for (const auto& [name, bytes] : info.memory.weights) {
+    std::cout << fmt::format("  {:<22} {:>10.2f}\n", name, static_cast<double>(bytes) / kMiB);
+  }
+  std::cout << fmt::format("  {:<22} {:>10.4f}\n", "KV cache per token",
+                           static_cast<double>(info.memory.kv_per_token) / kMiB);
+  std::cout << fmt::format("  {:<22} {:>10.2f}\n", "peak of the process", static_cast<double>(peak) / kMiB);
+}
+
+int run_bench(const BenchFlags& flags, const Environment& environment) {
+  EngineOptions options = flags.engine.options();
+  options.reuse_prefix = false;
+  const auto workloads = make_workloads(flags);
+  reset_peak_resident();
+  const auto engine = Engine::load(flags.engine.model, options);
+  const EngineInfo& info = engine->info();
+  Json json;
+  json["conditions"] = {{"checkpoint", info.checkpoint},
+                        {"weights", info.weights_hash},
+                        {"numerics", info.numerics},
+                        {"kv", info.kv_format},
+                        {"products", info.products},
+                        {"instruction_set", info.instruction_set},
+                        {"min_pixels", info.budget.min_pixels},
+                        {"max_pixels", info.budget.max_pixels}};
+  for (const Workload& workload : workloads) {
+    std::vector<BenchRepeat> repeats;
+    const bool finished = run_workload(
+        engine, workload, flags.bench, flags.engine.threads, 0,
+        [&](const BenchRepeat& repeat) { repeats.push_back(repeat); }, environment.stop, environment.progress);
+    if (!finished) return kInterrupted;
+    json["workloads"][workload.name] = summarize_repeats(repeats);
+    if (!flags.json) print_workload(workload.name, json["workloads"][workload.name]);
+  }
+  const std::int64_t peak = peak_resident_bytes();
+  for (const auto& [name, bytes] : info.memory.weights) json["memory"]["weights"][name] = bytes;
+  json["memory"]["kv_per_token"] = info.memory.kv_per_token;
+  json["memory"]["peak"] = peak;
+  if (flags.json) {
+    print_json(json);
+  } else {
+    print_memory(info, peak);
+    std::cout << fmt::format("{}, KV cache {}, numerics {}, quantized products {}, {}\n", info.checkpoint,
+                             info.kv_format, info.numerics, info.products, info.instruction_set);
+  }
+  return kDone;
+}
+
+}  // namespace
+
+Command declare_bench(CLI::App& parent) {
+  auto flags = std::make_shared<BenchFlags>();
+  CLI::App* app = parent.add_subcommand("bench", "Time to first token by stage, decoding, throughput, memory");
+  flags->engine.declare(*app);
+  app->add_option("--llava-bench", flags->llava_bench, "Folder with questions.jsonl and images/")
+      ->check(CLI::ExistingDirectory);
+  app->add_option("--synthetic", flags->sizes,
+                  "Synthetic pictures of WIDTHxHEIGHT; may be given several times (default 1036x756)");
+  app->add_option("--pictures", flags->pictures, "How many different synthetic pictures")
+      ->check(CLI::Range(1, 10'000))
+      ->capture_default_str();
+  app->add_option("-n,--output-tokens", flags->output_tokens, "Tokens of each answer, exactly")
+      ->check(CLI::Range(1, 100'000))
+      ->capture_default_str();
+  app->add_option("--warmup", flags->bench.warmup, "Requests before the first that counts")->capture_default_str();
+  app->add_option("--repeats", flags->bench.repeats, "Requests that count")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app->add_option("--budget", flags->bench.budget_seconds, "Stop a workload after so many seconds; 0: no limit")
+      ->capture_default_str();
+  app->add_flag("--json", flags->json, "Result as JSON");
+  return {app, [flags](const Environment& environment) { return run_bench(*flags, environment); }};
+}
+
+}  // namespace halftone::cli

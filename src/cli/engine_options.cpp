@@ -1,0 +1,31 @@
+#include "cli/engine_options.h"
+
+namespace halftone::cli {
+
+void EngineFlags::declare(CLI::App& app) {
+  app.add_option("model", model, "Checkpoint folder")->required()->check(CLI::ExistingDirectory);
+  app.add_option("--numerics", numerics, "Rounding: f32 (none) or bf16 (as a GPU that keeps activations in bf16)")
+      ->check(CLI::IsMember({"f32", "bf16"}))
+      ->capture_default_str();
+  app.add_option("--kv", kv, "Format of the KV cache (default: what the checkpoint says)")
+      ->check(CLI::IsMember({"bf16", "fp8", "fp8_calibrated", "fp8_head", "fp8_debiased"}));
+  app.add_option("--min-pixels", min_pixels, "Smallest picture area (default: the checkpoint's)")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--max-pixels", max_pixels, "Largest picture area (default: the checkpoint's)")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--threads", threads, "Threads (default: all cores)")->check(CLI::Range(1, 1024));
+}
+
+EngineOptions EngineFlags::options() const {
+  EngineOptions options;
+  options.numerics = numerics == "bf16" ? Numerics::kBF16 : Numerics::kF32;
+  options.kv_format = kv;
+  if (min_pixels > 0 || max_pixels > 0) {
+    options.budget = Qwen2VlProcessor::load(model).budget;
+    if (min_pixels > 0) options.budget->min_pixels = min_pixels;
+    if (max_pixels > 0) options.budget->max_pixels = max_pixels;
+  }
+  return options;
+}
+
+}  // namespace halftone::cli

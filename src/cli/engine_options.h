@@ -1,0 +1,23 @@
+#pragma once
+// Options that every command with an engine has.
+
+#include <CLI/CLI.hpp>
+
+#include "runtime/engine.h"
+
+namespace halftone::cli {
+
+struct EngineFlags {
+  std::string model;
+  std::string numerics = "f32";
+  std::string kv;
+  std::int64_t min_pixels = 0, max_pixels = 0;  // 0: the checkpoint's
+  int threads = 0;
+
+  // MODEL, --numerics, --kv, --min-pixels, --max-pixels, --threads
+  void declare(CLI::App& app);
+  // Throws Error when a pixel limit is given and the other is not to be had from the checkpoint.
+  EngineOptions options() const;
+};
+
+}  // namespace halftone::cli
