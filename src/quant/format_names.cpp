@@ -91,17 +91,6 @@ std::string_view weight_format_name(const QuantSpec& spec) { return row_of(spec)
 
 std::string_view input_format_name(InputQuant::Kind kind) { return kInputs[static_cast<std::size_t>(kind)].name; }
 
-const std::vector<std::string>& kv_format_names() {
-  static const std::vector<std::string> names{"bf16", "fp8", "fp8_calibrated", "fp8_head", "fp8_debiased"};
-  return names;
-}
-
-void check_kv_format(std::string_view name, std::string_view source) {
-  const auto& names = kv_format_names();
-  require(std::find(names.begin(), names.end(), name) != names.end(), source, "expected a KV format ({}), found '{}'",
-          fmt::join(names, ", "), name);
-}
-
 std::optional<std::string> why_not(const Shape& shape, const LinearFormat& format, Layout layout) {
   if (!format.quantized()) return std::nullopt;
   const WeightRow& weights = row_of(format.weights);

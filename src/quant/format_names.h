@@ -4,7 +4,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "hf/layout.h"
 #include "tensor/qtensor.h"
@@ -27,11 +26,6 @@ Layout layout_from_name(std::string_view name, std::string_view source);
 std::string_view weight_format_name(const QuantSpec& spec);
 std::string_view input_format_name(InputQuant::Kind kind);
 std::string_view layout_name(Layout layout);
-
-// "bf16", "fp8", "fp8_calibrated", "fp8_head", "fp8_debiased".
-const std::vector<std::string>& kv_format_names();
-// Throws Error unless `name` is one of them.
-void check_kv_format(std::string_view name, std::string_view source);
 
 // Why a matrix of `shape` cannot take `format` in `layout`; nothing when it can.
 std::optional<std::string> why_not(const Shape& shape, const LinearFormat& format, Layout layout);

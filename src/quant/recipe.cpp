@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/glob.h"
 #include "base/json.h"
+#include "hf/kv_cache_key.h"
 #include "quant/shipped_recipes.h"
 
 namespace halftone {
@@ -59,6 +60,10 @@ Rule read_rule(const Json& value, std::size_t index, std::string_view source) {
   return rule;
 }
 
+void check_kv_format(std::string_view name, std::string_view source) {
+  require(is_kv_format(name), source, "expected a KV format ({}), found '{}'", fmt::join(kKvFormats, ", "), name);
+}
+
 }  // namespace
 
 std::string_view to_string(Algorithm algorithm) { return kAlgorithms[static_cast<std::size_t>(algorithm)]; }
@@ -68,8 +73,6 @@ bool Recipe::needs_calibration() const {
            return rule.format.inputs != InputQuant::Kind::kNone;
          });
 }
-
-bool kv_needs_calibration(std::string_view kv_format) { return kv_format != "bf16" && kv_format != "fp8"; }
 
 const std::vector<std::string>& shipped_recipes() {
   static const std::vector<std::string> names{"bf16", "int8_wo",  "int4_wo", "int8",      "int8_sq",

@@ -47,9 +47,6 @@ struct Recipe {
   bool needs_calibration() const;
 };
 
-// True when a KV format's scales come from calibration.
-bool kv_needs_calibration(std::string_view kv_format);
-
 // Names of the recipes that are built into the program, in the order of the table in docs.
 const std::vector<std::string>& shipped_recipes();
 

@@ -19,10 +19,11 @@ struct InputStatistics {
   double mean_abs(std::size_t channel) const { return tokens > 0 ? abs_sum[channel] / static_cast<double>(tokens) : 0; }
 };
 
-// Largest magnitudes of one layer's cache, by key-value head. K is taken after RoPE.
+// Largest magnitudes of what one layer puts into the cache. K is taken after RoPE.
 struct KvStatistics {
-  std::vector<float> k, v;        // [kv_heads]
-  std::vector<float> k_debiased;  // of K without its rotated bias
+  std::vector<float> k;           // [kv_heads]
+  std::vector<float> k_debiased;  // [kv_heads] of K without its rotated bias
+  std::vector<float> v;           // [kv_heads * head_dim], by channel: smoothing divides channels of V
 };
 
 }  // namespace halftone

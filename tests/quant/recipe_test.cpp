@@ -162,8 +162,6 @@ TEST(Recipe, TheCacheIsWrittenAfterTheRecipe) {
   EXPECT_FALSE(load_recipe("int4_wo").needs_calibration());
   EXPECT_TRUE(load_recipe("fp8").needs_calibration());
   EXPECT_TRUE(load_recipe("int4_awq").needs_calibration());
-  EXPECT_FALSE(kv_needs_calibration("fp8"));
-  EXPECT_TRUE(kv_needs_calibration("fp8_head"));
 }
 
 TEST(Recipe, ShapesThatAFormatCannotTake) {

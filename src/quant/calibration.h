@@ -1,0 +1,41 @@
+#pragma once
+// Runs samples through the unquantized model and remembers what quantizers need to know of the values they will meet.
+// The result depends on checkpoint, data and options alone, not on threads.
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/progress.h"
+#include "data/calibration.h"
+#include "hf/checkpoint.h"
+#include "quant/quantization_report.h"
+#include "quant/statistics.h"
+#include "tensor/stream.h"
+
+namespace halftone {
+
+struct CalibrateOptions {
+  std::int64_t max_tokens = 512;  // of one sample
+  std::int64_t sample_rows =
+      1024;  // tokens whose inputs are kept whole, drawn evenly; fewer when they exceed max_row_bytes
+  std::int64_t max_row_bytes = 1ll << 30;
+  std::uint64_t seed = 0;  // of that draw; also recorded as the data's seed
+  bool vision = false;     // also watch the vision tower and the projector
+  bool head = false;       // also watch the head
+};
+
+struct Calibration {
+  // By canonical module name; linear layers that share an input share the statistics.
+  std::map<std::string, std::shared_ptr<const InputStatistics>> inputs;
+  std::vector<KvStatistics> kv;  // by decoder layer
+
+  CalibrationReport made_from;
+};
+
+// Throws Error when there is no sample, a picture cannot be read, or a value is NaN or infinite (naming the layer).
+Calibration calibrate(const Checkpoint& checkpoint, const CalibrationData& data, const CalibrateOptions& options,
+                      Stream& stream, const Progress& progress = {});
+
+}  // namespace halftone

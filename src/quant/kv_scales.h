@@ -1,0 +1,17 @@
+#pragma once
+#include <span>
+#include <string_view>
+
+#include "hf/checkpoint.h"
+#include "quant/statistics.h"
+
+namespace halftone {
+
+// Scales of an FP8 cache from the largest magnitudes: amax / 448, by layer (ModelOpt's rule; an amax of 0 gives 1).
+//   fp8_calibrated, fp8_debiased: one for K, one for V.  fp8_head: one for each key-value head.  bf16, fp8: none.
+// v_factors: by layer, what smoothing divides the channels of V by ([kv_heads * head_dim], empty where it does
+// nothing).
+KvQuantization kv_scales(std::string_view format, std::span<const KvStatistics> layers,
+                         std::span<const std::vector<float>> v_factors);
+
+}  // namespace halftone
