@@ -154,21 +154,22 @@ OrderedJson compressed_tensors_config(const ExportPlan& plan) {
   config["config_groups"] = std::move(config_groups);
   config["ignore"] = ignored(plan);
   config["kv_cache_scheme"] = nullptr;
-  if (plan.kv.format != "bf16" && layout_holds_kv(Layout::kCompressedTensors, plan.kv)) {
+  if (plan.kv.format != "bf16" && layout_states_kv(Layout::kCompressedTensors, plan.kv)) {
     config["kv_cache_scheme"] = per_tensor_arguments("float");
     if (plan.kv.format == "fp8_head") config["kv_cache_scheme"]["strategy"] = "attn_head";
   }
   return config;
 }
 
-NamedTensors compressed_tensors_kv(const KvQuantization& kv, const std::string& layer_prefix) {
+NamedTensors compressed_tensors_kv(const KvQuantization& kv, const std::string& layer_prefix, DType model_dtype) {
   NamedTensors tensors;
   for (std::size_t i = 0; i < kv.layers.size(); ++i) {
     const auto add = [&](const char* name, const std::vector<float>& scales) {
       const auto heads = static_cast<std::int64_t>(scales.size());
       const Shape shape = kv.format == "fp8_head" ? Shape{heads, 1, 1} : Shape{1};
       const std::vector<float> values = scales.empty() ? std::vector<float>{1.0f} : scales;
-      tensors.emplace_back(fmt::format("{}{}.self_attn.{}", layer_prefix, i, name), Tensor::from(values, shape));
+      tensors.emplace_back(fmt::format("{}{}.self_attn.{}", layer_prefix, i, name),
+                           from_f32(Tensor::from(values, shape), model_dtype));
     };
     add("k_scale", kv.layers[i].k);
     add("v_scale", kv.layers[i].v);

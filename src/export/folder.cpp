@@ -51,8 +51,13 @@ NamedTensors module_tensors(const ExportPlan& plan, const std::string& name, con
   return tensors;
 }
 
-bool layout_states_kv(const ExportPlan& plan) {
-  return plan.kv.format != "bf16" && layout_holds_kv(plan.layout, plan.kv);
+// Whether the layout's own keys are written for the cache.
+bool writes_kv_keys(const ExportPlan& plan) {
+  return plan.kv.format != "bf16" && layout_states_kv(plan.layout, plan.kv);
+}
+
+DType model_dtype(const ExportPlan& plan) {
+  return plan.source.tensors().at(layer_prefix(plan.source) + "0.self_attn.k_proj.weight").dtype;
 }
 
 // The tensors of the new folder, in the order of the source; what a module turns into stands in the place of its
@@ -71,10 +76,11 @@ std::vector<TensorToWrite> tensors_to_write(const ExportPlan& plan) {
       result.push_back({name, info.dtype, info.shape, [&source = plan.source, n = name] { return source.tensor(n); }});
     }
   }
-  if (layout_states_kv(plan)) {
+  if (writes_kv_keys(plan)) {
     const std::string prefix = layer_prefix(plan.source);
-    const NamedTensors scales =
-        plan.layout == Layout::kModelOpt ? modelopt_kv(plan.kv, prefix) : compressed_tensors_kv(plan.kv, prefix);
+    const NamedTensors scales = plan.layout == Layout::kModelOpt
+                                    ? modelopt_kv(plan.kv, prefix)
+                                    : compressed_tensors_kv(plan.kv, prefix, model_dtype(plan));
     for (const auto& [n, t] : scales) result.push_back(tensor_to_write(n, t));
   }
   return result;
@@ -82,12 +88,14 @@ std::vector<TensorToWrite> tensors_to_write(const ExportPlan& plan) {
 
 OrderedJson new_config(const ExportPlan& plan) {
   OrderedJson config = plan.source.config();
-  const bool quantized = !plan.modules.empty() || layout_states_kv(plan);
+  const bool quantized = !plan.modules.empty() || writes_kv_keys(plan);
   if (quantized) {
     config["quantization_config"] =
         plan.layout == Layout::kModelOpt ? modelopt_config(plan) : compressed_tensors_config(plan);
   }
-  if (plan.kv.format != "bf16" && !layout_states_kv(plan)) config[std::string(kKvCacheKey)] = own_kv_config(plan.kv);
+  if (plan.kv.format != "bf16" && !layout_holds_kv(plan.layout, plan.kv, model_dtype(plan))) {
+    config[std::string(kKvCacheKey)] = own_kv_config(plan.kv);
+  }
   if (!plan.recipe.empty()) config["halftone"] = {{"recipe", plan.recipe}};
   return config;
 }
@@ -122,7 +130,7 @@ void export_checkpoint(const ExportPlan& plan, const fs::path& folder, const Exp
   PendingFolder pending(folder);
   copy_companions(plan.source.folder(), pending.path());
   write_json(pending.path() / "config.json", new_config(plan));
-  if (plan.layout == Layout::kModelOpt && (!plan.modules.empty() || layout_states_kv(plan))) {
+  if (plan.layout == Layout::kModelOpt && (!plan.modules.empty() || writes_kv_keys(plan))) {
     write_json(pending.path() / "hf_quant_config.json", modelopt_hf_quant_config(plan));
   }
   write_safetensors(pending.path(), tensors, options.max_shard_bytes, progress);

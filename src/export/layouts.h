@@ -20,9 +20,9 @@ bool quantizes_vision(const ExportPlan& plan);
 NamedTensors compressed_tensors_module(const std::string& name, const ExportModule& module, DType model_dtype);
 // The value of "quantization_config".
 OrderedJson compressed_tensors_config(const ExportPlan& plan);
-// Scales of the KV cache, F32: loaders convert them, and a rounded scale would not be the calibrated one. layer_prefix:
-// "model.layers.".
-NamedTensors compressed_tensors_kv(const KvQuantization& kv, const std::string& layer_prefix);
+// Scales of the KV cache, rounded to the model's dtype: transformers runs the cache in the dtype of its scales.
+// layer_prefix: "model.layers.".
+NamedTensors compressed_tensors_kv(const KvQuantization& kv, const std::string& layer_prefix, DType model_dtype);
 
 // ModelOpt 0.47: FP8, NVFP4, W4A8_NVFP4_FP8.
 NamedTensors modelopt_module(const std::string& name, const ExportModule& module);
@@ -33,7 +33,9 @@ NamedTensors modelopt_kv(const KvQuantization& kv, const std::string& layer_pref
 
 // The value of "halftone_kv_cache".
 OrderedJson own_kv_config(const KvQuantization& kv);
-// Whether the layout can state the KV format; our own key does it otherwise.
-bool layout_holds_kv(Layout layout, const KvQuantization& kv);
+// Whether the layout has keys for the KV format; our own key does it otherwise.
+bool layout_states_kv(Layout layout, const KvQuantization& kv);
+// Whether it also holds the scales exactly; our own key says them again otherwise.
+bool layout_holds_kv(Layout layout, const KvQuantization& kv, DType model_dtype);
 
 }  // namespace halftone

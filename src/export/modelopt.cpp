@@ -83,7 +83,7 @@ OrderedJson config_group(const Row& row) {
 }
 
 bool states_kv(const ExportPlan& plan) {
-  return plan.kv.format != "bf16" && layout_holds_kv(Layout::kModelOpt, plan.kv);
+  return plan.kv.format != "bf16" && layout_states_kv(Layout::kModelOpt, plan.kv);
 }
 
 // vLLM reads this layout only from the producer "modelopt"; the version is that of the layout.

@@ -29,7 +29,7 @@ bool quantizes_vision(const ExportPlan& plan) {
   return std::any_of(plan.modules.begin(), plan.modules.end(), [](const auto& m) { return is_vision_module(m.first); });
 }
 
-bool layout_holds_kv(Layout layout, const KvQuantization& kv) {
+bool layout_states_kv(Layout layout, const KvQuantization& kv) {
   const auto sizes_are_one = [&] {
     return std::all_of(kv.layers.begin(), kv.layers.end(),
                        [](const KvScales& s) { return s.k.size() == 1 && s.v.size() == 1; });
@@ -38,6 +38,17 @@ bool layout_holds_kv(Layout layout, const KvQuantization& kv) {
   if (layout == Layout::kModelOpt) return kv.format == "fp8" || (kv.format == "fp8_calibrated" && sizes_are_one());
   if (layout == Layout::kCompressedTensors) return kv.format != "fp8_debiased";
   return false;
+}
+
+bool layout_holds_kv(Layout layout, const KvQuantization& kv, DType model_dtype) {
+  if (!layout_states_kv(layout, kv)) return false;
+  if (layout != Layout::kCompressedTensors) return true;
+  const auto exact = [&](const std::vector<float>& scales) {
+    const Tensor wanted = Tensor::from(scales, {static_cast<std::int64_t>(scales.size())});
+    const Tensor stored = to_f32(from_f32(wanted, model_dtype));
+    return std::equal(scales.begin(), scales.end(), stored.data<float>());
+  };
+  return std::all_of(kv.layers.begin(), kv.layers.end(), [&](const KvScales& s) { return exact(s.k) && exact(s.v); });
 }
 
 OrderedJson own_kv_config(const KvQuantization& kv) {
