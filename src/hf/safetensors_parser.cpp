@@ -108,7 +108,7 @@ class HeaderHandler : public nlohmann::json_sax<Json> {
     if (name_ == kMetadata) fail(source_, "field '__metadata__.{}': expected a string, found {}", field_, found);
     const char* expected = field_ == "dtype"   ? "a string"
                            : level_ == 2       ? "a list of integers"
-                           : field_ == "shape" ? "integers from 0 to 2^62"
+                           : field_ == "shape" ? "integers from 0 to 2^62 - 1"
                                                : "integers of 0 or more";
     fail(source_, "tensor '{}' field '{}': expected {}, found {}", name_, field_, expected, found);
   }

@@ -1,0 +1,217 @@
+// Quantized modules, and folders that do not hold what their configuration says. Equality with what was written is
+// tested in tests/export.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+#include <limits>
+
+#include "tests/hf/quantized_folder.h"
+
+namespace halftone {
+namespace {
+
+using testing::HasSubstr;
+using testing_support::filled;
+using testing_support::integers;
+
+constexpr const char* kModule = "model.layers.0.mlp.up_proj";
+
+class LoadLinear : public testing_support::QuantizedFolder {
+ protected:
+  Tensor& part(const std::string& name) { return tensors_[std::string(kModule) + "." + name]; }
+  std::string error() {
+    return error_of([](const Checkpoint& c) { load_linear(c, kModule); });
+  }
+  OrderedJson& weights() { return config_["quantization_config"]["config_groups"]["group_0"]["weights"]; }
+
+  void compressed_tensors(const char* format, OrderedJson weight_args, OrderedJson input_args) {
+    config_["quantization_config"] = {{"quant_method", "compressed-tensors"},
+                                      {"format", format},
+                                      {"quantization_status", "compressed"},
+                                      {"ignore", {"lm_head"}},
+                                      {"config_groups",
+                                       {{"group_0",
+                                         {{"targets", OrderedJson::array({"Linear"})},
+                                          {"weights", std::move(weight_args)},
+                                          {"input_activations", std::move(input_args)}}}}}};
+  }
+  // 4 rows of 256 columns in groups of 128.
+  void packed_int4() {
+    compressed_tensors("pack-quantized", {{"num_bits", 4}, {"type", "int"}, {"strategy", "group"}, {"group_size", 128}},
+                       nullptr);
+    part("weight_packed") = filled(DType::kI32, {4, 32}, 0x9b);
+    part("weight_shape") = integers({4, 256});
+    part("weight_scale") = filled(DType::kBF16, {4, 2}, 0.5f);
+  }
+  void plain_int8() {
+    const OrderedJson per_tensor{{"num_bits", 8}, {"type", "int"}, {"strategy", "tensor"}};
+    compressed_tensors("int-quantized", {{"num_bits", 8}, {"type", "int"}, {"strategy", "channel"}}, per_tensor);
+    part("weight") = filled(DType::kI8, {4, 6}, -3);
+    part("weight_scale") = filled(DType::kBF16, {4, 1}, 0.5f);
+    part("input_scale") = filled(DType::kBF16, {1}, 0.25f);
+  }
+  void nvfp4() {
+    modelopt_ = {{"producer", {{"name", "modelopt"}}},
+                 {"quantization",
+                  {{"quant_algo", "NVFP4"}, {"group_size", 16}, {"exclude_modules", {"lm_head", "model.visual*"}}}}};
+    part("weight") = filled(DType::kU8, {4, 16}, 0x27);
+    part("weight_scale") = filled(DType::kF8E4M3, {4, 2}, 0x38);
+    part("weight_scale_2") = filled(DType::kF32, {}, 0.5f);
+    part("input_scale") = filled(DType::kF32, {}, 2.0f);
+  }
+};
+
+TEST_F(LoadLinear, UnpacksInt4) {
+  packed_int4();
+  const LinearParts parts = load_linear(open(), kModule);
+  EXPECT_EQ(parts.weight.shape, (Shape{4, 256}));
+  EXPECT_EQ(scale_at(parts.weight, 3, 255), 0.5f);
+  EXPECT_EQ(decode_code(parts.weight, 2, 10), 0xb - 8);  // the low nibble comes first
+  EXPECT_EQ(decode_code(parts.weight, 2, 11), 0x9 - 8);
+}
+
+TEST_F(LoadLinear, UnpacksRowsThatEndInsideAWord) {
+  packed_int4();
+  part("weight_packed") = filled(DType::kI32, {4, 17}, 0x9b);
+  part("weight_shape") = integers({4, 131});
+  const LinearParts parts = load_linear(open(), kModule);
+  EXPECT_EQ(parts.weight.payload.shape(), (Shape{4, 66}));
+  EXPECT_EQ(decode_code(parts.weight, 3, 130), 3);
+  EXPECT_EQ(parts.weight.payload.bits<std::uint8_t>()[65] >> 4, 0);
+}
+
+TEST_F(LoadLinear, ReadsInt8WithItsInputs) {
+  plain_int8();
+  const LinearParts parts = load_linear(open(), kModule);
+  EXPECT_EQ(decode_code(parts.weight, 1, 1), -3);
+  EXPECT_EQ(parts.input, (InputQuant{InputQuant::Kind::kStaticInt8, 0.25f}));
+}
+
+TEST_F(LoadLinear, ReadsNvfp4) {
+  nvfp4();
+  const LinearParts parts = load_linear(open(), kModule);
+  EXPECT_EQ(parts.weight.shape, (Shape{4, 32}));
+  EXPECT_EQ(decode_code(parts.weight, 0, 0), 6.0f);
+  EXPECT_EQ(decode_code(parts.weight, 0, 1), 1.0f);
+  EXPECT_EQ(scale_at(parts.weight, 0, 17), 1.0f);
+  EXPECT_EQ(parts.weight.global_scale, 0.5f);
+  EXPECT_EQ(parts.input, (InputQuant{InputQuant::Kind::kDynamicNvfp4, 2.0f}));
+}
+
+TEST_F(LoadLinear, LeavesIgnoredModulesAsTheyAre) {
+  nvfp4();
+  tensors_["lm_head.weight"] = filled(DType::kBF16, {3, 4});
+  tensors_["visual.blocks.0.mlp.fc1.weight"] = filled(DType::kBF16, {3, 4});  // excluded as model.visual*
+  const Checkpoint checkpoint = open();
+  EXPECT_EQ(load_linear(checkpoint, "lm_head").weight.spec, QuantSpec{});
+  EXPECT_EQ(load_linear(checkpoint, "visual.blocks.0.mlp.fc1").weight.spec, QuantSpec{});
+}
+
+TEST_F(LoadLinear, UnquantizedErrors) {
+  EXPECT_THAT(error(), HasSubstr("tensor 'model.layers.0.mlp.up_proj.weight': expected in the checkpoint, found none"));
+  part("weight") = filled(DType::kI8, {4, 4});
+  EXPECT_THAT(error(), HasSubstr("(the module is not quantized), found I8 [4, 4]"));
+  part("weight") = filled(DType::kBF16, {4, 4, 2});
+  EXPECT_THAT(error(), HasSubstr("found BF16 [4, 4, 2]"));
+  part("weight") = filled(DType::kBF16, {4, 4});
+  part("bias") = filled(DType::kBF16, {5});
+  EXPECT_THAT(error(), HasSubstr("up_proj.bias': expected shape [4], found [5]"));
+}
+
+TEST_F(LoadLinear, PackedErrors) {
+  packed_int4();
+  part("weight_scale") = filled(DType::kBF16, {4, 4}, 0.5f);
+  EXPECT_THAT(error(),
+              HasSubstr("weight_scale': expected shape [4, 2] for int4 group 128 of a [4, 256] weight, found [4, 4]"));
+  part("weight_scale") = filled(DType::kI32, {4, 2});
+  EXPECT_THAT(error(), HasSubstr("weight_scale': expected F32 or another float, found I32"));
+  part("weight_scale") = filled(DType::kBF16, {4, 2}, std::numeric_limits<float>::infinity());
+  EXPECT_THAT(error(), HasSubstr("expected finite scales"));
+  part("weight_scale") = filled(DType::kBF16, {4, 2}, -1.0f);
+  EXPECT_THAT(error(), HasSubstr("found -1 at 0"));
+  tensors_.erase(std::string(kModule) + ".weight_scale");
+  EXPECT_THAT(error(), HasSubstr("weight_scale': missing; the configuration says int4 group 128"));
+
+  packed_int4();
+  for (const auto& lie :
+       {std::vector<std::int64_t>{4, 264}, {4, 248}, {5, 256}, {4, -1}, {-4, 256}, {4, INT64_MAX}, {4, INT64_MIN}}) {
+    part("weight_shape") = integers(lie);
+    EXPECT_THAT(error(),
+                HasSubstr("weight_packed': expected the 8 values of a word in shape [4, 32], found weight_shape"));
+  }
+  part("weight_shape") = integers({4, 256, 1});
+  EXPECT_THAT(error(), HasSubstr("weight_shape': expected shape [2]"));
+  packed_int4();
+  part("weight_packed") = filled(DType::kU8, {4, 128});
+  EXPECT_THAT(error(), HasSubstr("weight_packed': expected I32, found U8"));
+}
+
+TEST_F(LoadLinear, PlainErrors) {
+  plain_int8();
+  part("weight") = filled(DType::kF8E4M3, {4, 6});
+  EXPECT_THAT(error(), HasSubstr("weight': expected I8, found F8_E4M3; the configuration says int8 per channel"));
+  plain_int8();
+  part("weight_scale") = filled(DType::kBF16, {6, 1});
+  EXPECT_THAT(error(), HasSubstr("expected shape [4] for int8 per channel of a [4, 6] weight, found [6, 1]"));
+  plain_int8();
+  part("input_scale") = filled(DType::kBF16, {1}, 0.0f);
+  EXPECT_THAT(error(), HasSubstr("input_scale': expected a finite number above 0, found 0"));
+  part("input_scale") = filled(DType::kBF16, {2});
+  EXPECT_THAT(error(), HasSubstr("input_scale': expected one number, found shape [2]"));
+}
+
+TEST_F(LoadLinear, BlockErrors) {
+  nvfp4();
+  part("weight_scale") = filled(DType::kF8E4M3, {4, 1}, 0x38);
+  EXPECT_THAT(error(), HasSubstr("weight_scale': expected shape [4, 2] for e2m1 group 16, found [4, 1]"));
+  part("weight_scale") = filled(DType::kF8E4M3, {4, 2}, 0x7f);
+  EXPECT_THAT(error(), HasSubstr("expected finite scales"));
+  nvfp4();
+  part("weight") = filled(DType::kU8, {4, 12}, 0);
+  EXPECT_THAT(error(), HasSubstr("weight': expected inputs in whole blocks of 16, found 24"));
+  nvfp4();
+  tensors_.erase(std::string(kModule) + ".weight_scale_2");
+  EXPECT_THAT(error(), HasSubstr("weight_scale_2': missing"));
+  nvfp4();
+  modelopt_["quantization"]["group_size"] = 32;
+  EXPECT_THAT(error(), HasSubstr("field 'group_size': expected 16, found 32"));
+}
+
+TEST_F(LoadLinear, ConfigurationErrors) {
+  const auto with = [&](const char* field, OrderedJson value) {
+    packed_int4();
+    weights()[field] = std::move(value);
+    return error();
+  };
+  EXPECT_THAT(with("num_bits", "4"), HasSubstr("group_0.weights] field 'num_bits': expected an integer, found \"4\""));
+  EXPECT_THAT(with("num_bits", 4.5), HasSubstr("expected an integer, found 4.5"));
+  EXPECT_THAT(with("num_bits", 3), HasSubstr("not supported: num_bits 3, type int"));
+  EXPECT_THAT(with("type", "float"), HasSubstr("weights in format 'pack-quantized': not supported"));
+  EXPECT_THAT(with("strategy", "block"), HasSubstr("strategy block"));
+  EXPECT_THAT(with("group_size", -7), HasSubstr("group_size -7"));
+  EXPECT_THAT(with("symmetric", false), HasSubstr("expected true (zero points are not supported)"));
+  EXPECT_THAT(with("dynamic", true), HasSubstr("field 'dynamic': expected false"));
+  EXPECT_THAT(with("actorder", "group"), HasSubstr("field 'actorder'"));
+
+  config_["quantization_config"]["quant_method"] = "awq";
+  EXPECT_THAT(error(), HasSubstr("expected compressed-tensors or modelopt, found 'awq'"));
+  config_["quantization_config"].erase("quant_method");
+  EXPECT_THAT(error(), HasSubstr("field 'quant_method': missing"));
+  config_["quantization_config"] = 3;
+  EXPECT_THAT(error(), HasSubstr("expected an object around it, found 3"));
+  packed_int4();
+  config_["quantization_config"]["quantization_status"] = "frozen";
+  EXPECT_THAT(error(), HasSubstr("field 'quantization_status': expected compressed, found 'frozen'"));
+  packed_int4();
+  config_["quantization_config"]["ignore"] = OrderedJson::array({"re:(unclosed"});
+  EXPECT_THAT(error(), HasSubstr("expected a regular expression, found 're:(unclosed'"));
+  config_.erase("quantization_config");
+  nvfp4();
+  modelopt_["quantization"]["quant_algo"] = "W4A16_AWQ";
+  EXPECT_THAT(error(), HasSubstr("expected FP8, NVFP4, W4A16_NVFP4 or W4A8_NVFP4_FP8, found 'W4A16_AWQ'"));
+}
+
+}  // namespace
+}  // namespace halftone
