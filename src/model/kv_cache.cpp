@@ -54,9 +54,10 @@ void PlainKvCache::begin(const Tensor& cos, const Tensor&) {
 }
 
 void PlainKvCache::append(std::int64_t layer, const Tensor& k, const Tensor& v) {
-  require(k.shape() == Shape{announced_, kv_heads_, head_dim_} && v.shape() == k.shape(), "kv_cache",
-          "expected keys and values [{}, {}, {}], got {} and {}", announced_, kv_heads_, head_dim_,
-          to_string(k.shape()), to_string(v.shape()));
+  if (k.shape() != Shape{announced_, kv_heads_, head_dim_} || v.shape() != k.shape()) {
+    fail("kv_cache", "expected keys and values [{}, {}, {}], got {} and {}", announced_, kv_heads_, head_dim_,
+         to_string(k.shape()), to_string(v.shape()));
+  }
   append_rows(k, length_, capacity_, k_.at(static_cast<std::size_t>(layer)));
   append_rows(v, length_, capacity_, v_.at(static_cast<std::size_t>(layer)));
 }

@@ -117,9 +117,10 @@ RotationTables Model::begin_slices(std::span<const SequenceSlice> slices) const 
 
 void Model::forward_layer(std::int64_t layer, std::span<const SequenceSlice> slices, const RotationTables& rotation,
                           Tensor& hidden, RunContext run) const {
-  require(hidden.shape() == Shape{rotation.cos.dim(0), state_->config.decoder.hidden}, "forward",
-          "expected hidden [{}, {}], got {}", rotation.cos.dim(0), state_->config.decoder.hidden,
-          to_string(hidden.shape()));
+  if (hidden.shape() != Shape{rotation.cos.dim(0), state_->config.decoder.hidden}) {
+    fail("forward", "expected hidden [{}, {}], got {}", rotation.cos.dim(0), state_->config.decoder.hidden,
+         to_string(hidden.shape()));
+  }
   state_->decoder->run_layer(layer, slices, rotation, hidden, run);
 }
 

@@ -143,9 +143,10 @@ void StoredKvCache::rotate_bias(const float* bias, std::int64_t token, float* ro
 }
 
 void StoredKvCache::append(std::int64_t layer, const Tensor& k, const Tensor& v) {
-  require(k.shape() == Shape{announced_, layout_->kv_heads, layout_->head_dim} && v.shape() == k.shape(), "kv_cache",
-          "expected keys and values [{}, {}, {}], got {} and {}", announced_, layout_->kv_heads, layout_->head_dim,
-          to_string(k.shape()), to_string(v.shape()));
+  if (k.shape() != Shape{announced_, layout_->kv_heads, layout_->head_dim} || v.shape() != k.shape()) {
+    fail("kv_cache", "expected keys and values [{}, {}, {}], got {} and {}", announced_, layout_->kv_heads,
+         layout_->head_dim, to_string(k.shape()), to_string(v.shape()));
+  }
   const auto i = static_cast<std::size_t>(layer);
   static const KvScales kNone;
   const KvScales& scales = layout_->scales.empty() ? kNone : layout_->scales.at(i);

@@ -34,9 +34,9 @@ std::string to_string(const Shape& shape) { return fmt::format("[{}]", fmt::join
 std::int64_t count_elements(const Shape& shape) {
   std::int64_t count = 1;
   for (const std::int64_t length : shape) {
-    require(length >= 0, "tensor", "expected lengths of 0 or more, got shape {}", to_string(shape));
-    require(length == 0 || count <= (std::int64_t{1} << 62) / length, "tensor", "shape {} has too many elements",
-            to_string(shape));
+    if (length < 0) fail("tensor", "expected lengths of 0 or more, got shape {}", to_string(shape));
+    if (length != 0 && count > (std::int64_t{1} << 62) / length)
+      fail("tensor", "shape {} has too many elements", to_string(shape));
     count *= length;
   }
   return count;
@@ -74,14 +74,15 @@ Tensor Tensor::borrow(DType dtype, Shape shape, const void* data, std::shared_pt
 
 Tensor Tensor::reshape(Shape shape) const {
   Tensor view = *this;
-  require(count_elements(shape) == numel_, "reshape", "expected {} elements, got shape {}", numel_, to_string(shape));
+  if (count_elements(shape) != numel_) fail("reshape", "expected {} elements, got shape {}", numel_, to_string(shape));
   view.shape_ = std::move(shape);
   return view;
 }
 
 Tensor Tensor::rows(std::int64_t begin, std::int64_t end) const {
-  require(rank() > 0 && 0 <= begin && begin <= end && end <= dim(0), "rows", "[{}, {}) is not within shape {}", begin,
-          end, to_string(shape_));
+  // not require(): its arguments would be formatted each time
+  if (rank() == 0 || begin < 0 || begin > end || end > dim(0))
+    fail("rows", "[{}, {}) is not within shape {}", begin, end, to_string(shape_));
   Tensor view = *this;
   view.shape_[0] = end - begin;
   view.numel_ = count_elements(view.shape_);
@@ -97,11 +98,11 @@ Tensor Tensor::clone() const {
 }
 
 void Tensor::check_type(DType wanted) const {
-  require(dtype_ == wanted, "tensor", "expected {}, got {}", dtype_name(wanted), dtype_name(dtype_));
+  if (dtype_ != wanted) fail("tensor", "expected {}, got {}", dtype_name(wanted), dtype_name(dtype_));
 }
 
 void Tensor::check_size(std::size_t size) const {
-  require(dtype_size(dtype_) == size, "tensor", "expected elements of {} bytes, got {}", size, dtype_name(dtype_));
+  if (dtype_size(dtype_) != size) fail("tensor", "expected elements of {} bytes, got {}", size, dtype_name(dtype_));
 }
 
 Tensor to_f32(const Tensor& tensor) {
