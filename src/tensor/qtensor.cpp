@@ -82,11 +82,19 @@ void check_qtensor(const QTensor& q, std::string_view name) {
   require(q.payload.dtype() == row.payload && q.payload.shape() == payload, name,
           "expected a payload of {} {}, got {} {}", dtype_name(row.payload), to_string(payload),
           dtype_name(q.payload.dtype()), to_string(q.payload.shape()));
-  if (q.spec.granularity == Granularity::kNone) return;
+  const bool coded = row.payload != DType::kF32 && row.payload != DType::kF16 && row.payload != DType::kBF16;
+  if (q.spec.granularity == Granularity::kNone) {
+    require(!coded, name, "expected scales for {} codes, got a specification without", row.name);
+    require(!q.scales.defined(), name, "expected no scales for {}, got {}", row.name, to_string(q.scales.shape()));
+    return;
+  }
   require(q.spec.granularity != Granularity::kGroup || q.spec.group > 0, name, "expected a group of 1 or more, got {}",
           q.spec.group);
   require(q.scales.defined() && q.scales.shape() == scales_shape(q), name, "expected scales of shape {}, got {}",
           to_string(scales_shape(q)), q.scales.defined() ? to_string(q.scales.shape()) : "none");
+  const DType t = q.scales.dtype();
+  require(t == DType::kF32 || t == DType::kBF16 || t == DType::kF16 || t == DType::kF8E4M3, name,
+          "expected scales of F32, BF16, F16 or F8_E4M3, got {}", dtype_name(t));
 }
 
 float decode_code(const QTensor& q, std::int64_t row, std::int64_t col) {
