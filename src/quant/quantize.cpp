@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "base/timer.h"
-#include "hf/kv_cache_key.h"
 #include "model/registry.h"
 #include "quant/fold.h"
 #include "quant/kv_scales.h"
@@ -154,7 +153,7 @@ void check_inputs(const Checkpoint& checkpoint, const Recipe& recipe, const Cali
           "expected an unquantized checkpoint, found one that is quantized already");
   require(calibration != nullptr || !recipe.needs_calibration(), configuration_name(recipe),
           "this recipe needs calibration data");
-  require(calibration != nullptr || !kv_has_scales(recipe.kv_format), configuration_name(recipe),
+  require(calibration != nullptr || !kv_needs_calibration(recipe.kv_format), configuration_name(recipe),
           "the KV format {} needs calibration data", recipe.kv_format);
   const std::vector<std::string> misfits = find_misfits(recipe, modules);
   require(misfits.empty(), configuration_name(recipe), "{} layers cannot take their format:\n  {}", misfits.size(),

@@ -6,7 +6,6 @@
 #include "base/file.h"
 #include "base/glob.h"
 #include "base/json.h"
-#include "hf/kv_cache_key.h"
 #include "quant/shipped_recipes.h"
 
 namespace halftone {
@@ -60,10 +59,6 @@ Rule read_rule(const Json& value, std::size_t index, std::string_view source) {
   return rule;
 }
 
-void check_kv_format(std::string_view name, std::string_view source) {
-  require(is_kv_format(name), source, "expected a KV format ({}), found '{}'", fmt::join(kKvFormats, ", "), name);
-}
-
 }  // namespace
 
 std::string_view to_string(Algorithm algorithm) { return kAlgorithms[static_cast<std::size_t>(algorithm)]; }
@@ -72,6 +67,10 @@ bool Recipe::needs_calibration() const {
   return algorithm != Algorithm::kRoundToNearest || std::any_of(rules.begin(), rules.end(), [](const Rule& rule) {
            return rule.format.inputs != InputQuant::Kind::kNone;
          });
+}
+
+void check_kv_format(std::string_view name, std::string_view source) {
+  require(is_kv_format(name), source, "expected a KV format ({}), found '{}'", fmt::join(kKvFormats, ", "), name);
 }
 
 const std::vector<std::string>& shipped_recipes() {
