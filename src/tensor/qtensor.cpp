@@ -1,6 +1,7 @@
 #include "tensor/qtensor.h"
 
 #include <algorithm>
+#include <array>
 
 #include "formats/bf16.h"
 #include "formats/e2m1.h"
@@ -49,6 +50,43 @@ float stored_float(const Tensor& tensor, std::int64_t i) {
       return e4m3::decode(tensor.bits<std::uint8_t>()[i]);
     default:
       fail("qtensor", "expected scales of F32, BF16, F16 or F8_E4M3, got {}", dtype_name(tensor.dtype()));
+  }
+}
+
+// Values of all codes of a format, for loops over whole rows.
+template <std::size_t N, typename Decode>
+constexpr std::array<float, N> decode_table(Decode decode) {
+  std::array<float, N> table{};
+  for (std::size_t code = 0; code < N; ++code) table[code] = decode(static_cast<std::uint8_t>(code));
+  return table;
+}
+constexpr auto kE4m3Values = decode_table<256>(e4m3::decode);
+constexpr auto kE2m1Values = decode_table<16>(e2m1::decode);
+constexpr auto kInt4Values =
+    decode_table<16>([](std::uint8_t nibble) { return static_cast<float>(integer::decode_int4(nibble)); });
+
+void decode_nibbles(const std::uint8_t* bytes, std::int64_t n, const std::array<float, 16>& values, float* out) {
+  for (std::int64_t i = 0; i < n; ++i) out[i] = values[i % 2 != 0 ? bytes[i / 2] >> 4 : bytes[i / 2] & 0xf];
+}
+
+// The codes of one row, before scales, as decode_code gives them.
+void decode_row(const QTensor& q, std::int64_t row, float* out) {
+  const std::int64_t cols = q.cols(), pairs = (cols + 1) / 2;
+  switch (q.spec.element) {
+    case Element::kInt8:
+      std::copy_n(q.payload.data<std::int8_t>() + row * cols, cols, out);
+      return;
+    case Element::kInt4:
+      return decode_nibbles(q.payload.bits<std::uint8_t>() + row * pairs, cols, kInt4Values, out);
+    case Element::kE2M1:
+      return decode_nibbles(q.payload.bits<std::uint8_t>() + row * pairs, cols, kE2m1Values, out);
+    case Element::kE4M3: {
+      const std::uint8_t* codes = q.payload.bits<std::uint8_t>() + row * cols;
+      for (std::int64_t i = 0; i < cols; ++i) out[i] = kE4m3Values[codes[i]];
+      return;
+    }
+    default:
+      for (std::int64_t i = 0; i < cols; ++i) out[i] = decode_code(q, row, i);
   }
 }
 
@@ -137,11 +175,13 @@ float scale_at(const QTensor& q, std::int64_t row, std::int64_t col) {
 void dequantize_rows(const QTensor& q, std::int64_t begin, std::int64_t end, float* out) {
   const std::int64_t cols = q.cols(), group = q.spec.granularity == Granularity::kGroup ? q.spec.group : cols;
   for (std::int64_t r = begin; r < end; ++r) {
+    decode_row(q, r, out);
     for (std::int64_t first = 0; first < cols; first += group) {
       const float scale = scale_at(q, r, first) * q.global_scale;
       const std::int64_t last = std::min(cols, first + group);
-      for (std::int64_t c = first; c < last; ++c) *out++ = decode_code(q, r, c) * scale;
+      for (std::int64_t c = first; c < last; ++c) out[c] *= scale;
     }
+    out += cols;
   }
 }
 

@@ -35,13 +35,20 @@ class QuantizeDemo : public testing::Test {
   static void TearDownTestSuite() {
     delete calibration_;
     calibration_ = nullptr;
+    results_.clear();
   }
-  static QuantizedCheckpoint run(const std::string& configuration, Stream& stream = default_stream()) {
-    return quantize(Checkpoint::open(kDemo), load_recipe(configuration), calibration_, stream);
+  // Each configuration is quantized once for all tests.
+  static const QuantizedCheckpoint& run(const std::string& configuration) {
+    const auto it = results_.find(configuration);
+    if (it != results_.end()) return it->second;
+    return results_[configuration] =
+               quantize(Checkpoint::open(kDemo), load_recipe(configuration), calibration_, default_stream());
   }
   static const Calibration* calibration_;
+  static std::map<std::string, QuantizedCheckpoint> results_;
 };
 const Calibration* QuantizeDemo::calibration_ = nullptr;
+std::map<std::string, QuantizedCheckpoint> QuantizeDemo::results_;
 
 std::string error_of(const std::function<void()>& call) {
   try {
@@ -91,7 +98,7 @@ TEST_F(QuantizeDemo, CalibrationDoesNotDependOnThreads) {
 TEST_F(QuantizeDemo, EveryRecipeQuantizesTheDecoderAlone) {
   for (const std::string& name : shipped_recipes()) {
     SCOPED_TRACE(name);
-    const QuantizedCheckpoint result = run(name);
+    const QuantizedCheckpoint& result = run(name);
     EXPECT_EQ(result.modules.size(), name == "bf16" ? 0u : 8u * 7);
     for (const auto& [module, parts] : result.modules) {
       EXPECT_TRUE(module.starts_with("model.layers.")) << module;
@@ -109,9 +116,8 @@ TEST_F(QuantizeDemo, EveryRecipeQuantizesTheDecoderAlone) {
 }
 
 TEST_F(QuantizeDemo, FusedLayersShareTheirScales) {
-  const auto nvfp4 = run("nvfp4").modules;
   for (const char* recipe : {"nvfp4", "nvfp4_w4a8"}) {
-    const auto modules = run(recipe).modules;
+    const auto& modules = run(recipe).modules;
     const auto& q = modules.at("model.layers.2.self_attn.q_proj");
     EXPECT_EQ(q.weight.global_scale, modules.at("model.layers.2.self_attn.k_proj").weight.global_scale);
     EXPECT_EQ(q.weight.global_scale, modules.at("model.layers.2.self_attn.v_proj").weight.global_scale);
@@ -126,7 +132,8 @@ TEST_F(QuantizeDemo, IsDeterministic) {
   ThreadPool one(1);
   Stream stream{&one};
   for (const char* recipe : {"int8_sq", "int4_awq"}) {
-    const QuantizedCheckpoint a = run(recipe), b = run(recipe, stream);
+    const QuantizedCheckpoint& a = run(recipe);
+    const QuantizedCheckpoint b = quantize(Checkpoint::open(kDemo), load_recipe(recipe), calibration_, stream);
     for (const auto& [module, parts] : a.modules) {
       EXPECT_TRUE(same_bytes(parts.weight.payload, b.modules.at(module).weight.payload)) << module;
       EXPECT_TRUE(same_bytes(parts.weight.scales, b.modules.at(module).weight.scales)) << module;
@@ -199,7 +206,7 @@ TEST_F(QuantizeDemo, SmoothingHelpsWhereItShould) {
 }
 
 TEST_F(QuantizeDemo, ReportIsJsonWithALineForEveryLinearLayer) {
-  const QuantizedCheckpoint result = run("int8_sq+kv:fp8_head");
+  const QuantizedCheckpoint& result = run("int8_sq+kv:fp8_head");
   const OrderedJson json = to_json(result.report);
   EXPECT_EQ(json["configuration"], "int8_sq+kv:fp8_head");
   EXPECT_EQ(json["layers"].size(), 8u * 7 + 5 * 4 + 2 + 1);  // the vision tower's, the merger's and the head are listed
