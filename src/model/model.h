@@ -55,7 +55,8 @@ class Model {
   Tensor embed(std::span<const std::int32_t> tokens, const Tensor& pictures = {}) const;
 
   // All decoder layers, in place. hidden: [sum of slices' tokens, hidden] f32, the slices' tokens one after another.
-  // Each token's row of the result depends on its own sequence alone, not on the other slices.
+  // Each token's row of the result depends on its own sequence alone, not on the other slices. Only the rows that the
+  // slices want are defined.
   void forward(std::span<const SequenceSlice> slices, Tensor& hidden, RunContext run) const;
   // One decoder layer, in place, for work that goes layer by layer. Announce the slices first with begin_slices() (once
   // for all layers), and call commit() of each cache after the last layer.

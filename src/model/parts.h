@@ -17,6 +17,9 @@ namespace halftone {
 struct SequenceSlice {
   KvCache* cache = nullptr;
   std::span<const Position> positions;  // [tokens]
+  // How many of the last tokens have a row of the result that somebody reads; -1: all. Rows of the others are left
+  // undefined, which saves most of the last layer. Ignored when somebody observes.
+  std::int64_t wanted = -1;
 
   std::int64_t tokens() const { return static_cast<std::int64_t>(positions.size()); }
 };

@@ -44,7 +44,8 @@ void Sequence::keep_prefix(const Sequence& donor, std::int64_t length) {
   std::erase_if(pictures_, [&](const HeldPicture& picture) { return picture.begin >= length; });
 }
 
-Tensor Sequence::prefill(const EngineState& engine, PreparedPrompt& prompt, RunContext run, StageTimes& times) {
+Tensor Sequence::prefill(const EngineState& engine, PreparedPrompt& prompt, std::int64_t first_wanted, RunContext run,
+                         StageTimes& times) {
   const std::int64_t total = static_cast<std::int64_t>(prompt.tokens.size()), begin = cache_.length();
   std::vector<Tensor> encoded;
   std::int64_t visual = 0;
@@ -64,9 +65,9 @@ Tensor Sequence::prefill(const EngineState& engine, PreparedPrompt& prompt, RunC
   Tensor hidden = engine.model().embed(tokens, pictures);
   for (std::int64_t chunk = begin; chunk < total; chunk += kChunk) {
     const std::int64_t end = std::min(total, chunk + kChunk);
-    const SequenceSlice slice{&cache_,
-                              std::span(prompt.positions.values)
-                                  .subspan(static_cast<std::size_t>(chunk), static_cast<std::size_t>(end - chunk))};
+    const auto positions = std::span(prompt.positions.values)
+                               .subspan(static_cast<std::size_t>(chunk), static_cast<std::size_t>(end - chunk));
+    const SequenceSlice slice{&cache_, positions, std::max<std::int64_t>(0, end - std::max(chunk, first_wanted))};
     Tensor rows = hidden.rows(chunk - begin, end - begin);
     engine.model().forward({&slice, 1}, rows, run);
   }

@@ -20,9 +20,10 @@ class Sequence {
   std::int64_t shared_prefix(const PreparedPrompt& prompt, std::int64_t limit) const;
   // Keeps the first `length` tokens of `donor` (perhaps itself), whatever this sequence held.
   void keep_prefix(const Sequence& donor, std::int64_t length);
-  // Runs the tokens of `prompt` after those that the cache holds. Returns their hidden states [tokens, hidden].
-  // Times of pictures and prefill are added to `times`.
-  Tensor prefill(const EngineState& engine, PreparedPrompt& prompt, RunContext run, StageTimes& times);
+  // Runs the tokens of `prompt` after those that the cache holds. Returns their hidden states [tokens, hidden], defined
+  // from the prompt's token `first_wanted` on. Times of pictures and prefill are added to `times`.
+  Tensor prefill(const EngineState& engine, PreparedPrompt& prompt, std::int64_t first_wanted, RunContext run,
+                 StageTimes& times);
   // Notes that a token was decoded into the cache.
   void push(TokenId token) { tokens_.push_back(token); }
 

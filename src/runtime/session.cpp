@@ -131,7 +131,7 @@ class SessionState final : public Session {
   }
 
   // Prefills sequence i with what no sequence of this session holds, and at least the tokens from `first_wanted` on.
-  // Returns the hidden states of the tokens that ran.
+  // Returns the hidden states of the tokens that ran, defined from `first_wanted` on.
   Tensor run_prompt(std::size_t i, PreparedPrompt& prompt, std::int64_t first_wanted, StageTimes& times) {
     Sequence& own = sequence(i);
     const Sequence* donor = &own;
@@ -147,7 +147,7 @@ class SessionState final : public Session {
       }
     }
     own.keep_prefix(*donor, shared);
-    return own.prefill(*engine_, prompt, run(), times);
+    return own.prefill(*engine_, prompt, first_wanted, run(), times);
   }
 
   // Reads the prompt and takes the first token. False when that completes the answer.
@@ -182,7 +182,7 @@ class SessionState final : public Session {
       tokens.push_back(writer.result.tokens.back());
       positions.push_back({writer.next_position, writer.next_position, writer.next_position});
       ++writer.next_position;
-      slices.push_back({&sequences[k]->cache(), std::span(positions).last(1)});
+      slices.push_back({&sequences[k]->cache(), std::span(positions).last(1), -1});
     }
     Tensor hidden = engine_->model().embed(tokens);
     engine_->model().forward(slices, hidden, run());

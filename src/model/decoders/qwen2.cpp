@@ -46,8 +46,17 @@ class Qwen2Decoder final : public Decoder {
   void run_layer(std::int64_t index, std::span<const SequenceSlice> slices, const RotationTables& rotation,
                  Tensor& hidden, RunContext run) const override {
     const Layer& layer = layers_.at(static_cast<std::size_t>(index));
-    attend(layer, index, slices, rotation, hidden, run);
-    feed_forward(layer, hidden, run);
+    const bool last = index + 1 == config_.layers && run.observer == nullptr;
+    const std::vector<Rows> wanted = wanted_rows(slices, last);
+    const Tensor mixed = attend(layer, index, slices, wanted, rotation, hidden, run);
+    if (mixed.dim(0) == hidden.dim(0)) {
+      finish(layer, mixed, hidden, run);
+    } else if (mixed.dim(0) > 0) {
+      Tensor tail = run.workspace.get("decoder.tail", {mixed.dim(0), config_.hidden});
+      gather(hidden, wanted, tail);
+      finish(layer, mixed, tail, run);
+      scatter(tail, wanted, hidden);
+    }
     run.tell_output(layer.name, hidden);
   }
 
@@ -62,9 +71,43 @@ class Qwen2Decoder final : public Decoder {
   }
 
  private:
-  // hidden += o_proj(attention(norm(hidden)))
-  void attend(const Layer& layer, std::int64_t index, std::span<const SequenceSlice> slices,
-              const RotationTables& rotation, Tensor& hidden, RunContext run) const {
+  // Rows [begin, end) of hidden that belong to one slice and go on beyond attention.
+  struct Rows {
+    std::int64_t begin = 0, end = 0;
+    std::int64_t count() const { return end - begin; }
+  };
+
+  static std::vector<Rows> wanted_rows(std::span<const SequenceSlice> slices, bool last) {
+    std::vector<Rows> rows;
+    std::int64_t end = 0;
+    for (const SequenceSlice& slice : slices) {
+      end += slice.tokens();
+      const std::int64_t count = last && slice.wanted >= 0 ? std::min(slice.wanted, slice.tokens()) : slice.tokens();
+      rows.push_back({end - count, end});
+    }
+    return rows;
+  }
+
+  void gather(const Tensor& hidden, const std::vector<Rows>& rows, Tensor& tail) const {
+    float* target = tail.data<float>();
+    for (const Rows& part : rows) {
+      const float* source = hidden.data<float>() + part.begin * config_.hidden;
+      target = std::copy_n(source, part.count() * config_.hidden, target);
+    }
+  }
+
+  void scatter(const Tensor& tail, const std::vector<Rows>& rows, Tensor& hidden) const {
+    const float* source = tail.data<float>();
+    for (const Rows& part : rows) {
+      std::copy_n(source, part.count() * config_.hidden, hidden.data<float>() + part.begin * config_.hidden);
+      source += part.count() * config_.hidden;
+    }
+  }
+
+  // Stores keys and values of all rows; returns attention(norm(hidden)) of the wanted ones, [wanted, heads * head_dim].
+  Tensor attend(const Layer& layer, std::int64_t index, std::span<const SequenceSlice> slices,
+                const std::vector<Rows>& wanted, const RotationTables& rotation, const Tensor& hidden,
+                RunContext run) const {
     const std::int64_t n = hidden.dim(0), d = config_.head_dim, heads = config_.heads, kv_heads = config_.kv_heads;
     Tensor normed = run.workspace.get("decoder.normed", {n, config_.hidden});
     rms_norm(hidden, layer.input_norm.weight(), config_.norm_eps, numerics_, normed, run.stream);
@@ -77,29 +120,42 @@ class Qwen2Decoder final : public Decoder {
     rope(rotation.cos, rotation.sin, numerics_, k, run.stream);
     if (run.observer != nullptr) run.observer->on_key_value(index, k, v, rotation.cos, rotation.sin);
     Tensor mixed = run.workspace.get("decoder.mixed", {n, heads, d});
-    std::int64_t begin = 0;
-    for (const SequenceSlice& slice : slices) {
-      const std::int64_t end = begin + slice.tokens();
-      slice.cache->append(index, k.rows(begin, end), v.rows(begin, end));
-      Tensor out = mixed.rows(begin, end);
-      attend_slice(index, *slice.cache, q.rows(begin, end), out, run);
+    std::int64_t begin = 0, written = 0;
+    for (std::size_t i = 0; i < slices.size(); ++i) {
+      const std::int64_t end = begin + slices[i].tokens();
+      slices[i].cache->append(index, k.rows(begin, end), v.rows(begin, end));
+      if (wanted[i].count() > 0) {
+        Tensor out = mixed.rows(written, written + wanted[i].count());
+        const std::int64_t first_key = slices[i].cache->length() + wanted[i].begin - begin;
+        attend_slice(index, *slices[i].cache, first_key, q.rows(wanted[i].begin, end), out, run);
+      }
+      written += wanted[i].count();
       begin = end;
     }
-    layer.o_proj.forward(mixed.reshape({n, heads * d}), numerics_, normed, run);
-    add(normed, numerics_, hidden, run.stream);
+    return mixed.rows(0, written).reshape({written, heads * d});
   }
 
-  // Each token sees what came before it and itself, or the sliding window's length of that.
-  void attend_slice(std::int64_t index, KvCache& cache, const Tensor& q, Tensor& out, RunContext run) const {
+  // Query t stands at place first + t of the cache: it sees what came before it and itself, or the sliding window's
+  // length of that.
+  void attend_slice(std::int64_t index, KvCache& cache, std::int64_t first, const Tensor& q, Tensor& out,
+                    RunContext run) const {
     const bool sliding = config_.sliding_window > 0 && index >= config_.first_sliding_layer;
     std::vector<AttentionRange> ranges;
     ranges.reserve(static_cast<std::size_t>(q.dim(0)));
     for (std::int64_t t = 0; t < q.dim(0); ++t) {
-      const std::int64_t end = cache.length() + t + 1;
+      const std::int64_t end = first + t + 1;
       ranges.push_back({sliding ? std::max<std::int64_t>(0, end - config_.sliding_window) : 0, end});
     }
     const float scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim));
     attention(q, cache.read(index), ranges, scale, numerics_, out, run.stream);
+  }
+
+  // hidden += o_proj(mixed), then hidden += feed_forward(hidden).
+  void finish(const Layer& layer, const Tensor& mixed, Tensor& hidden, RunContext run) const {
+    Tensor projected = run.workspace.get("decoder.normed", {hidden.dim(0), config_.hidden});
+    layer.o_proj.forward(mixed, numerics_, projected, run);
+    add(projected, numerics_, hidden, run.stream);
+    feed_forward(layer, hidden, run);
   }
 
   // [n, q | k | v] -> three tensors.
