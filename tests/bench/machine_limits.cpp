@@ -29,13 +29,15 @@ double spin() {
   static volatile std::uint32_t zeros[kChains * kLaneCount];
   std::uint32_t values[kChains * kLaneCount];
   std::copy(std::begin(zeros), std::end(zeros), values);
-  const auto x = load_lanes(reinterpret_cast<const typename Op::T*>(values));
+  const auto x = Op::broadcast(values);
   Lanes<typename Op::T> sum[kChains];
   for (int i = 0; i < kChains; ++i)
     sum[i] = load_lanes(reinterpret_cast<const typename Op::T*>(values) + i * kLaneCount);
   for (std::int64_t i = 0; i < kRounds; ++i) {
     HWY_UNROLL(16)
-    for (auto& s : sum) Op::add(x, x, s);
+    for (auto& s : sum) {
+      for (int i = 0; i < kParts; ++i) Op::add(x, x, s.part[i]);
+    }
   }
   // every lane is used, so that none is left out
   typename Op::T lanes[kLaneCount], result = 0;

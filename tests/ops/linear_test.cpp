@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "backend/cpu/input_words.h"
 #include "tests/ops/linear_cases.h"
 #include "tests/ops/targets.h"
 
@@ -143,6 +144,37 @@ TEST(Linear, FusedPartsKeepTheirScalesAndBiases) {
       column += weights[part].rows();
     }
   }
+}
+
+// x as the kernels read it against quantize_input_reference, bit for bit: every size, ties, zero, infinity, short
+// blocks.
+TEST(Linear, StagedInputsEqualTheReference) {
+  for_each_target([] {
+    for (const std::int64_t cols : {1, 15, 16, 47, 400}) {
+      Tensor x = testing::random_input(1, cols, 4);
+      for (std::int64_t i = 0; i < cols; ++i) {
+        constexpr float special[] = {0.0f, -0.0f, INFINITY, -1e-30f, 2.5f, -0.25f, 1e30f};
+        if (i % 3 == 0) x.data<float>()[i] = special[i / 3 % 7];
+        if (i % 3 == 1) x.data<float>()[i] = std::exp2(x.data<float>()[i] * 20) * (i % 2 ? 1.0f : -1.0f);
+      }
+      for (InputQuant input : testing::input_quantizations()) {
+        for (const float scale : {input.scale, 1.0f, 0.25f}) {
+          input.scale = scale;
+          Tensor wanted(DType::kF32, x.shape());
+          quantize_input_reference(x, input, wanted);
+          const std::int64_t padded = (cols + 3) / 4 * 4;
+          Tensor words(DType::kF32, {1, padded});
+          stage_row(x.data<float>(), cols, padded, input, PanelArithmetic::kF32, words.bits<std::uint32_t>());
+          for (std::int64_t i = 0; i < padded; ++i) {
+            const float expected = i < cols ? wanted.data<float>()[i] : 0.0f;
+            ASSERT_EQ(words.bits<std::uint32_t>()[i], std::bit_cast<std::uint32_t>(expected))
+                << testing::input_name(input.kind) << " of " << x.data<float>()[i] << " is " << words.data<float>()[i]
+                << ", the reference says " << expected;
+          }
+        }
+      }
+    }
+  });
 }
 
 // The reference itself, by hand: (1 * 2 + 2 * -3) * 0.5 * (0.25 * 4) + 10 = 8.

@@ -13,8 +13,6 @@
 HWY_BEFORE_NAMESPACE();
 namespace halftone::HWY_NAMESPACE {
 
-using FloatVector = hn::Vec<F32>;
-
 HWY_INLINE FloatVector power_of_two_vector(hn::Vec<I32> n) {
   return hn::BitCast(F32(), hn::ShiftLeft<23>(hn::Add(n, hn::Set(I32(), 127))));
 }

@@ -9,6 +9,7 @@
 #include <hwy/highway.h>
 
 #include <cmath>
+#include <utility>
 
 HWY_BEFORE_NAMESPACE();
 namespace halftone::HWY_NAMESPACE {
@@ -21,6 +22,18 @@ using U32 = hn::RebindToUnsigned<F32>;
 constexpr int kLaneCount = 16;
 constexpr int kPartLanes = HWY_MIN(HWY_LANES(float), 16);
 constexpr int kParts = kLaneCount / kPartLanes;
+
+// body(0), ..., body(N - 1) with compile-time indices, so that arrays of sums become registers.
+template <int N, class Body>
+HWY_INLINE void unroll(const Body& body) {
+  const auto each = [&]<int... I>(std::integer_sequence<int, I...>) HALFTONE_INLINE_LAMBDA {
+    (body(std::integral_constant<int, I>()), ...);
+  };
+  each(std::make_integer_sequence<int, N>());
+}
+
+using FloatVector = hn::Vec<F32>;
+using IntVector = hn::Vec<I32>;
 
 // 16 values of T in order.
 template <typename T>

@@ -1,8 +1,7 @@
 // The CPU's kernels for linear(): packed panels, f32 or integer arithmetic.
 #include <algorithm>
-#include <bit>
-#include <vector>
 
+#include "backend/cpu/input_words.h"
 #include "backend/cpu/panel_products.h"
 #include "ops/backend.h"
 
@@ -14,31 +13,10 @@ constexpr std::int64_t kSerialWork = 1 << 16;
 // Rows of x whose block of K stays in the second-level cache while panels pass over it, and panels in one piece of
 // work.
 constexpr std::int64_t kRowsInCache = 240;
-constexpr std::int64_t kPanelsInTask = 8;
+constexpr std::int64_t kPanelsInTask = 12;
 
-// One row of codes as words: f32 bits, pairs of int16, or bytes with 128 added. `cols` is padded, so words are whole.
-void to_words(const float* codes, std::int64_t cols, PanelArithmetic arithmetic, std::int64_t stride,
-              std::uint32_t* words) {
-  const auto integer = [&](std::int64_t k) { return static_cast<std::int32_t>(codes[k]); };
-  switch (arithmetic) {
-    case PanelArithmetic::kF32:
-      for (std::int64_t k = 0; k < cols; ++k) words[k * stride] = std::bit_cast<std::uint32_t>(codes[k]);
-      return;
-    case PanelArithmetic::kInt16Pairs:
-      for (std::int64_t k = 0; k < cols; k += 2) {
-        words[k / 2 * stride] =
-            (static_cast<std::uint32_t>(integer(k)) & 0xffff) | static_cast<std::uint32_t>(integer(k + 1)) << 16;
-      }
-      return;
-    case PanelArithmetic::kInt8Quads:
-      for (std::int64_t k = 0; k < cols; k += 4) {
-        std::uint32_t word = 0;
-        for (int i = 0; i < 4; ++i) word |= static_cast<std::uint32_t>(integer(k + i) + 128) << (8 * i);
-        words[k / 4 * stride] = word;
-      }
-      return;
-  }
-}
+// Rows of words start in different sets of the first-level cache: a tile reads several of them at once.
+std::int64_t staged_stride(std::int64_t words) { return (words + 15) / 16 * 16 + 16; }
 
 class PanelLinear final : public PackedLinear {
  public:
@@ -62,59 +40,55 @@ class PanelLinear final : public PackedLinear {
   std::string_view kernel() const override { return kernel_; }
 
   void run(const Tensor& x, Tensor& y, Stream& stream) const override {
-    if (x.dim(0) <= kMaxVectorRows) {
-      run_rows(x, y, stream);
+    Tensor staged;
+    const bool direct = arithmetic_ == PanelArithmetic::kF32 && input_.kind == InputQuant::Kind::kNone &&
+                        cols() == words_ && (words_ % 1024 != 0 || x.dim(0) < kDirectRows);
+    const Words words = direct ? Words{static_cast<const std::uint32_t*>(x.raw()), words_} : stage(x, staged, stream);
+    if (x.dim(0) <= most_rows(panels_, arithmetic_)) {
+      run_rows(words, x.dim(0), y, stream);
     } else {
-      run_tiles(x, y, stream);
+      run_tiles(words, x.dim(0), y, stream);
     }
   }
 
  private:
-  // Row m of x, quantized and padded, as words that lie `stride` apart.
-  void stage_row(const Tensor& x, std::int64_t m, std::int64_t stride, std::uint32_t* words) const {
-    static thread_local std::vector<float> codes;
-    codes.assign(static_cast<std::size_t>(panels_.padded_cols), 0.0f);
-    quantize_row_reference(x.data<float>() + m * cols(), cols(), input_, codes.data());
-    to_words(codes.data(), panels_.padded_cols, arithmetic_, stride, words);
-  }
+  // Rows of x that lie a multiple of a page apart share cache sets; copying them pays from this many on.
+  static constexpr std::int64_t kDirectRows = 16;
 
-  // Calls body(begin, end) over the range [0, count) of panels, in one piece when the product is small.
-  template <typename Body>
-  void split_panels(std::int64_t rows, Stream& stream, const Body& body) const {
-    const std::int64_t grain = std::max<std::int64_t>(8, kSerialWork / (rows * panels_.padded_cols * kPanelRows));
-    for_ranges(stream, panels_.count, grain, body);
-  }
+  struct Words {
+    const std::uint32_t* first;
+    std::int64_t stride;
+  };
 
-  void run_rows(const Tensor& x, Tensor& y, Stream& stream) const {
-    const std::uint32_t* words = static_cast<const std::uint32_t*>(x.raw());
-    Tensor staged;
-    if (arithmetic_ != PanelArithmetic::kF32 || input_.kind != InputQuant::Kind::kNone || cols() != words_) {
-      staged = Tensor(DType::kU32, {x.dim(0), words_});
-      for (std::int64_t m = 0; m < x.dim(0); ++m) stage_row(x, m, 1, staged.bits<std::uint32_t>() + m * words_);
-      words = staged.bits<std::uint32_t>();
-    }
-    split_panels(x.dim(0), stream, [&](std::int64_t begin, std::int64_t end) {
-      multiply_rows(panels_, arithmetic_, words, x.dim(0), begin, end, y.data<float>());
-    });
-  }
-
-  void run_tiles(const Tensor& x, Tensor& y, Stream& stream) const {
-    const TileShape shape = tile_shape();
-    const std::int64_t rows = x.dim(0);
-    const Tiling tiling{rows, (rows + shape.rows - 1) / shape.rows};
-    Tensor staged(DType::kU32, {rows, words_});
+  Words stage(const Tensor& x, Tensor& staged, Stream& stream) const {
+    const std::int64_t stride = staged_stride(words_), rows = x.dim(0);
+    staged = Tensor(DType::kU32, {rows, stride});
     std::uint32_t* words = staged.bits<std::uint32_t>();
-    for_ranges(stream, tiling.count, 1, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t t = begin; t < end; ++t) {
-        const std::int64_t first = tiling.tile_begin(t), height = tiling.tile_begin(t + 1) - first;
-        for (std::int64_t r = 0; r < height; ++r) stage_row(x, first + r, height, words + first * words_ + r);
-      }
+    const float* values = x.data<float>();
+    for_ranges(stream, rows, std::max<std::int64_t>(1, kSerialWork / 4 / cols()),
+               [&](std::int64_t begin, std::int64_t end) {
+                 for (std::int64_t m = begin; m < end; ++m) {
+                   stage_row(values + m * cols(), cols(), panels_.padded_cols, input_, arithmetic_, words + m * stride);
+                 }
+               });
+    return {words, stride};
+  }
+
+  void run_rows(const Words& x, std::int64_t rows, Tensor& y, Stream& stream) const {
+    // a small product stays in one piece
+    const std::int64_t grain = std::max<std::int64_t>(8, kSerialWork / (rows * panels_.padded_cols * kPanelRows));
+    for_ranges(stream, panels_.count, grain, [&](std::int64_t begin, std::int64_t end) {
+      multiply_rows(panels_, arithmetic_, x.first, x.stride, rows, begin, end, y.data<float>());
     });
+  }
+
+  void run_tiles(const Words& x, std::int64_t rows, Tensor& y, Stream& stream) const {
+    const Tiling tiling{rows, (rows + tile_shape().rows - 1) / tile_shape().rows};
     const std::int64_t blocks = (rows + kRowsInCache - 1) / kRowsInCache;
     const std::int64_t pieces = (panels_.count + kPanelsInTask - 1) / kPanelsInTask;
     const auto task = [&](std::int64_t i) {
       const std::int64_t block = i / pieces, begin = i % pieces * kPanelsInTask;
-      multiply_tiles(panels_, arithmetic_, words, tiling, tiling.count * block / blocks,
+      multiply_tiles(panels_, arithmetic_, x.first, x.stride, tiling, tiling.count * block / blocks,
                      tiling.count * (block + 1) / blocks, begin, std::min(panels_.count, begin + kPanelsInTask),
                      y.data<float>());
     };

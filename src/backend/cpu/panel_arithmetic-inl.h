@@ -17,29 +17,26 @@ namespace halftone::HWY_NAMESPACE {
 struct MultiplyF32 {
   using T = float;
   static constexpr std::int64_t kCols = 1;
-  static HWY_INLINE Lanes<float> broadcast(const std::uint32_t* word) {
+  using V = FloatVector;
+  static HWY_INLINE V broadcast(const std::uint32_t* word) {
     float value;
     std::memcpy(&value, word, 4);
-    return set_lanes(value);
+    return hn::Set(F32(), value);
   }
   static HWY_INLINE Lanes<float> start(const Panels&, std::int64_t) { return set_lanes(0.0f); }
-  static HWY_INLINE void add(const Lanes<float>& x, const Lanes<float>& w, Lanes<float>& sum) {
-    sum = fma_lanes(x, w, sum);
-  }
+  static HWY_INLINE void add(V x, V w, V& sum) { sum = fma_vector(x, w, sum); }
 };
 
 // Exact: a pair of products of int8 is below 2^15 in magnitude each, their sum fits int32.
 struct MultiplyInt16Pairs {
   using T = std::int32_t;
+  using V = IntVector;
   static constexpr std::int64_t kCols = 2;
-  static HWY_INLINE Lanes<T> broadcast(const std::uint32_t* word) { return set_lanes(static_cast<T>(*word)); }
+  static HWY_INLINE V broadcast(const std::uint32_t* word) { return hn::Set(I32(), static_cast<T>(*word)); }
   static HWY_INLINE Lanes<T> start(const Panels&, std::int64_t) { return set_lanes(T{0}); }
-  static HWY_INLINE void add(const Lanes<T>& x, const Lanes<T>& w, Lanes<T>& sum) {
-    for (int i = 0; i < kParts; ++i) sum.part[i] = hn::Add(sum.part[i], products(x.part[i], w.part[i]));
-  }
+  static HWY_INLINE void add(V x, V w, V& sum) { sum = hn::Add(sum, products(x, w)); }
 
  private:
-  using V = hn::Vec<I32>;
   static HWY_INLINE V products(V x, V w) {
 #if HWY_TARGET == HWY_AVX2
     return V{_mm256_madd_epi16(x.raw, w.raw)};
@@ -57,14 +54,15 @@ struct MultiplyInt16Pairs {
 // wraps, so the end is exact whatever happens on the way.
 struct MultiplyInt8Quads {
   using T = std::int32_t;
+  using V = IntVector;
   static constexpr std::int64_t kCols = 4;
-  static HWY_INLINE Lanes<T> broadcast(const std::uint32_t* word) { return set_lanes(static_cast<T>(*word)); }
+  static HWY_INLINE V broadcast(const std::uint32_t* word) { return hn::Set(I32(), static_cast<T>(*word)); }
   static HWY_INLINE Lanes<T> start(const Panels& panels, std::int64_t panel) {
     return load_lanes(static_cast<const T*>(panels.start.raw()) + panel * kPanelRows);
   }
-  static HWY_INLINE void add(const Lanes<T>& x, const Lanes<T>& w, Lanes<T>& sum) {
+  static HWY_INLINE void add(V x, V w, V& sum) {
     // as assembly because the target's flags leave VNNI out; has_vnni() guards it
-    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum.part[0].raw) : "v"(x.part[0].raw), "v"(w.part[0].raw));
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum.raw) : "v"(x.raw), "v"(w.raw));
   }
 };
 #endif

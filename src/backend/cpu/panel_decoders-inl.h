@@ -1,5 +1,6 @@
-// Per-target: from the codes of a panel to the operands of a product. A decoder turns kWords words of each of the 16
-// lanes into kWords vectors; it is exact, so that every kernel multiplies the same numbers.
+// Per-target: from the codes of a panel to the operands of a product. A decoder hands kWords words of each of the 16
+// lanes, vector by vector, to use(word, part, vector): what is used at once needs no register. It is exact, so that
+// every kernel multiplies the same numbers.
 #if defined(HALFTONE_BACKEND_CPU_PANEL_DECODERS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef HALFTONE_BACKEND_CPU_PANEL_DECODERS_INL_H_
 #undef HALFTONE_BACKEND_CPU_PANEL_DECODERS_INL_H_
@@ -21,8 +22,10 @@ struct DecodeNothing {
   static constexpr int kWords = 1, kBytes = 64;
   static constexpr bool kDirect = true;
   explicit DecodeNothing(const Panels&) {}
-  HWY_INLINE void operator()(const std::uint8_t* p, Lanes<T> (&out)[kWords]) const {
-    out[0] = load_lanes(reinterpret_cast<const T*>(p));
+  template <class Use>
+  HWY_INLINE void operator()(const std::uint8_t* p, const Use& use) const {
+    const auto words = load_lanes(reinterpret_cast<const T*>(p));
+    for (int i = 0; i < kParts; ++i) use(0, i, words.part[i]);
   }
 };
 
@@ -30,11 +33,13 @@ struct DecodeBf16 {
   static constexpr int kWords = 2, kBytes = 64;
   static constexpr bool kDirect = false;
   explicit DecodeBf16(const Panels&) {}
-  HWY_INLINE void operator()(const std::uint8_t* p, Lanes<float> (&out)[kWords]) const {
+  template <class Use>
+  HWY_INLINE void operator()(const std::uint8_t* p, const Use& use) const {
     const auto pairs = load_lanes(reinterpret_cast<const std::uint32_t*>(p));
+    // word by word, so that few words of x are needed at once
+    for (int i = 0; i < kParts; ++i) use(0, i, hn::BitCast(F32(), hn::ShiftLeft<16>(pairs.part[i])));
     for (int i = 0; i < kParts; ++i) {
-      out[0].part[i] = hn::BitCast(F32(), hn::ShiftLeft<16>(pairs.part[i]));
-      out[1].part[i] = hn::BitCast(F32(), hn::And(pairs.part[i], hn::Set(U32(), 0xffff0000u)));
+      use(1, i, hn::BitCast(F32(), hn::And(pairs.part[i], hn::Set(U32(), 0xffff0000u))));
     }
   }
 };
@@ -43,11 +48,12 @@ struct DecodeF16 {
   static constexpr int kWords = 1, kBytes = 32;
   static constexpr bool kDirect = false;
   explicit DecodeF16(const Panels&) {}
-  HWY_INLINE void operator()(const std::uint8_t* p, Lanes<float> (&out)[kWords]) const {
+  template <class Use>
+  HWY_INLINE void operator()(const std::uint8_t* p, const Use& use) const {
     const hn::Rebind<hwy::float16_t, F32> half;
     for (int i = 0; i < kParts; ++i) {
       const auto codes = hn::LoadU(half, reinterpret_cast<const hwy::float16_t*>(p) + i * kPartLanes);
-      out[0].part[i] = hn::PromoteTo(F32(), codes);
+      use(0, i, hn::PromoteTo(F32(), codes));
     }
   }
 };
@@ -56,11 +62,12 @@ struct DecodeInt8 {
   static constexpr int kWords = 1, kBytes = 16;
   static constexpr bool kDirect = false;
   explicit DecodeInt8(const Panels&) {}
-  HWY_INLINE void operator()(const std::uint8_t* p, Lanes<float> (&out)[kWords]) const {
+  template <class Use>
+  HWY_INLINE void operator()(const std::uint8_t* p, const Use& use) const {
     const hn::Rebind<std::int8_t, F32> bytes;
     for (int i = 0; i < kParts; ++i) {
       const auto codes = hn::LoadU(bytes, reinterpret_cast<const std::int8_t*>(p) + i * kPartLanes);
-      out[0].part[i] = hn::ConvertTo(F32(), hn::PromoteTo(I32(), codes));
+      use(0, i, hn::ConvertTo(F32(), hn::PromoteTo(I32(), codes)));
     }
   }
 };
@@ -71,7 +78,8 @@ struct DecodeE4m3 {
   static constexpr int kWords = 1, kBytes = 16;
   static constexpr bool kDirect = false;
   explicit DecodeE4m3(const Panels&) {}
-  HWY_INLINE void operator()(const std::uint8_t* p, Lanes<float> (&out)[kWords]) const {
+  template <class Use>
+  HWY_INLINE void operator()(const std::uint8_t* p, const Use& use) const {
     const hn::Rebind<std::int8_t, F32> bytes;
     const hn::Rebind<std::int16_t, F32> shorts;
     const hn::Rebind<hwy::float16_t, F32> half;
@@ -79,7 +87,7 @@ struct DecodeE4m3 {
       const auto codes = hn::LoadU(bytes, reinterpret_cast<const std::int8_t*>(p) + i * kPartLanes);
       const auto moved = hn::ShiftLeft<7>(hn::PromoteTo(shorts, codes));
       const auto cleared = hn::And(moved, hn::Set(shorts, static_cast<std::int16_t>(0xbfff)));
-      out[0].part[i] = hn::Mul(hn::PromoteTo(F32(), hn::BitCast(half, cleared)), hn::Set(F32(), 256.0f));
+      use(0, i, hn::Mul(hn::PromoteTo(F32(), hn::BitCast(half, cleared)), hn::Set(F32(), 256.0f)));
     }
   }
 };
@@ -101,21 +109,23 @@ struct DecodeNibble {
     low = _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(low_bytes)));
     high = _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(high_bytes)));
   }
-  HWY_INLINE void operator()(const std::uint8_t* p, Lanes<float> (&out)[kWords]) const {
+  template <class Use>
+  HWY_INLINE void operator()(const std::uint8_t* p, const Use& use) const {
     const __m256i codes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
     const __m256i mask = _mm256_set1_epi8(0xf);
-    pair(_mm256_and_si256(codes, mask), out[0], out[1]);
-    pair(_mm256_and_si256(_mm256_srli_epi16(codes, 4), mask), out[2], out[3]);
+    pair<0>(_mm256_and_si256(codes, mask), use);
+    pair<2>(_mm256_and_si256(_mm256_srli_epi16(codes, 4), mask), use);
   }
 
  private:
-  HWY_INLINE void pair(__m256i codes, Lanes<float>& even, Lanes<float>& odd) const {
+  // Words `first` and first + 1 of all lanes.
+  template <int first, class Use>
+  HWY_INLINE void pair(__m256i codes, const Use& use) const {
     const __m256i lows = _mm256_shuffle_epi8(low, codes), highs = _mm256_shuffle_epi8(high, codes);
     const __m256i values[2] = {_mm256_unpacklo_epi8(lows, highs), _mm256_unpackhi_epi8(lows, highs)};
-    for (int i = 0; i < 2; ++i) {
-      even.part[i].raw = _mm256_castsi256_ps(_mm256_slli_epi32(values[i], 16));
-      odd.part[i].raw = _mm256_castsi256_ps(_mm256_and_si256(values[i], _mm256_set1_epi32(-65536)));
-    }
+    for (int i = 0; i < 2; ++i) use(first, i, FloatVector{_mm256_castsi256_ps(_mm256_slli_epi32(values[i], 16))});
+    const __m256i upper = _mm256_set1_epi32(-65536);
+    for (int i = 0; i < 2; ++i) use(first + 1, i, FloatVector{_mm256_castsi256_ps(_mm256_and_si256(values[i], upper))});
   }
   __m256i low, high;
 };
@@ -129,13 +139,14 @@ struct DecodeNibble {
     for (int i = 0; i < 16; ++i) words[2 * nibble_order(i)] = static_cast<std::uint16_t>(i);
     order = _mm512_load_si512(words);
   }
-  HWY_INLINE void operator()(const std::uint8_t* p, Lanes<float> (&out)[kWords]) const {
+  template <class Use>
+  HWY_INLINE void operator()(const std::uint8_t* p, const Use& use) const {
     const __m256i packed = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
     const __m512i codes = _mm512_permutexvar_epi16(order, _mm512_castsi256_si512(packed));
-    out[0].part[0].raw = _mm512_permutexvar_ps(codes, values);
-    out[1].part[0].raw = _mm512_permutexvar_ps(_mm512_srli_epi32(codes, 8), values);
-    out[2].part[0].raw = _mm512_permutexvar_ps(_mm512_srli_epi32(codes, 4), values);
-    out[3].part[0].raw = _mm512_permutexvar_ps(_mm512_srli_epi32(codes, 12), values);
+    use(0, 0, FloatVector{_mm512_permutexvar_ps(codes, values)});
+    use(1, 0, FloatVector{_mm512_permutexvar_ps(_mm512_srli_epi32(codes, 8), values)});
+    use(2, 0, FloatVector{_mm512_permutexvar_ps(_mm512_srli_epi32(codes, 4), values)});
+    use(3, 0, FloatVector{_mm512_permutexvar_ps(_mm512_srli_epi32(codes, 12), values)});
   }
 
  private:
@@ -147,14 +158,18 @@ struct DecodeNibble {
   static constexpr int kWords = 4, kBytes = 32;
   static constexpr bool kDirect = false;
   explicit DecodeNibble(const Panels& panels) : values(panels.nibble_values) {}
-  HWY_INLINE void operator()(const std::uint8_t* p, Lanes<float> (&out)[kWords]) const {
+  template <class Use>
+  HWY_INLINE void operator()(const std::uint8_t* p, const Use& use) const {
     float decoded[kWords][kLaneCount];
     for (int i = 0; i < kLaneCount; ++i) {
       std::uint16_t word;
       std::memcpy(&word, p + 2 * i, 2);
       for (int k = 0; k < kWords; ++k) decoded[k][nibble_order(i)] = values[word >> nibble_shift(k) & 0xf];
     }
-    for (int k = 0; k < kWords; ++k) out[k] = load_lanes(decoded[k]);
+    for (int k = 0; k < kWords; ++k) {
+      const auto lanes = load_lanes(decoded[k]);
+      for (int i = 0; i < kParts; ++i) use(k, i, lanes.part[i]);
+    }
   }
 
  private:
@@ -167,12 +182,13 @@ struct DecodeInt8Pairs {
   static constexpr int kWords = 1, kBytes = 32;
   static constexpr bool kDirect = false;
   explicit DecodeInt8Pairs(const Panels&) {}
-  HWY_INLINE void operator()(const std::uint8_t* p, Lanes<std::int32_t> (&out)[kWords]) const {
+  template <class Use>
+  HWY_INLINE void operator()(const std::uint8_t* p, const Use& use) const {
 #if HWY_TARGET == HWY_AVX2
     const auto* codes = reinterpret_cast<const __m128i*>(p);
-    for (int i = 0; i < kParts; ++i) out[0].part[i].raw = _mm256_cvtepi8_epi16(_mm_loadu_si128(codes + i));
+    for (int i = 0; i < kParts; ++i) use(0, i, IntVector{_mm256_cvtepi8_epi16(_mm_loadu_si128(codes + i))});
 #elif HWY_TARGET == HWY_AVX3
-    out[0].part[0].raw = _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+    use(0, 0, IntVector{_mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))});
 #else
     std::int32_t words[kLaneCount];
     const auto* codes = reinterpret_cast<const std::int8_t*>(p);
@@ -180,7 +196,8 @@ struct DecodeInt8Pairs {
       words[i] = static_cast<std::int32_t>((static_cast<std::uint32_t>(codes[2 * i]) & 0xffff) |
                                            static_cast<std::uint32_t>(codes[2 * i + 1]) << 16);
     }
-    out[0] = load_lanes(words);
+    const auto lanes = load_lanes(words);
+    for (int i = 0; i < kParts; ++i) use(0, i, lanes.part[i]);
 #endif
   }
 };
@@ -189,26 +206,26 @@ struct DecodeInt8Pairs {
 HWY_INLINE Lanes<float> load_scales(const Panels& panels, std::int64_t panel, std::int64_t g) {
   const std::int64_t at = (panel * panels.groups + g) * kPanelRows;
   const auto* bytes = static_cast<const std::uint8_t*>(panels.scales.raw());
-  Lanes<float> out[1];
+  Lanes<float> out;
+  const auto keep = [&out](int, int part, FloatVector value) { out.part[part] = value; };
   switch (panels.scales.dtype()) {
     case DType::kF8E4M3:
-      DecodeE4m3{panels}(bytes + at, out);
-      break;
+      DecodeE4m3{panels}(bytes + at, keep);
+      return out;
     case DType::kF16:
-      DecodeF16{panels}(bytes + at * 2, out);
-      break;
+      DecodeF16{panels}(bytes + at * 2, keep);
+      return out;
     case DType::kBF16: {
       const hn::Rebind<std::uint16_t, F32> shorts;
       for (int i = 0; i < kParts; ++i) {
         const auto codes = hn::LoadU(shorts, reinterpret_cast<const std::uint16_t*>(bytes) + at + i * kPartLanes);
-        out[0].part[i] = hn::BitCast(F32(), hn::ShiftLeft<16>(hn::PromoteTo(U32(), codes)));
+        out.part[i] = hn::BitCast(F32(), hn::ShiftLeft<16>(hn::PromoteTo(U32(), codes)));
       }
-      break;
+      return out;
     }
     default:
-      out[0] = load_lanes(reinterpret_cast<const float*>(bytes) + at);
+      return load_lanes(reinterpret_cast<const float*>(bytes) + at);
   }
-  return out[0];
 }
 
 }  // namespace halftone::HWY_NAMESPACE

@@ -15,9 +15,10 @@ namespace halftone::HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_SCALAR
 // Without vectors the reference is as good: the kernels are left out, and has_vectors() keeps them from being chosen.
-void rows_of(const Panels&, PanelArithmetic, const std::uint32_t*, std::int64_t, std::int64_t, std::int64_t, float*) {}
-void tiles_of(const Panels&, PanelArithmetic, const std::uint32_t*, const Tiling&, std::int64_t, std::int64_t,
-              std::int64_t, std::int64_t, float*) {}
+void rows_of(const Panels&, PanelArithmetic, const std::uint32_t*, std::int64_t, std::int64_t, std::int64_t,
+             std::int64_t, float*) {}
+void tiles_of(const Panels&, PanelArithmetic, const std::uint32_t*, std::int64_t, const Tiling&, std::int64_t,
+              std::int64_t, std::int64_t, std::int64_t, float*) {}
 TileShape shape_of_tile() { return {}; }
 #else
 // Calls visit(Op, Decode) for what the storage holds.
@@ -45,17 +46,18 @@ void with_decoder(const Panels& panels, PanelArithmetic arithmetic, Visit visit)
   }
 }
 
-void rows_of(const Panels& panels, PanelArithmetic arithmetic, const std::uint32_t* x, std::int64_t rows,
-             std::int64_t begin, std::int64_t end, float* y) {
+void rows_of(const Panels& panels, PanelArithmetic arithmetic, const std::uint32_t* x, std::int64_t stride,
+             std::int64_t rows, std::int64_t begin, std::int64_t end, float* y) {
   with_decoder(panels, arithmetic, [&](auto op, auto decode) {
-    multiply_rows_with<decltype(op), decltype(decode)>(panels, x, rows, begin, end, y);
+    multiply_rows_with<decltype(op), decltype(decode)>(panels, x, stride, rows, begin, end, y);
   });
 }
 
-void tiles_of(const Panels& panels, PanelArithmetic arithmetic, const std::uint32_t* x, const Tiling& tiling,
-              std::int64_t tile_begin, std::int64_t tile_end, std::int64_t begin, std::int64_t end, float* y) {
+void tiles_of(const Panels& panels, PanelArithmetic arithmetic, const std::uint32_t* x, std::int64_t stride,
+              const Tiling& tiling, std::int64_t tile_begin, std::int64_t tile_end, std::int64_t begin,
+              std::int64_t end, float* y) {
   with_decoder(panels, arithmetic, [&](auto op, auto decode) {
-    TileProduct<decltype(op), decltype(decode)>(panels, x, tiling, tile_begin, tile_end, begin, end).run(y);
+    TileProduct<decltype(op), decltype(decode)>(panels, x, stride, tiling, tile_begin, tile_end, begin, end).run(y);
   });
 }
 
@@ -72,14 +74,20 @@ HWY_EXPORT(rows_of);
 HWY_EXPORT(tiles_of);
 HWY_EXPORT(shape_of_tile);
 
-void multiply_rows(const Panels& panels, PanelArithmetic arithmetic, const std::uint32_t* x, std::int64_t rows,
-                   std::int64_t begin, std::int64_t end, float* y) {
-  HWY_DYNAMIC_DISPATCH(rows_of)(panels, arithmetic, x, rows, begin, end, y);
+void multiply_rows(const Panels& panels, PanelArithmetic arithmetic, const std::uint32_t* x, std::int64_t stride,
+                   std::int64_t rows, std::int64_t begin, std::int64_t end, float* y) {
+  HWY_DYNAMIC_DISPATCH(rows_of)(panels, arithmetic, x, stride, rows, begin, end, y);
 }
 
-void multiply_tiles(const Panels& panels, PanelArithmetic arithmetic, const std::uint32_t* x, const Tiling& tiling,
-                    std::int64_t tile_begin, std::int64_t tile_end, std::int64_t begin, std::int64_t end, float* y) {
-  HWY_DYNAMIC_DISPATCH(tiles_of)(panels, arithmetic, x, tiling, tile_begin, tile_end, begin, end, y);
+void multiply_tiles(const Panels& panels, PanelArithmetic arithmetic, const std::uint32_t* x, std::int64_t stride,
+                    const Tiling& tiling, std::int64_t tile_begin, std::int64_t tile_end, std::int64_t begin,
+                    std::int64_t end, float* y) {
+  HWY_DYNAMIC_DISPATCH(tiles_of)(panels, arithmetic, x, stride, tiling, tile_begin, tile_end, begin, end, y);
+}
+
+std::int64_t most_rows(const Panels& panels, PanelArithmetic) {
+  // tiles decode a panel once, which pays sooner where decoding is dear
+  return panels.storage == PanelStorage::kNibble || panels.storage == PanelStorage::kE4M3 ? 4 : 8;
 }
 
 TileShape tile_shape() { return HWY_DYNAMIC_DISPATCH(shape_of_tile)(); }

@@ -13,10 +13,11 @@ constexpr std::int64_t cols_per_word(PanelArithmetic arithmetic) {
   return arithmetic == PanelArithmetic::kF32 ? 1 : arithmetic == PanelArithmetic::kInt16Pairs ? 2 : 4;
 }
 
-// A few rows of x against panels [begin, end). x: [rows][words], rows <= kMaxVectorRows. y: [rows, N].
-constexpr int kMaxVectorRows = 4;
-void multiply_rows(const Panels& panels, PanelArithmetic arithmetic, const std::uint32_t* x, std::int64_t rows,
-                   std::int64_t begin, std::int64_t end, float* y);
+// A few rows of x against panels [begin, end). x: [rows] of words, `stride` apart. y: [rows, N].
+void multiply_rows(const Panels& panels, PanelArithmetic arithmetic, const std::uint32_t* x, std::int64_t stride,
+                   std::int64_t rows, std::int64_t begin, std::int64_t end, float* y);
+// Up to this many rows multiply_rows() is faster than multiply_tiles().
+std::int64_t most_rows(const Panels& panels, PanelArithmetic arithmetic);
 
 // How M rows are cut into tiles of nearly equal height; tile t holds the rows [tile_begin(t), tile_begin(t + 1)).
 struct Tiling {
@@ -32,10 +33,10 @@ struct TileShape {
 };
 TileShape tile_shape();
 
-// Tiles [tile_begin, tile_end) of x against panels [begin, end). x: tile t at tile_begin(t) * words, in it [words][rows
-// of the tile], so that the inner loop reads x in order. y: [M, N].
-void multiply_tiles(const Panels& panels, PanelArithmetic arithmetic, const std::uint32_t* x, const Tiling& tiling,
-                    std::int64_t tile_begin, std::int64_t tile_end, std::int64_t begin, std::int64_t end, float* y);
+// Tiles [tile_begin, tile_end) of x against panels [begin, end). x: [M] of words, `stride` apart. y: [M, N].
+void multiply_tiles(const Panels& panels, PanelArithmetic arithmetic, const std::uint32_t* x, std::int64_t stride,
+                    const Tiling& tiling, std::int64_t tile_begin, std::int64_t tile_end, std::int64_t begin,
+                    std::int64_t end, float* y);
 
 // True where the CPU has one of the instruction sets that the products are compiled for.
 bool has_vectors();

@@ -18,7 +18,7 @@ namespace halftone::HWY_NAMESPACE {
 
 // Registers: 12 of 16 (AVX2) or 24 of 32 (AVX-512, NEON) hold sums.
 #if HWY_TARGET == HWY_AVX3
-constexpr int kTileRows = 12, kTilePanels = 2;
+constexpr int kTileRows = 8, kTilePanels = 3;
 #else
 constexpr int kTileRows = 6, kTilePanels = 1;
 #endif
@@ -36,30 +36,31 @@ struct BlockWeights {
 };
 
 template <class Op, int R>
-HWY_INLINE void add_products(const std::uint32_t*& x, const std::uint8_t* (&w)[kTilePanels], std::int64_t count,
-                             Lanes<typename Op::T> (&sum)[R][kTilePanels]) {
+HWY_INLINE void add_products(const std::uint32_t* x, std::int64_t stride, const std::uint8_t* (&w)[kTilePanels],
+                             std::int64_t count, Lanes<typename Op::T> (&sum)[R][kTilePanels]) {
   for (std::int64_t k = 0; k < count; ++k) {
     Lanes<typename Op::T> operand[kTilePanels];
-    HWY_UNROLL(2)
+    HWY_UNROLL(4)
     for (int p = 0; p < kTilePanels; ++p) {
-      operand[p] = load_lanes(reinterpret_cast<const typename Op::T*>(w[p]));
-      w[p] += 64;
+      operand[p] = load_lanes(reinterpret_cast<const typename Op::T*>(w[p] + k * 64));
     }
     HWY_UNROLL(12)
     for (int r = 0; r < R; ++r) {
-      const auto value = Op::broadcast(x + r);
-      HWY_UNROLL(2)
-      for (int p = 0; p < kTilePanels; ++p) Op::add(value, operand[p], sum[r][p]);
+      const auto value = Op::broadcast(x + r * stride + k);
+      HWY_UNROLL(4)
+      for (int p = 0; p < kTilePanels; ++p) {
+        for (int i = 0; i < kParts; ++i) Op::add(value, operand[p].part[i], sum[r][p].part[i]);
+      }
     }
-    x += R;
   }
+  for (int p = 0; p < kTilePanels; ++p) w[p] += count * 64;
 }
 
 // One tile of R rows over one block. state: [R][kTilePanels][16] sums of Op::T, or totals in f32 where groups are
 // folded.
 template <class Op, int R>
 HWY_NOINLINE void multiply_tile(const Panels& panels, const BlockWeights<Op>& block, const std::uint32_t* x,
-                                std::uint8_t* state) {
+                                std::int64_t stride, std::uint8_t* state) {
   using T = typename Op::T;
   const std::uint8_t* w[kTilePanels];
   for (int p = 0; p < kTilePanels; ++p) w[p] = block.words[p];
@@ -71,7 +72,7 @@ HWY_NOINLINE void multiply_tile(const Panels& panels, const BlockWeights<Op>& bl
         sum[r][p] = block.first ? Op::start(panels, std::min(block.panel + p, panels.count - 1)) : load_lanes(saved);
       }
     }
-    add_products<Op, R>(x, w, block.count, sum);
+    add_products<Op, R>(x, stride, w, block.count, sum);
     for (int r = 0; r < R; ++r) {
       for (int p = 0; p < kTilePanels; ++p) {
         store_lanes(sum[r][p], reinterpret_cast<T*>(state) + (r * kTilePanels + p) * kLaneCount);
@@ -85,7 +86,7 @@ HWY_NOINLINE void multiply_tile(const Panels& panels, const BlockWeights<Op>& bl
     for (int r = 0; r < R; ++r) {
       for (int p = 0; p < kTilePanels; ++p) sum[r][p] = set_lanes(T{0});
     }
-    add_products<Op, R>(x, w, std::min(block.group, block.count - k), sum);
+    add_products<Op, R>(x + k, stride, w, std::min(block.group, block.count - k), sum);
     for (int r = 0; r < R; ++r) {
       for (int p = 0; p < kTilePanels; ++p) {
         float* total = reinterpret_cast<float*>(state) + (r * kTilePanels + p) * kLaneCount;
@@ -98,10 +99,11 @@ HWY_NOINLINE void multiply_tile(const Panels& panels, const BlockWeights<Op>& bl
 
 template <class Op, int... I>
 HWY_INLINE void multiply_any_tile(std::integer_sequence<int, I...>, std::int64_t rows, const Panels& panels,
-                                  const BlockWeights<Op>& block, const std::uint32_t* x, std::uint8_t* state) {
-  using Run = void (*)(const Panels&, const BlockWeights<Op>&, const std::uint32_t*, std::uint8_t*);
+                                  const BlockWeights<Op>& block, const std::uint32_t* x, std::int64_t stride,
+                                  std::uint8_t* state) {
+  using Run = void (*)(const Panels&, const BlockWeights<Op>&, const std::uint32_t*, std::int64_t, std::uint8_t*);
   static constexpr Run kRuns[] = {&multiply_tile<Op, I + 1>...};
-  kRuns[rows - 1](panels, block, x, state);
+  kRuns[rows - 1](panels, block, x, stride, state);
 }
 
 // Memory of one thread that lasts from call to call.
@@ -116,11 +118,12 @@ struct Scratch {
 template <class Op, class Decode>
 class TileProduct {
  public:
-  TileProduct(const Panels& panels, const std::uint32_t* x, const Tiling& tiling, std::int64_t tile_begin,
-              std::int64_t tile_end, std::int64_t begin, std::int64_t end)
+  TileProduct(const Panels& panels, const std::uint32_t* x, std::int64_t stride, const Tiling& tiling,
+              std::int64_t tile_begin, std::int64_t tile_end, std::int64_t begin, std::int64_t end)
       : panels_(panels),
         decode_(panels),
         x_(x),
+        stride_(stride),
         tiling_(tiling),
         tile_begin_(tile_begin),
         tile_end_(tile_end),
@@ -177,8 +180,8 @@ class TileProduct {
     }
     for (std::int64_t t = tile_begin_; t < tile_end_; ++t) {
       const std::int64_t row = tiling_.tile_begin(t), rows = tiling_.tile_begin(t + 1) - row;
-      multiply_any_tile<Op>(std::make_integer_sequence<int, kTileRows>(), rows, panels_, block,
-                            x_ + row * words_ + k * rows, state_ + (set * row_count_ + row - row_begin_) * kSetBytes);
+      multiply_any_tile<Op>(std::make_integer_sequence<int, kTileRows>(), rows, panels_, block, x_ + row * stride_ + k,
+                            stride_, state_ + (set * row_count_ + row - row_begin_) * kSetBytes);
     }
   }
 
@@ -192,11 +195,10 @@ class TileProduct {
     const std::uint8_t* codes = panels_.panel(panel) + k / Decode::kWords * Decode::kBytes;
     if constexpr (Decode::kDirect) return codes;
     for (std::int64_t i = 0; i < count; i += Decode::kWords, codes += Decode::kBytes) {
-      Lanes<typename Op::T> w[Decode::kWords];
-      decode_(codes, w);
-      for (int j = 0; j < Decode::kWords; ++j) {
-        store_lanes(w[j], reinterpret_cast<typename Op::T*>(decoded + (i + j) * 64));
-      }
+      decode_(codes, [&](int word, int part, typename Op::V w) HALFTONE_INLINE_LAMBDA {
+        auto* target = reinterpret_cast<typename Op::T*>(decoded + (i + word) * 64) + part * kPartLanes;
+        hn::StoreU(w, typename Lanes<typename Op::T>::Tag(), target);
+      });
     }
     return decoded;
   }
@@ -204,6 +206,7 @@ class TileProduct {
   const Panels& panels_;
   Decode decode_;
   const std::uint32_t* x_;
+  std::int64_t stride_;
   const Tiling& tiling_;
   std::int64_t tile_begin_, tile_end_, begin_, end_;
   std::int64_t words_, group_;

@@ -31,68 +31,83 @@ HWY_INLINE void store_outputs(const Panels& panels, std::int64_t panel, const La
   for (std::int64_t i = n; i < panels.rows; ++i) row[i] = lanes[i - n];
 }
 
+// The sums of R rows and P panels over the words [begin, end) of one group.
+template <class Op, class Decode, int R, int P>
+HWY_INLINE void add_group(const Decode& decode, const std::uint32_t* x, std::int64_t stride, std::int64_t begin,
+                          std::int64_t end, const std::uint8_t* (&codes)[P], Lanes<typename Op::T> (&sum)[R][P]) {
+  for (std::int64_t k = begin; k < end; k += Decode::kWords) {
+    unroll<P>([&](auto p) HALFTONE_INLINE_LAMBDA {
+      decode(codes[p], [&](int word, int part, typename Op::V w) HALFTONE_INLINE_LAMBDA {
+        unroll<R>([&](auto r) HALFTONE_INLINE_LAMBDA {
+          Op::add(Op::broadcast(x + r * stride + k + word), w, sum[r][p].part[part]);
+        });
+      });
+      codes[p] += Decode::kBytes;
+    });
+  }
+}
+
 // R rows against P panels from `panel` on.
 template <class Op, class Decode, int R, int P>
-HWY_INLINE void multiply_vectors(const Panels& panels, const std::uint32_t* x, std::int64_t panel, float* y) {
-  const Decode decode(panels);
+HWY_INLINE void multiply_vectors(const Panels& panels, const Decode& decode, const std::uint32_t* x,
+                                 std::int64_t stride, std::int64_t panel, float* y) {
   const std::int64_t words = panels.padded_cols / Op::kCols, group = panels.group / Op::kCols;
   const std::uint8_t* codes[P];
   for (int p = 0; p < P; ++p) codes[p] = panels.panel(panel + p);
   Lanes<float> total[R][P];
-  for (int i = 0; i < R * P; ++i) total[i / P][i % P] = set_lanes(0.0f);
-  for (std::int64_t g = 0, k = 0; g < panels.groups; ++g) {
+  const auto for_sums = [](const auto& body) HALFTONE_INLINE_LAMBDA {
+    unroll<P>([&](auto p) HALFTONE_INLINE_LAMBDA { unroll<R>([&](auto r) HALFTONE_INLINE_LAMBDA { body(r, p); }); });
+  };
+  for_sums([&](auto r, auto p) HALFTONE_INLINE_LAMBDA { total[r][p] = set_lanes(0.0f); });
+  for (std::int64_t g = 0; g < panels.groups; ++g) {
     Lanes<typename Op::T> sum[R][P];
-    for (int p = 0; p < P; ++p) {
-      for (int r = 0; r < R; ++r) sum[r][p] = Op::start(panels, panel + p);
-    }
-    for (const std::int64_t end = std::min(words, k + group); k < end; k += Decode::kWords) {
-      HWY_UNROLL(8)
-      for (int p = 0; p < P; ++p) {
-        Lanes<typename Op::T> w[Decode::kWords];
-        decode(codes[p], w);
-        codes[p] += Decode::kBytes;
-        HWY_UNROLL(4)
-        for (int i = 0; i < Decode::kWords; ++i) {
-          HWY_UNROLL(4)
-          for (int r = 0; r < R; ++r) Op::add(Op::broadcast(x + r * words + k + i), w[i], sum[r][p]);
-        }
-      }
-    }
-    for (int p = 0; p < P; ++p) {
-      for (int r = 0; r < R; ++r) {
-        const Lanes<float> inner = to_float(sum[r][p]);
-        total[r][p] = panels.has_scales ? fma_lanes(load_scales(panels, panel + p, g), inner, total[r][p]) : inner;
-      }
+    for_sums([&](auto r, auto p) HALFTONE_INLINE_LAMBDA { sum[r][p] = Op::start(panels, panel + p); });
+    add_group<Op, Decode, R, P>(decode, x, stride, g * group, std::min(words, (g + 1) * group), codes, sum);
+    if (panels.has_scales) {
+      unroll<P>([&](auto p) HALFTONE_INLINE_LAMBDA {
+        const Lanes<float> scale = load_scales(panels, panel + p, g);
+        unroll<R>([&](auto r)
+                      HALFTONE_INLINE_LAMBDA { total[r][p] = fma_lanes(scale, to_float(sum[r][p]), total[r][p]); });
+      });
+    } else {
+      for_sums([&](auto r, auto p) HALFTONE_INLINE_LAMBDA { total[r][p] = to_float(sum[r][p]); });
     }
   }
-  for (int p = 0; p < P; ++p) {
-    for (int r = 0; r < R; ++r) store_outputs(panels, panel + p, total[r][p], y + r * panels.rows);
-  }
+  for_sums([&](auto r, auto p)
+               HALFTONE_INLINE_LAMBDA { store_outputs(panels, panel + p, total[r][p], y + r * panels.rows); });
+}
+
+// Panels whose sums run side by side: eight chains keep two pipelines of latency four busy, and registers limit them.
+template <class Decode, int R>
+constexpr int panels_at_once() {
+  if (HWY_TARGET == HWY_AVX3) return R == 1 ? 8 : 4;
+  if (R == 1) return std::max(1, (Decode::kWords == 4 ? 6 : 8) / kParts);
+  return R == 2 ? std::max(1, 4 / kParts) : 1;
 }
 
 template <class Op, class Decode, int R>
-HWY_NOINLINE void multiply_vector_range(const Panels& panels, const std::uint32_t* x, std::int64_t begin,
-                                        std::int64_t end, float* y) {
-  // eight chains keep two pipelines of latency four busy; more rows need fewer panels
-  constexpr int kChains = HWY_TARGET == HWY_AVX3 ? 16 : 8;
-  constexpr int P = std::max(1, std::min(8, kChains / (R * kParts)));
+HWY_NOINLINE void multiply_vector_range(const Panels& panels, const std::uint32_t* x, std::int64_t stride,
+                                        std::int64_t begin, std::int64_t end, float* y) {
+  constexpr int P = panels_at_once<Decode, R>();
+  const Decode decode(panels);
   std::int64_t panel = begin;
-  for (; panel + P <= end; panel += P) multiply_vectors<Op, Decode, R, P>(panels, x, panel, y);
-  for (; panel < end; ++panel) multiply_vectors<Op, Decode, R, 1>(panels, x, panel, y);
+  for (; panel + P <= end; panel += P) multiply_vectors<Op, Decode, R, P>(panels, decode, x, stride, panel, y);
+  for (; panel < end; ++panel) multiply_vectors<Op, Decode, R, 1>(panels, decode, x, stride, panel, y);
 }
 
+// Up to four rows at a time; of more rows the second four find their panels in the second-level cache.
 template <class Op, class Decode>
-void multiply_rows_with(const Panels& panels, const std::uint32_t* x, std::int64_t rows, std::int64_t begin,
-                        std::int64_t end, float* y) {
-  switch (rows) {
-    case 1:
-      return multiply_vector_range<Op, Decode, 1>(panels, x, begin, end, y);
-    case 2:
-      return multiply_vector_range<Op, Decode, 2>(panels, x, begin, end, y);
-    case 3:
-      return multiply_vector_range<Op, Decode, 3>(panels, x, begin, end, y);
-    default:
-      return multiply_vector_range<Op, Decode, 4>(panels, x, begin, end, y);
+void multiply_rows_with(const Panels& panels, const std::uint32_t* x, std::int64_t stride, std::int64_t rows,
+                        std::int64_t begin, std::int64_t end, float* y) {
+  using Run = void (*)(const Panels&, const std::uint32_t*, std::int64_t, std::int64_t, std::int64_t, float*);
+  static constexpr Run kRuns[] = {&multiply_vector_range<Op, Decode, 1>, &multiply_vector_range<Op, Decode, 2>,
+                                  &multiply_vector_range<Op, Decode, 3>, &multiply_vector_range<Op, Decode, 4>};
+  const std::int64_t passes = (rows + 3) / 4, step = passes == 1 ? end - begin : panels_at_once<Decode, 4>();
+  for (std::int64_t panel = begin; panel < end; panel += step) {
+    for (std::int64_t pass = 0; pass < passes; ++pass) {
+      const std::int64_t row = rows * pass / passes, height = rows * (pass + 1) / passes - row;
+      kRuns[height - 1](panels, x + row * stride, stride, panel, std::min(end, panel + step), y + row * panels.rows);
+    }
   }
 }
 

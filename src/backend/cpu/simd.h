@@ -7,3 +7,6 @@
 #else
 #define HWY_DISABLED_TARGETS 0xf000000
 #endif
+
+// Behind the parameters of a lambda that must become part of its caller's loop.
+#define HALFTONE_INLINE_LAMBDA __attribute__((always_inline))

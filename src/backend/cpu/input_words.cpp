@@ -1,0 +1,142 @@
+#include "backend/cpu/simd.h"
+// clang-format off
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "backend/cpu/input_words.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+// clang-format on
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "backend/cpu/input_words.h"
+#include "backend/cpu/lanes-inl.h"
+#include "formats/e2m1.h"
+#include "formats/e4m3.h"
+#include "formats/integer.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace halftone::HWY_NAMESPACE {
+
+constexpr std::int64_t kBlock = 16;
+
+HWY_INLINE FloatVector set(float value) { return hn::Set(F32(), value); }
+
+// minifloat::encode_magnitude and decode at once: |x| rounded to M mantissa bits, with exponents down to 1 - bias.
+template <int M, int bias>
+HWY_INLINE FloatVector round_magnitude(FloatVector magnitude) {
+  constexpr int drop = 23 - M;
+  const auto bits = hn::BitCast(U32(), magnitude);
+  const auto odd = hn::And(hn::ShiftRight<drop>(bits), hn::Set(U32(), 1u));
+  const auto raised = hn::Add(bits, hn::Add(odd, hn::Set(U32(), (1u << (drop - 1)) - 1)));
+  const auto normal = hn::BitCast(F32(), hn::And(raised, hn::Set(U32(), ~((1u << drop) - 1))));
+  const auto magic = set(minifloat::power_of_two(1 - bias - M + 23));
+  const auto subnormal = hn::Sub(hn::Add(magnitude, magic), magic);
+  return hn::IfThenElse(hn::Lt(magnitude, set(minifloat::power_of_two(1 - bias))), subnormal, normal);
+}
+
+HWY_INLINE FloatVector round_int8(FloatVector x) {
+  const auto low = set(integer::kInt8Min), high = set(integer::kInt8Max);
+  auto q = hn::Round(x);
+  q = hn::IfThenElse(hn::Gt(q, low), q, low);
+  q = hn::IfThenElse(hn::Lt(q, high), q, high);
+  return hn::Add(q, hn::Zero(F32()));  // -0 becomes 0
+}
+
+HWY_INLINE FloatVector round_e4m3(FloatVector x) {
+  const auto most = set(e4m3::kMax);
+  const auto magnitude = hn::Abs(x);
+  const auto clamped = hn::IfThenElse(hn::Gt(magnitude, most), most, magnitude);
+  return hn::IfThenElse(hn::Eq(x, x), hn::CopySign(round_magnitude<3, 7>(clamped), x), x);
+}
+
+HWY_INLINE FloatVector round_e2m1(FloatVector x) {
+  const auto most = set(e2m1::kMax);
+  const auto magnitude = hn::Abs(x);
+  const auto rounded = round_magnitude<1, 1>(hn::IfThenElse(hn::Lt(magnitude, most), magnitude, most));
+  return hn::IfThenElse(hn::Lt(x, hn::Zero(F32())), hn::Neg(rounded), rounded);
+}
+
+// One block of 16, zero beyond the row's end.
+HWY_INLINE void quantize_nvfp4(const float* x, float scale, float* out) {
+  auto most = hn::Zero(F32());
+  for (int i = 0; i < kBlock; i += kPartLanes) {
+    const auto magnitude = hn::Abs(hn::LoadU(F32(), x + i));
+    most = hn::IfThenElse(hn::Gt(magnitude, most), magnitude, most);
+  }
+  float lanes[kPartLanes];
+  hn::StoreU(most, F32(), lanes);
+  const float amax = *std::max_element(lanes, lanes + kPartLanes);
+  const float block = e4m3::decode(e4m3::encode_saturated(amax / e2m1::kMax / scale));
+  const float step = block * scale;
+  for (int i = 0; i < kBlock; i += kPartLanes) {
+    const auto q = hn::Mul(round_e2m1(hn::Div(hn::LoadU(F32(), x + i), set(step))), set(block));
+    hn::StoreU(step > 0 ? q : hn::Zero(F32()), F32(), out + i);
+  }
+}
+
+// codes: [blocks of 16], x padded with zeros likewise; may be the same array.
+void quantize_blocks(const float* x, std::int64_t count, const InputQuant& input, float* codes) {
+  const auto scale = set(input.scale);
+  for (std::int64_t k = 0; k < count; k += kBlock) {
+    if (input.kind == InputQuant::Kind::kDynamicNvfp4) {
+      quantize_nvfp4(x + k, input.scale, codes + k);
+      continue;
+    }
+    for (std::int64_t i = k; i < k + kBlock; i += kPartLanes) {
+      const auto value = hn::LoadU(F32(), x + i);
+      auto code = value;
+      if (input.kind == InputQuant::Kind::kStaticInt8) code = round_int8(hn::Div(value, scale));
+      if (input.kind == InputQuant::Kind::kStaticE4M3) code = round_e4m3(hn::Div(value, scale));
+      hn::StoreU(code, F32(), codes + i);
+    }
+  }
+}
+
+// Integers in f32 to words of two int16 or four bytes.
+void pack_integers(const float* codes, std::int64_t count, PanelArithmetic arithmetic, std::uint32_t* words) {
+  if (arithmetic == PanelArithmetic::kInt16Pairs) {
+    auto* target = reinterpret_cast<std::int16_t*>(words);
+    for (std::int64_t k = 0; k < count; ++k) target[k] = static_cast<std::int16_t>(static_cast<std::int32_t>(codes[k]));
+  } else {
+    auto* target = reinterpret_cast<std::uint8_t*>(words);
+    for (std::int64_t k = 0; k < count; ++k)
+      target[k] = static_cast<std::uint8_t>(static_cast<std::int32_t>(codes[k]) + 128);
+  }
+}
+
+void stage_row_of(const float* x, std::int64_t cols, std::int64_t padded_cols, const InputQuant& input,
+                  PanelArithmetic arithmetic, std::uint32_t* words) {
+  static thread_local std::vector<float> codes;
+  const std::int64_t blocks = (cols + kBlock - 1) / kBlock * kBlock, whole = cols / kBlock * kBlock;
+  codes.resize(static_cast<std::size_t>(blocks));
+  quantize_blocks(x, whole, input, codes.data());
+  if (whole < cols) {
+    float rest[kBlock] = {};
+    std::memcpy(rest, x + whole, static_cast<std::size_t>(cols - whole) * sizeof(float));
+    quantize_blocks(rest, kBlock, input, codes.data() + whole);
+    std::fill(codes.data() + cols, codes.data() + blocks, 0.0f);
+  }
+  if (arithmetic == PanelArithmetic::kF32) {
+    std::memcpy(words, codes.data(), static_cast<std::size_t>(padded_cols) * sizeof(float));
+  } else {
+    pack_integers(codes.data(), padded_cols, arithmetic, words);
+  }
+}
+
+}  // namespace halftone::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace halftone {
+
+HWY_EXPORT(stage_row_of);
+
+void stage_row(const float* x, std::int64_t cols, std::int64_t padded_cols, const InputQuant& input,
+               PanelArithmetic arithmetic, std::uint32_t* words) {
+  HWY_DYNAMIC_DISPATCH(stage_row_of)(x, cols, padded_cols, input, arithmetic, words);
+}
+
+}  // namespace halftone
+#endif
