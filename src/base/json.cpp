@@ -11,7 +11,7 @@
 namespace halftone {
 namespace {
 
-constexpr int kMaxDepth = 256;
+constexpr std::size_t kMaxDepth = 256;
 
 Json scalar_from_yaml(const YAML::Node& node) {
   const std::string& text = node.Scalar();
@@ -27,7 +27,7 @@ Json scalar_from_yaml(const YAML::Node& node) {
   return text;
 }
 
-Json from_yaml(const YAML::Node& node, std::string_view source, int depth) {
+Json from_yaml(const YAML::Node& node, std::string_view source, std::size_t depth) {
   require(depth < kMaxDepth, source, "expected at most {} levels of nesting", kMaxDepth);
   if (node.IsScalar()) return scalar_from_yaml(node);
   if (node.IsSequence()) {
@@ -47,21 +47,51 @@ Json from_yaml(const YAML::Node& node, std::string_view source, int depth) {
   return nullptr;
 }
 
+// Refuses deep nesting and duplicate keys; leaves syntax errors to the parser. A pass of its own, because the parser's
+// callbacks look through the whole surrounding array at the end of each of its objects: quadratic in its length.
+template <typename AnyJson>
+class StructureCheck : public nlohmann::json_sax<AnyJson> {
+ public:
+  explicit StructureCheck(std::string_view source) : source_(source) {}
+
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(typename AnyJson::number_integer_t) override { return true; }
+  bool number_unsigned(typename AnyJson::number_unsigned_t) override { return true; }
+  bool number_float(typename AnyJson::number_float_t, const std::string&) override { return true; }
+  bool string(std::string&) override { return true; }
+  bool binary(typename AnyJson::binary_t&) override { return true; }
+  bool start_object(std::size_t) override { return enter(); }
+  bool end_object() override { return leave(); }
+  bool start_array(std::size_t) override { return enter(); }
+  bool end_array() override { return leave(); }
+  bool key(std::string& key) override {
+    require(keys_.back().insert(key).second, source_, "field '{}': given twice", key);
+    return true;
+  }
+  bool parse_error(std::size_t, const std::string&, const nlohmann::json::exception&) override { return false; }
+
+ private:
+  bool enter() {
+    keys_.emplace_back();
+    require(keys_.size() <= kMaxDepth, source_, "expected at most {} levels of nesting", kMaxDepth);
+    return true;
+  }
+  bool leave() {
+    keys_.pop_back();
+    return true;
+  }
+
+  std::string_view source_;
+  std::vector<std::set<std::string>> keys_;  // of the objects and arrays around
+};
+
 template <typename AnyJson>
 AnyJson parse(std::string_view text, std::string_view source) {
-  std::vector<std::set<std::string>> keys;
-  const auto callback = [&](int depth, typename AnyJson::parse_event_t event, AnyJson& value) {
-    require(depth < kMaxDepth, source, "expected at most {} levels of nesting", kMaxDepth);
-    if (event == AnyJson::parse_event_t::object_start) keys.emplace_back();
-    if (event == AnyJson::parse_event_t::object_end) keys.pop_back();
-    if (event == AnyJson::parse_event_t::key) {
-      const auto& key = value.template get_ref<const std::string&>();
-      require(keys.back().insert(key).second, source, "field '{}': given twice", key);
-    }
-    return true;
-  };
+  StructureCheck<AnyJson> check(source);
+  AnyJson::sax_parse(text.begin(), text.end(), &check);
   try {
-    return AnyJson::parse(text.begin(), text.end(), callback);
+    return AnyJson::parse(text.begin(), text.end());
   } catch (const nlohmann::json::exception& e) {
     fail(source, "expected JSON: {}", e.what());
   }

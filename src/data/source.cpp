@@ -89,36 +89,39 @@ const Json& existing_field(const Json& object, std::string_view field, std::stri
   return *it;
 }
 
-std::string shown(const Json& value) {
-  return value.dump(-1, ' ', false, Json::error_handler_t::replace).substr(0, 80);
+[[noreturn]] void refuse(const Json& value, std::string_view field, std::string_view expected,
+                         std::string_view source) {
+  fail(source, "field '{}': expected {}, found {}", field, expected,
+       value.dump(-1, ' ', false, Json::error_handler_t::replace).substr(0, 80));
 }
 
 }  // namespace
 
+// The arguments of require() are made even when it holds, and what is shown here may be large.
+
 std::string id_field(const Json& object, std::string_view field, std::string_view source) {
   const Json& value = existing_field(object, field, source);
   if (value.is_string() && !value.get_ref<const std::string&>().empty()) return value.get<std::string>();
-  require(value.is_number_integer(), source, "field '{}': expected a whole number or a string, found {}", field,
-          shown(value));
+  if (!value.is_number_integer()) refuse(value, field, "a whole number or a string", source);
   return value.dump();
 }
 
 std::int64_t index_field(const Json& object, std::string_view field, std::string_view source) {
   const Json& value = existing_field(object, field, source);
-  require(value.is_number_unsigned() && value.get<std::uint64_t>() <= 1ull << 62, source,
-          "field '{}': expected a non-negative whole number, found {}", field, shown(value));
+  const bool good = value.is_number_unsigned() && value.get<std::uint64_t>() <= 1ull << 62;
+  if (!good) refuse(value, field, "a non-negative whole number", source);
   return value.get<std::int64_t>();
 }
 
 std::string text_field(const Json& object, std::string_view field, std::string_view source) {
   const Json& value = existing_field(object, field, source);
-  require(value.is_string(), source, "field '{}': expected a string, found {}", field, shown(value));
+  if (!value.is_string()) refuse(value, field, "a string", source);
   return value.get<std::string>();
 }
 
 const Json& array_field(const Json& object, std::string_view field, std::string_view source) {
   const Json& value = existing_field(object, field, source);
-  require(value.is_array(), source, "field '{}': expected an array, found {}", field, shown(value));
+  if (!value.is_array()) refuse(value, field, "an array", source);
   return value;
 }
 

@@ -19,9 +19,8 @@ Json truth_of(const Json& annotation, const std::string& source) {
                 {"question_type", text_field(annotation, "question_type", source)}};
   const Json& answers = array_field(annotation, "answers", source);
   require(!answers.empty(), source, "field 'answers': expected ten answers, found none");
-  for (std::size_t i = 0; i < answers.size(); ++i) {
-    truth["answers"].push_back(text_field(answers[i], "answer", fmt::format("{}.answers[{}]", source, i)));
-  }
+  const std::string place = source + ".answers[]";
+  for (const Json& answer : answers) truth["answers"].push_back(text_field(answer, "answer", place));
   return truth;
 }
 
