@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What transformers computes in float32, layer by layer, for the demo model and for tiny random models of the same architecture.
+"""What transformers computes in float32 (and in bfloat16, for the demo model), layer by layer, for the demo model and for tiny random models of the same architecture.
 
 usage: make_engine_golden.py    (writes engine_demo.json, engine_tiny.json and the folders tiny_*/ beside itself)
 
@@ -71,10 +71,10 @@ def record(model, recorder, inputs):
 
 def demo():
     folder = ROOT / "demo/model"
-    model = transformers.Qwen2VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    model, half = (transformers.Qwen2VLForConditionalGeneration.from_pretrained(folder, dtype=dtype, attn_implementation=attention).eval() for dtype, attention in ((torch.float32, "eager"), (torch.bfloat16, "sdpa")))
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     pictures = Qwen2VLImageProcessorPil.from_pretrained(folder)
-    recorder, cases = Recorder(model), []
+    recorder, half_recorder, cases = Recorder(model), Recorder(half), []
     for name, turns in DEMO_CASES:
         files = [f for _, names, _ in turns for f in names]
         messages = [dict(role=role, content=[dict(type="image")] * len(names) + [dict(type="text", text=text)]) for role, names, text in turns]
@@ -85,7 +85,9 @@ def demo():
             text = text.replace("<|image_pad|>", "<|one|>" * int(grid.prod() // 4), 1)
         ids = tokenizer(text.replace("<|one|>", "<|image_pad|>"), return_tensors="pt").input_ids
         inputs |= dict(input_ids=ids, attention_mask=torch.ones_like(ids), mm_token_type_ids=(ids == model.config.image_token_id).int())
-        cases.append(dict(name=name, turns=[dict(role=r, pictures=p, text=t) for r, p, t in turns]) | record(model, recorder, inputs))
+        case = dict(name=name, turns=[dict(role=r, pictures=p, text=t) for r, p, t in turns]) | record(model, recorder, inputs)
+        case["outputs_bf16"] = record(half, half_recorder, inputs)["outputs"]
+        cases.append(case)
     return cases
 
 
