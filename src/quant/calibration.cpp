@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/timer.h"
+#include "model/registry.h"
 #include "quant/calibration_observer.h"
 #include "quant/calibration_samples.h"
 
@@ -15,11 +16,11 @@ void run_sample(const Model& model, const PreparedSample& sample, bool head, Run
   const DecoderConfig& decoder = model.config().decoder;
   Tensor pictures;
   if (sample.patches.defined()) {
-    // the vision tower's rows are patches, not tokens of the sample
-    observer.set_keep_rows(false);
+    const std::int64_t merge = model.config().vision.merge_size;
+    observer.begin_pictures(sample.patches.dim(0) / (merge * merge));
     pictures = model.encode_pictures(sample.patches, sample.grids, run);
-    observer.set_keep_rows(true);
   }
+  observer.begin_tokens(static_cast<std::int64_t>(sample.tokens.size()));
   Tensor hidden = model.embed(sample.tokens, pictures);
   const Positions positions =
       mrope_positions(sample.tokens, model.config().picture_token, sample.grids, model.config().vision.merge_size);
@@ -30,6 +31,20 @@ void run_sample(const Model& model, const PreparedSample& sample, bool head, Run
 }
 
 }  // namespace
+
+CalibrateOptions watch_for(const Recipe& recipe, const Checkpoint& checkpoint, CalibrateOptions options) {
+  const Architecture& architecture = find_architecture(checkpoint);
+  const std::vector<ModuleInfo> modules =
+      resolve_modules(architecture.table(architecture.read_config(checkpoint)), checkpoint);
+  const std::vector<LinearFormat> formats = resolve_rules(recipe, modules);
+  for (std::size_t i = 0; i < modules.size(); ++i) {
+    if (!formats[i].quantized()) continue;
+    const RuleClass rule_class = modules[i].rule_class;
+    options.vision = options.vision || rule_class == RuleClass::kVision || rule_class == RuleClass::kProjector;
+    options.head = options.head || rule_class == RuleClass::kHead;
+  }
+  return options;
+}
 
 Calibration calibrate(const Checkpoint& checkpoint, const CalibrationData& data, const CalibrateOptions& options,
                       Stream& stream, const Progress& progress) {
@@ -46,7 +61,6 @@ Calibration calibrate(const Checkpoint& checkpoint, const CalibrationData& data,
   for (const CalibrationSample& sample : data.samples) {
     const PreparedSample prepared = preparer.prepare(sample, *stream.pool);
     if (!prepared.tokens.empty()) {
-      observer.begin_sample(static_cast<std::int64_t>(prepared.tokens.size()));
       run_sample(model, prepared, options.head, {stream, workspace, &observer}, observer);
       report.tokens += static_cast<std::int64_t>(prepared.tokens.size());
       report.pictures += static_cast<std::int64_t>(prepared.grids.size());

@@ -34,6 +34,9 @@ struct Calibration {
   CalibrationReport made_from;
 };
 
+// The options with the parts watched that the recipe quantizes.
+CalibrateOptions watch_for(const Recipe& recipe, const Checkpoint& checkpoint, CalibrateOptions options);
+
 // Throws Error when there is no sample, a picture cannot be read, or a value is NaN or infinite (naming the layer).
 Calibration calibrate(const Checkpoint& checkpoint, const CalibrationData& data, const CalibrateOptions& options,
                       Stream& stream, const Progress& progress = {});

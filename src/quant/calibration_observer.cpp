@@ -10,16 +10,21 @@ namespace {
 
 constexpr std::int64_t kChannelsPerTask = 64;
 
-bool is_watched(RuleClass rule_class, const CalibrateOptions& options) {
-  switch (rule_class) {
-    case RuleClass::kVision:
-    case RuleClass::kProjector:
-      return options.vision;
-    case RuleClass::kHead:
-      return options.head;
-    default:
-      return true;
+bool in_vision(RuleClass rule_class) { return rule_class == RuleClass::kVision || rule_class == RuleClass::kProjector; }
+
+bool is_watched(const ModuleInfo& module, const CalibrateOptions& options) {
+  if (in_vision(module.rule_class)) return options.vision;
+  return module.rule_class != RuleClass::kHead || options.head;
+}
+
+// Rows that fit into the options' bytes, over all watched inputs.
+std::int64_t count_slots(const Model& model, const CalibrateOptions& options) {
+  std::int64_t row_bytes = 1;
+  for (const LinearGroup& group : linear_groups(model.config(), model.modules())) {
+    const ModuleInfo& info = model.module(group.readers.front());
+    if (is_watched(info, options)) row_bytes += info.shape.at(1) * static_cast<std::int64_t>(sizeof(float));
   }
+  return std::clamp<std::int64_t>(options.max_row_bytes / row_bytes, 1, options.sample_rows);
 }
 
 // Each channel sums its tokens in order, so that threads change nothing.
@@ -53,52 +58,48 @@ void join_head_absmax(const Tensor& x, std::vector<float>& most) {
 
 }  // namespace
 
+void RowSampler::begin(std::int64_t rows) {
+  rows_ = rows;
+  choices_.clear();
+  for (std::int64_t row = 0; row < rows; ++row, ++seen_) {
+    const auto drawn = static_cast<std::int64_t>(random_.below(static_cast<std::uint64_t>(seen_ + 1)));
+    const std::int64_t slot = seen_ < slots_ ? seen_ : drawn;
+    if (slot < slots_) choices_.push_back({row, slot});
+  }
+}
+
+void RowSampler::keep(const Tensor& x, Tensor& kept) const {
+  const std::int64_t width = x.dim(1), stride = x.dim(0) / rows_;
+  if (!kept.defined()) kept = Tensor::zeros(DType::kF32, {slots_, width});
+  for (const Choice& choice : choices_) {
+    std::copy_n(x.data<float>() + choice.row * stride * width, width, kept.data<float>() + choice.slot * width);
+  }
+}
+
 CalibrationObserver::CalibrationObserver(const Model& model, const CalibrateOptions& options, Stream& stream)
-    : options_(options),
-      stream_(stream),
-      random_(options.seed ^ 0x726f7773u),
-      kv_(static_cast<std::size_t>(model.config().decoder.layers)) {
-  std::int64_t row_bytes = 0;
-  for (LinearGroup& group : linear_groups(model.config(), model.modules())) {
-    const ModuleInfo& info = model.module(group.readers.front());
-    if (!is_watched(info.rule_class, options)) continue;
+    : stream_(stream),
+      kv_(static_cast<std::size_t>(model.config().decoder.layers)),
+      token_rows_(count_slots(model, options), options.seed),
+      picture_rows_(count_slots(model, options), options.seed) {
+  for (LinearGroup& linears : linear_groups(model.config(), model.modules())) {
+    const ModuleInfo& info = model.module(linears.readers.front());
+    if (!is_watched(info, options)) continue;
     const auto width = static_cast<std::size_t>(info.shape.at(1));
     auto statistics = std::make_shared<InputStatistics>();
     statistics->absmax.resize(width);
     statistics->abs_sum.resize(width);
-    row_bytes += static_cast<std::int64_t>(width * sizeof(float));
-    first_reader_[group.readers.front()] = groups_.size();
-    groups_.push_back(std::move(group));
-    statistics_.push_back(std::move(statistics));
+    first_reader_[linears.readers.front()] = groups_.size();
+    groups_.push_back({std::move(linears), std::move(statistics), in_vision(info.rule_class)});
   }
-  slots_ =
-      std::clamp<std::int64_t>(options.max_row_bytes / std::max<std::int64_t>(row_bytes, 1), 1, options.sample_rows);
   for (std::int64_t i = 0; i < model.config().decoder.layers; ++i) key_bias_.push_back(model.key_bias(i));
-}
-
-void CalibrationObserver::begin_sample(std::int64_t tokens) {
-  kept_.clear();
-  for (std::int64_t t = 0; t < tokens; ++t, ++seen_) {
-    const auto slot =
-        seen_ < slots_ ? seen_ : static_cast<std::int64_t>(random_.below(static_cast<std::uint64_t>(seen_ + 1)));
-    if (slot < slots_) kept_.push_back({t, slot});
-  }
-}
-
-void CalibrationObserver::keep_rows(const Tensor& x, InputStatistics& statistics) const {
-  if (!statistics.rows.defined()) statistics.rows = Tensor::zeros(DType::kF32, {slots_, x.dim(1)});
-  for (const Kept& kept : kept_) {
-    std::copy_n(x.data<float>() + kept.token * x.dim(1), x.dim(1),
-                statistics.rows.data<float>() + kept.slot * x.dim(1));
-  }
 }
 
 void CalibrationObserver::on_linear_input(std::string_view module, const Tensor& x) {
   const auto it = first_reader_.find(module);
   if (it == first_reader_.end()) return;
-  InputStatistics& statistics = *statistics_[it->second];
+  InputStatistics& statistics = *groups_[it->second].statistics;
   add_channels(x, *stream_.pool, statistics);
-  if (keep_rows_) keep_rows(x, statistics);
+  rows_->keep(x, statistics.rows);
 }
 
 void CalibrationObserver::on_key_value(std::int64_t layer, const Tensor& k, const Tensor& v, const Tensor& cos,
@@ -117,14 +118,16 @@ void CalibrationObserver::on_key_value(std::int64_t layer, const Tensor& k, cons
 }
 
 void CalibrationObserver::finish(Calibration& calibration) {
-  for (std::size_t g = 0; g < groups_.size(); ++g) {
-    InputStatistics& statistics = *statistics_[g];
-    require(statistics.tokens > 0, groups_[g].readers.front(), "no calibration sample reached this layer");
+  for (Group& group : groups_) {
+    InputStatistics& statistics = *group.statistics;
+    const std::string& first = group.linears.readers.front();
+    if (statistics.tokens == 0 && group.vision) continue;  // texts alone
+    require(statistics.tokens > 0, first, "no calibration sample reached this layer");
     require(std::all_of(statistics.abs_sum.begin(), statistics.abs_sum.end(),
                         [](double sum) { return std::isfinite(sum); }),
-            groups_[g].readers.front(), "the calibration run gave values that are not finite");
-    if (statistics.rows.defined()) statistics.rows = statistics.rows.rows(0, std::min(slots_, seen_));
-    for (const std::string& reader : groups_[g].readers) calibration.inputs[reader] = statistics_[g];
+            first, "the calibration run gave values that are not finite");
+    statistics.rows = statistics.rows.rows(0, (group.vision ? picture_rows_ : token_rows_).filled());
+    for (const std::string& reader : group.linears.readers) calibration.inputs[reader] = group.statistics;
   }
   calibration.kv = std::move(kv_);
 }

@@ -64,7 +64,7 @@ const WeightRow& row_of(const QuantSpec& spec) {
 // The ModelOpt algorithms are pairs; compressed-tensors takes any integer weights without inputs.
 bool pair_has_layout(std::string_view weights, std::string_view inputs) {
   if (weights.starts_with("int")) return inputs == "none" || inputs == "int8_tensor";
-  if (weights == "nvfp4_block16") return inputs == "nvfp4_block16";
+  if (weights == "nvfp4_block16") return inputs == "nvfp4_block16" || inputs == "none";
   return inputs == "e4m3_tensor";
 }
 

@@ -237,6 +237,30 @@ TEST_F(QuantizeDemo, MissingCalibrationIsAnError) {
   EXPECT_EQ(without("int4_wo+kv:fp8"), "no error");
 }
 
+TEST(QuantizeVision, ARuleThatNamesTheTowerQuantizesIt) {
+  const Checkpoint checkpoint = Checkpoint::open(kDemo);
+  const Recipe recipe = parse_recipe(
+      "layout: compressed-tensors\nrules:\n  - {match: 'visual.*', weights: int8_channel, inputs: int8_tensor}\n",
+      "tower", "tower.yaml");
+  CalibrateOptions options = watch_for(recipe, checkpoint, {});
+  EXPECT_TRUE(options.vision);
+  EXPECT_FALSE(options.head);
+  options.max_tokens = 96;
+  options.sample_rows = 32;
+  CalibrationOptions data;
+  data.count = 1;
+  const Calibration calibration =
+      calibrate(checkpoint, read_calibration(HALFTONE_SOURCE_DIR "/demo/suite/captions/calibration.json", data),
+                options, default_stream());
+  const QuantizedCheckpoint result = quantize(checkpoint, recipe, &calibration, default_stream());
+  EXPECT_EQ(result.modules.size(), 5u * 4 + 2);
+  for (const LayerReport& layer : result.report.layers) {
+    if (layer.weights == "none") continue;
+    EXPECT_TRUE(layer.module.starts_with("visual.")) << layer.module;
+    EXPECT_LT(layer.output_error.value(), 0.2) << layer.module;
+  }
+}
+
 TEST_F(QuantizeDemo, SomeLayersOfASmoothedGroupMayStayAsTheyAre) {
   const Recipe recipe = parse_recipe(
       "layout: compressed-tensors\nalgorithm: smoothquant\nrules:\n"
