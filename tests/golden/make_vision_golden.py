@@ -270,16 +270,19 @@ def patches(picture, **options):
 RESIZES = [
     (64, 48, 64, 48), (64, 48, 28, 28), (64, 48, 64, 28), (64, 48, 28, 48), (64, 48, 128, 96), (64, 48, 65, 47),
     (640, 480, 252, 196), (640, 427, 644, 420), (1000, 37, 28, 56), (37, 1000, 56, 28), (1, 1, 28, 28), (1, 1, 1, 2),
-    (3, 5, 5, 3), (5, 2, 2, 5), (11, 11, 10, 10), (10, 9, 3, 300), (2600, 3, 1, 2), (3, 2600, 2, 1), (1600, 1200, 1036, 756),
-    (333, 251, 336, 252), (500, 375, 504, 364), (255, 257, 256, 256), (5000, 40, 28, 28), (100, 100, 1, 1),
+    (3, 5, 5, 3), (5, 2, 2, 5), (11, 11, 10, 10), (10, 9, 3, 300), (2600, 3, 1, 2), (3, 2600, 2, 1),
+    (1600, 1200, 1036, 756), (333, 251, 336, 252), (500, 375, 504, 364), (255, 257, 256, 256), (5000, 40, 28, 28),
+    (100, 100, 1, 1),
 ]
 
 PATCHES = [
-    (224, 224, {}), (37, 29, {}), (640, 480, {"min_pixels": 3136, "max_pixels": 50176}), (300, 500, {"max_pixels": 28 * 28 * 16}),
-    (20, 20, {"min_pixels": 56 * 56 * 4}), (640, 427, {"size": {"shortest_edge": 3136, "longest_edge": 100352}}),
+    (224, 224, {}), (37, 29, {}), (640, 480, {"min_pixels": 3136, "max_pixels": 50176}),
+    (300, 500, {"max_pixels": 28 * 28 * 16}), (20, 20, {"min_pixels": 56 * 56 * 4}),
+    (640, 427, {"size": {"shortest_edge": 3136, "longest_edge": 100352}}),
     (111, 77, {"patch_size": 16, "merge_size": 2}), (111, 77, {"temporal_patch_size": 1}), (90, 60, {"merge_size": 1}),
     (111, 77, {"do_normalize": False}), (111, 77, {"do_rescale": False, "do_normalize": False}),
-    (111, 77, {"do_rescale": False}), (112, 84, {"do_resize": False}), (111, 77, {"rescale_factor": 0.00392156862745098}),
+    (111, 77, {"do_rescale": False}), (112, 84, {"do_resize": False}),
+    (111, 77, {"rescale_factor": 0.00392156862745098}),
     (111, 77, {"rescale_factor": 1 / 127.5, "image_mean": [0.5, 0.25, 1.0], "image_std": [0.5, 0.7, 0.3]}),
 ]
 
@@ -308,6 +311,60 @@ def suite_pictures():
     return sorted(p for p in SUITE.rglob("*") if p.suffix.lower() in kinds and "train2014" not in p.parts)
 
 
+def decode_goldens():
+    rows = []
+    for path in sorted(OUT.iterdir()):
+        picture = load_image(str(path))
+        rows.append({"file": path.name, "width": picture.width, "height": picture.height,
+                     "sha256": sha(picture.tobytes()), "patches": patches(picture)})
+    return rows
+
+
+def resize_goldens():
+    rows = []
+    for width, height, to_width, to_height in RESIZES:
+        resized = noise(width, height).resize((to_width, to_height), Image.Resampling.BICUBIC)
+        rows.append({"from": [width, height], "to": [to_width, to_height], "sha256": sha(resized.tobytes())})
+    return rows
+
+
+def patch_goldens():
+    rows = []
+    for width, height, options in PATCHES:
+        made = patches(noise(width, height), **json.loads(json.dumps(options)))
+        rows.append({"width": width, "height": height, "config": options, **made})
+    return rows
+
+
+def suite_goldens():
+    """The pixels of every picture of the suite and the patches of every seventh."""
+    config = json.loads((ROOT / "demo/model/preprocessor_config.json").read_text())
+    for key in ("image_processor_type", "processor_class"):
+        config.pop(key)
+    processor = Qwen2VLImageProcessorPil(**config)
+    pixels, patched = {}, {}
+    for i, path in enumerate(suite_pictures()):
+        picture = load_image(str(path))
+        name = str(path.relative_to(SUITE))
+        pixels[name] = sha(picture.tobytes())[:16]
+        if i % 7 == 0:
+            values = processor(images=[picture], return_tensors="np")["pixel_values"]
+            patched[name] = sha(np.ascontiguousarray(values).tobytes())[:16]
+    return pixels, patched
+
+
+def one_line_an_entry(golden):
+    """JSON with a line for every element of the outer lists and objects, so that differences can be read."""
+    parts = []
+    for key, value in golden.items():
+        if isinstance(value, list):
+            body = "[\n" + ",\n".join(json.dumps(row) for row in value) + "\n]"
+        else:
+            body = "{\n" + ",\n".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in value.items()) + "\n}"
+        parts.append(f'"{key}": {body}')
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
 def main():
     OUT.mkdir(parents=True, exist_ok=True)
     for old in OUT.iterdir():
@@ -315,39 +372,15 @@ def main():
     make_jpegs()
     make_pngs()
     make_webps()
+    suite, suite_patches = suite_goldens()
     golden = {
         "made_with": {"pillow": PIL.__version__, "libjpeg_turbo": features.version("libjpeg_turbo"),
                       "libwebp": features.version("webp"), "transformers": transformers.__version__},
-        "decode": [], "resize": [], "patches": [], "smart_resize": smart_resize_cases(), "suite": {}, "suite_patches": {},
+        "decode": decode_goldens(), "resize": resize_goldens(), "patches": patch_goldens(),
+        "smart_resize": smart_resize_cases(), "suite": suite, "suite_patches": suite_patches,
     }
-    for path in sorted(OUT.iterdir()):
-        picture = load_image(str(path))
-        golden["decode"].append({"file": path.name, "width": picture.width, "height": picture.height,
-                                 "sha256": sha(picture.tobytes()), "patches": patches(picture) if
-                                 max(picture.size) / min(picture.size) <= 200 else None})
-    for width, height, to_width, to_height in RESIZES:
-        resized = noise(width, height).resize((to_width, to_height), Image.Resampling.BICUBIC)
-        golden["resize"].append({"from": [width, height], "to": [to_width, to_height], "sha256": sha(resized.tobytes())})
-    for width, height, options in PATCHES:
-        golden["patches"].append({"width": width, "height": height, "config": options,
-                                  **patches(noise(width, height), **json.loads(json.dumps(options)))})
-    config = json.loads((ROOT / "demo/model/preprocessor_config.json").read_text())
-    processor = Qwen2VLImageProcessorPil(**{k: v for k, v in config.items() if k not in
-                                            ("image_processor_type", "processor_class")})
-    for i, path in enumerate(suite_pictures()):
-        picture = load_image(str(path))
-        name = str(path.relative_to(SUITE))
-        golden["suite"][name] = sha(picture.tobytes())[:16]
-        if i % 7 == 0:
-            values = processor(images=[picture], return_tensors="np")["pixel_values"]
-            golden["suite_patches"][name] = sha(np.ascontiguousarray(values).tobytes())[:16]
-    with open(OUT / "vision.json", "w") as file:
-        lines = [f'"{key}": ' + (json.dumps(value) if key == "made_with" else
-                 ("[\n" if isinstance(value, list) else "{\n") + ",\n".join(
-                     json.dumps(v) if isinstance(value, list) else f"{json.dumps(v)}: {json.dumps(value[v])}" for v in value)
-                 + ("\n]" if isinstance(value, list) else "\n}")) for key, value in golden.items()]
-        file.write("{\n" + ",\n".join(lines) + "\n}\n")
-    print(len(golden["decode"]), "pictures,", len(golden["suite"]), "of the suite", file=sys.stderr)
+    (OUT / "vision.json").write_text(one_line_an_entry(golden))
+    print(len(golden["decode"]), "pictures,", len(suite), "of the suite", file=sys.stderr)
 
 
 if __name__ == "__main__":
