@@ -2,7 +2,7 @@
 """Writes src/text/unicode_additions.h: where the Unicode tables of Hugging Face tokenizers differ from those of PCRE2 and
 utf8proc as Debian 12 ships them (Unicode 14 and 15). tokenizers matches patterns with Oniguruma (Unicode 16) and
 normalizes with unicode-normalization-alignments (Unicode 9), so some characters are letters there and unassigned here, and
-some are combining marks here and plain characters there.
+some are combining marks here and plain characters there. Its Lowercase is Rust's (Unicode 16 or later).
 
     python3 tools/make_unicode_additions.py > src/text/unicode_additions.h && clang-format -i src/text/unicode_additions.h
 """
@@ -27,6 +27,12 @@ def matched_by_tokenizers(pattern):
         text = "".join(map(chr, SCALARS[i : i + 4096]))
         kept |= {ord(c) for piece, _ in split.pre_tokenize_str(text) for c in piece}
     return set(SCALARS) - kept
+
+
+def numeric_in_rust():
+    """What the pre-tokenizer Digits cuts out: Rust's char::is_numeric, whose tables are newer than Oniguruma's."""
+    digits = pre_tokenizers.Digits(individual_digits=False)
+    return {c for c in SCALARS if len(digits.pre_tokenize_str(f"a{chr(c)}")) == 2}
 
 
 def matched_by_pcre2(pattern):
@@ -77,6 +83,23 @@ def barriers():
     return found | {0x11935, 0x11930}
 
 
+def lowercase_additions():
+    """Ranges (first, last, lower case of the first) whose lower case tokenizers' Lowercase knows and utf8proc does not."""
+    utf8proc = ctypes.CDLL(ctypes.util.find_library("utf8proc"))
+    lowercase = normalizers.Lowercase()
+    found = []
+    for c in SCALARS:
+        lower = lowercase.normalize_str(chr(c))
+        if len(lower) > 1 or utf8proc.utf8proc_tolower(c) == ord(lower):
+            continue
+        assert utf8proc.utf8proc_tolower(c) == c
+        if found and found[-1][1] == c - 1 and found[-1][2] - found[-1][0] == ord(lower) - c:
+            found[-1][1] = c
+        else:
+            found.append([c, c, ord(lower)])
+    return found
+
+
 def ranges(code_points):
     found = []
     for c in sorted(code_points):
@@ -116,9 +139,14 @@ for name in CLASSES + ["w"]:
         print(f"{name}: no addition can take out {ranges(ours - theirs)}", file=sys.stderr)
     if theirs - ours:
         print(f'    {{"{name}", "{as_class(theirs - ours)}"}},')
+numeric = as_class(numeric_in_rust() - matched_by_pcre2(r"\p{N}"))
 print(
-    """});
+    f"""}});
 
+// Numbers of the pre-tokenizer Digits that \\p{{N}} of PCRE2 lacks, as above.
+inline constexpr std::string_view kDigitsAdditions = "{numeric}";
+"""
+    + """
 struct CodePointRange {
   std::uint32_t first;
   std::uint32_t last;
@@ -129,4 +157,18 @@ inline constexpr auto kNormalizationBarriers = std::to_array<CodePointRange>({""
 )
 for a, b in ranges(barriers()):
     print(f"    {{0x{a:X}, 0x{b:X}}},")
+print(
+    """});
+
+struct LowercaseRange {
+  std::uint32_t first;
+  std::uint32_t last;
+  std::uint32_t lower_of_first;
+};
+
+// Capital letters that are newer than utf8proc's tables.
+inline constexpr auto kLowercaseAdditions = std::to_array<LowercaseRange>({"""
+)
+for a, b, lower in lowercase_additions():
+    print(f"    {{0x{a:X}, 0x{b:X}, 0x{lower:X}}},")
 print("});\n\n}  // namespace halftone")

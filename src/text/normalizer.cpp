@@ -49,6 +49,14 @@ std::string unicode_normal_form(std::string_view text, int options) {
   return out;
 }
 
+std::uint32_t lower_of(std::uint32_t code_point) {
+  const auto* found =
+      std::find_if(kLowercaseAdditions.begin(), kLowercaseAdditions.end(),
+                   [&](const LowercaseRange& range) { return range.first <= code_point && code_point <= range.last; });
+  if (found != kLowercaseAdditions.end()) return found->lower_of_first + (code_point - found->first);
+  return static_cast<std::uint32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(code_point)));
+}
+
 // Character by character, without the special case of a final sigma, as Rust's char::to_lowercase.
 std::string lowercase(std::string_view text) {
   constexpr std::uint32_t kCapitalIWithDot = 0x130;
@@ -59,8 +67,7 @@ std::string lowercase(std::string_view text) {
     if (sequence.code_point == kCapitalIWithDot) {
       out += "i\xCC\x87";
     } else {
-      append_utf8(static_cast<std::uint32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(sequence.code_point))),
-                  out);
+      append_utf8(lower_of(sequence.code_point), out);
     }
     at += sequence.length;
   }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "text/unicode_additions.h"
+
 namespace halftone {
 namespace {
 
@@ -32,8 +34,8 @@ void PreTokenizer::add_part(const Json& json, std::string_view field, std::strin
     add_split(json, field, source);
   } else if (type == "Digits") {
     const bool individual = get_field_or<bool>(json, "individual_digits", false, source);
-    steps_.push_back(
-        {.regex = Regex("\\p{N}", source), .behavior = individual ? Behavior::kIsolated : Behavior::kContiguous});
+    steps_.push_back({.regex = Regex(fmt::format("[\\p{{N}}{}]", kDigitsAdditions), source),
+                      .behavior = individual ? Behavior::kIsolated : Behavior::kContiguous});
   } else if (type == "ByteLevel") {
     Step step;
     step.add_prefix_space = get_field_or<bool>(json, "add_prefix_space", true, source);

@@ -63,7 +63,9 @@ struct Tokenizer::State {
         added_in_normalized_text(added, true, normalizer) {
     for (const auto& [content, id] : bpe.vocabulary()) put(id, {bytes_of_content(content), false});
     for (const AddedToken& token : added) {
-      put(token.id, {bytes_of_content(token.content), token.special});
+      // As tokenizers since 0.23: what is found in normalized text is given back normalized.
+      const std::string content = token.normalized ? normalizer.normalize(token.content) : token.content;
+      put(token.id, {bytes_of_content(content), token.special});
       added_ids.emplace(token.content, token.id);
     }
   }

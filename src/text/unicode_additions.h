@@ -80,6 +80,12 @@ inline constexpr auto kClassAdditions = std::to_array<ClassAddition>({
      "323af}"},
 });
 
+// Numbers of the pre-tokenizer Digits that \p{N} of PCRE2 lacks, as above.
+inline constexpr std::string_view kDigitsAdditions =
+    "\\x{10d40}-\\x{10d49}\\x{116d0}-\\x{116e3}\\x{11bf0}-\\x{11bf9}\\x{11de0}-\\x{11de9}\\x{11f50}-\\x{11f59}\\x{"
+    "16130}-\\x{16139}\\x{16d70}-\\x{16d79}\\x{16ff4}-\\x{16ff6}\\x{1ccf0}-\\x{1ccf9}\\x{1d2c0}-\\x{1d2d3}\\x{1e4f0}-"
+    "\\x{1e4f9}\\x{1e5f1}-\\x{1e5fa}";
+
 struct CodePointRange {
   std::uint32_t first;
   std::uint32_t last;
@@ -97,6 +103,26 @@ inline constexpr auto kNormalizationBarriers = std::to_array<CodePointRange>({
     {0x11D42, 0x11D42}, {0x11D44, 0x11D45}, {0x11D97, 0x11D97}, {0x11F41, 0x11F42}, {0x16FF0, 0x16FF1},
     {0x1E030, 0x1E06D}, {0x1E08F, 0x1E08F}, {0x1E130, 0x1E136}, {0x1E2AE, 0x1E2AE}, {0x1E2EC, 0x1E2EF},
     {0x1E4EC, 0x1E4EF}, {0x1F16C, 0x1F16C}, {0x1FBF0, 0x1FBF9},
+});
+
+struct LowercaseRange {
+  std::uint32_t first;
+  std::uint32_t last;
+  std::uint32_t lower_of_first;
+};
+
+// Capital letters that are newer than utf8proc's tables.
+inline constexpr auto kLowercaseAdditions = std::to_array<LowercaseRange>({
+    {0x1C89, 0x1C89, 0x1C8A},
+    {0xA7CB, 0xA7CB, 0x264},
+    {0xA7CC, 0xA7CC, 0xA7CD},
+    {0xA7CE, 0xA7CE, 0xA7CF},
+    {0xA7D2, 0xA7D2, 0xA7D3},
+    {0xA7D4, 0xA7D4, 0xA7D5},
+    {0xA7DA, 0xA7DA, 0xA7DB},
+    {0xA7DC, 0xA7DC, 0x19B},
+    {0x10D50, 0x10D65, 0x10D70},
+    {0x16EA0, 0x16EB8, 0x16EBB},
 });
 
 }  // namespace halftone

@@ -81,6 +81,7 @@ void expect_ids_of(const std::filesystem::path& tokenizer_file, const std::strin
 
 TEST(TokenizerGolden, DemoModel) { expect_ids_of(kDemoModel / "tokenizer.json", "demo"); }
 TEST(TokenizerGolden, Llama3Like) { expect_ids_of(kGolden / "llama3_like.tokenizer.json", "llama3_like"); }
+TEST(TokenizerGolden, Gpt2Like) { expect_ids_of(kGolden / "gpt2_like.tokenizer.json", "gpt2_like"); }
 
 std::vector<ChatMessage> messages_from_json(const Json& json) {
   std::vector<ChatMessage> messages;
