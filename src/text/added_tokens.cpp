@@ -8,13 +8,16 @@
 namespace halftone {
 namespace {
 
-// Word characters of Rust's regex: those of \w and the two joiners.
+// Word characters of Rust's regex: those of Oniguruma's \w without superscript digits and fractions, and the two
+// joiners.
+constexpr std::string_view kWordCharacter = R"((?:(?![\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE}])\w|[\x{200C}\x{200D}]))";
+
 const Regex& word_at_begin() {
-  static const Regex regex("\\A(?:\\w|\\x{200C}|\\x{200D})", "added_tokens");
+  static const Regex regex(fmt::format("\\A{}", kWordCharacter), "added_tokens");
   return regex;
 }
 const Regex& word_at_end() {
-  static const Regex regex("(?:\\w|\\x{200C}|\\x{200D})\\z", "added_tokens");
+  static const Regex regex(fmt::format("{}\\z", kWordCharacter), "added_tokens");
   return regex;
 }
 const Regex& space_at_begin() {
