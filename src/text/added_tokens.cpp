@@ -1,6 +1,7 @@
 #include "text/added_tokens.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "text/regex.h"
@@ -85,6 +86,10 @@ AddedToken read_added_token(const Json& json, const std::string& field, std::str
   return token;
 }
 
+std::string not_its_own(std::size_t index, TokenId id) {
+  return fmt::format("field 'added_tokens[{}].id': expected an id of its own, found {}, which is taken", index, id);
+}
+
 }  // namespace
 
 std::vector<AddedToken> read_added_tokens(const Json& root, const Vocabulary& vocabulary, std::string_view source) {
@@ -92,9 +97,8 @@ std::vector<AddedToken> read_added_tokens(const Json& root, const Vocabulary& vo
   const auto it = root.find("added_tokens");
   if (it == root.end() || it->is_null()) return tokens;
   require(it->is_array(), source, "field 'added_tokens': expected an array, found {}", it->type_name());
-  std::set<TokenId> taken;
   std::set<std::string, std::less<>> contents;
-  for (const auto& [content, id] : vocabulary) taken.insert(id);
+  std::map<TokenId, std::size_t> fresh;  // ids that the vocabulary must not have, and whose they are
   for (std::size_t i = 0; i < it->size(); ++i) {
     const std::string field = fmt::format("added_tokens[{}]", i);
     AddedToken token = read_added_token((*it)[i], field, source);
@@ -105,10 +109,13 @@ std::vector<AddedToken> read_added_tokens(const Json& root, const Vocabulary& vo
       require(known->second == token.id, source, "field '{}.id': expected {} as in model.vocab, found {}", field,
               known->second, token.id);
     } else {
-      require(taken.insert(token.id).second, source,
-              "field '{}.id': expected an id of its own, found {}, which is taken", field, token.id);
+      require(fresh.emplace(token.id, i).second, source, "{}", not_its_own(i, token.id));
     }
     tokens.push_back(std::move(token));
+  }
+  for (const auto& [content, id] : vocabulary) {
+    const auto owner = fresh.find(id);
+    if (owner != fresh.end()) fail(source, "{}", not_its_own(owner->second, id));
   }
   return tokens;
 }

@@ -1,5 +1,6 @@
 #include "text/bpe.h"
 
+#include <algorithm>
 #include <queue>
 #include <tuple>
 
@@ -10,15 +11,16 @@ namespace {
 
 constexpr TokenId kAbsent = -1;
 
-// A merge as a pair of tokens, from "a b" or ["a", "b"].
-std::pair<std::string, std::string> merge_from_json(const Json& json, std::size_t index, std::string_view source) {
+// A merge as a pair of tokens, from "a b" or ["a", "b"]; they borrow from `json`.
+std::pair<std::string_view, std::string_view> merge_from_json(const Json& json, std::size_t index,
+                                                              std::string_view source) {
   if (json.is_array() && json.size() == 2 && json[0].is_string() && json[1].is_string()) {
-    return {json[0].get<std::string>(), json[1].get<std::string>()};
+    return {json[0].get_ref<const std::string&>(), json[1].get_ref<const std::string&>()};
   }
   if (json.is_string()) {
-    const auto& text = json.get_ref<const std::string&>();
+    const std::string_view text = json.get_ref<const std::string&>();
     const std::size_t space = text.find(' ');
-    if (space != std::string::npos && text.find(' ', space + 1) == std::string::npos) {
+    if (space != std::string_view::npos && text.find(' ', space + 1) == std::string_view::npos) {
       return {text.substr(0, space), text.substr(space + 1)};
     }
   }
@@ -72,14 +74,19 @@ void Bpe::read_vocabulary(const Json& model, std::string_view source) {
   const auto it = model.find("vocab");
   require(it != model.end() && it->is_object(), source, "field 'model.vocab': expected an object of tokens and ids");
   vocabulary_.reserve(it->size());
-  std::unordered_map<TokenId, std::string_view> owners;
+  std::vector<std::pair<TokenId, std::string_view>> owners;
   owners.reserve(it->size());
-  for (const auto& entry : it->items()) {
-    const TokenId id = token_id_from_json(entry.value(), fmt::format("model.vocab.{}", entry.key()), source);
-    const auto [owner, fresh] = owners.emplace(id, entry.key());
-    require(fresh, source, "field 'model.vocab': expected one token for each id, found '{}' and '{}' with id {}",
-            owner->second, entry.key(), id);
-    vocabulary_.emplace(entry.key(), id);
+  for (const auto& [token, json] : it->get_ref<const Json::object_t&>()) {
+    const TokenId id = token_id_from_json(json, "model.vocab." + token, source);
+    owners.emplace_back(id, token);
+    vocabulary_.emplace(token, id);
+  }
+  std::sort(owners.begin(), owners.end());
+  const auto twice =
+      std::adjacent_find(owners.begin(), owners.end(), [](const auto& a, const auto& b) { return a.first == b.first; });
+  if (twice != owners.end()) {
+    fail(source, "field 'model.vocab': expected one token for each id, found '{}' and '{}' with id {}", twice->second,
+         (twice + 1)->second, twice->first);
   }
 }
 
@@ -87,15 +94,17 @@ void Bpe::read_merges(const Json& model, std::string_view source) {
   const auto it = model.find("merges");
   require(it != model.end() && it->is_array(), source, "field 'model.merges': expected an array of pairs");
   merges_.reserve(it->size());
-  const auto find = [&](const std::string& token, std::size_t index) {
+  const auto find = [&](std::string_view token, std::size_t index) {
     const auto found = vocabulary_.find(token);
     require(found != vocabulary_.end(), source,
             "field 'model.merges[{}]': expected tokens of the vocabulary, found '{}'", index, token);
     return found->second;
   };
+  std::string merged;
   for (std::size_t i = 0; i < it->size(); ++i) {
     const auto [left, right] = merge_from_json((*it)[i], i, source);
-    const Merge merge{static_cast<std::int32_t>(i), find(left + right, i)};
+    merged.assign(left).append(right);
+    const Merge merge{static_cast<std::int32_t>(i), find(merged, i)};
     merges_.insert_or_assign(key_of(find(left, i), find(right, i)), merge);
   }
 }
