@@ -34,17 +34,17 @@ struct MultiplyInt16Pairs {
   static constexpr std::int64_t kCols = 2;
   static HWY_INLINE V broadcast(const std::uint32_t* word) { return hn::Set(I32(), static_cast<T>(*word)); }
   static HWY_INLINE Lanes<T> start(const Panels&, std::int64_t) { return set_lanes(T{0}); }
-  static HWY_INLINE void add(V x, V w, V& sum) { sum = hn::Add(sum, products(x, w)); }
-
- private:
-  static HWY_INLINE V products(V x, V w) {
+  static HWY_INLINE void add(V x, V w, V& sum) {
 #if HWY_TARGET == HWY_AVX2
-    return V{_mm256_madd_epi16(x.raw, w.raw)};
+    // as assembly because compilers hoist the products of a whole tile, for which 16 registers are too few
+    __m256i total = sum.raw, product;
+    __asm__("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0" : "+x"(total), "=&x"(product) : "x"(x.raw), "x"(w.raw));
+    sum.raw = total;
 #elif HWY_TARGET == HWY_AVX3
-    return V{_mm512_madd_epi16(x.raw, w.raw)};
+    sum = hn::Add(sum, V{_mm512_madd_epi16(x.raw, w.raw)});
 #else
     const V even = hn::Mul(hn::ShiftRight<16>(hn::ShiftLeft<16>(x)), hn::ShiftRight<16>(hn::ShiftLeft<16>(w)));
-    return hn::Add(even, hn::Mul(hn::ShiftRight<16>(x), hn::ShiftRight<16>(w)));
+    sum = hn::Add(sum, hn::Add(even, hn::Mul(hn::ShiftRight<16>(x), hn::ShiftRight<16>(w))));
 #endif
   }
 };
@@ -62,7 +62,9 @@ struct MultiplyInt8Quads {
   }
   static HWY_INLINE void add(V x, V w, V& sum) {
     // as assembly because the target's flags leave VNNI out; has_vnni() guards it
-    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum.raw) : "v"(x.raw), "v"(w.raw));
+    __m512i total = sum.raw;
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(total) : "v"(x.raw), "v"(w.raw));
+    sum.raw = total;
   }
 };
 #endif

@@ -40,18 +40,15 @@ HWY_INLINE void add_products(const std::uint32_t* x, std::int64_t stride, const 
                              std::int64_t count, Lanes<typename Op::T> (&sum)[R][kTilePanels]) {
   for (std::int64_t k = 0; k < count; ++k) {
     Lanes<typename Op::T> operand[kTilePanels];
-    HWY_UNROLL(4)
-    for (int p = 0; p < kTilePanels; ++p) {
+    unroll<kTilePanels>([&](auto p) HALFTONE_INLINE_LAMBDA {
       operand[p] = load_lanes(reinterpret_cast<const typename Op::T*>(w[p] + k * 64));
-    }
-    HWY_UNROLL(12)
-    for (int r = 0; r < R; ++r) {
+    });
+    unroll<R>([&](auto r) HALFTONE_INLINE_LAMBDA {
       const auto value = Op::broadcast(x + r * stride + k);
-      HWY_UNROLL(4)
-      for (int p = 0; p < kTilePanels; ++p) {
-        for (int i = 0; i < kParts; ++i) Op::add(value, operand[p].part[i], sum[r][p].part[i]);
-      }
-    }
+      unroll<kTilePanels * kParts>([&](auto i) HALFTONE_INLINE_LAMBDA {
+        Op::add(value, operand[i / kParts].part[i % kParts], sum[r][i / kParts].part[i % kParts]);
+      });
+    });
   }
   for (int p = 0; p < kTilePanels; ++p) w[p] += count * 64;
 }
@@ -63,37 +60,32 @@ HWY_NOINLINE void multiply_tile(const Panels& panels, const BlockWeights<Op>& bl
                                 std::int64_t stride, std::uint8_t* state) {
   using T = typename Op::T;
   const std::uint8_t* w[kTilePanels];
-  for (int p = 0; p < kTilePanels; ++p) w[p] = block.words[p];
+  unroll<kTilePanels>([&](auto p) HALFTONE_INLINE_LAMBDA { w[p] = block.words[p]; });
+  const auto for_sums = [](const auto& body) HALFTONE_INLINE_LAMBDA {
+    unroll<R>([&](auto r) HALFTONE_INLINE_LAMBDA {
+      unroll<kTilePanels>([&](auto p) HALFTONE_INLINE_LAMBDA { body(r, p, (r * kTilePanels + p) * kLaneCount); });
+    });
+  };
   Lanes<T> sum[R][kTilePanels];
   if (!block.scales) {
-    for (int r = 0; r < R; ++r) {
-      for (int p = 0; p < kTilePanels; ++p) {
-        const T* saved = reinterpret_cast<const T*>(state) + (r * kTilePanels + p) * kLaneCount;
-        sum[r][p] = block.first ? Op::start(panels, std::min(block.panel + p, panels.count - 1)) : load_lanes(saved);
-      }
-    }
+    T* saved = reinterpret_cast<T*>(state);
+    for_sums([&](auto r, auto p, int at) HALFTONE_INLINE_LAMBDA {
+      sum[r][p] = block.first ? Op::start(panels, std::min(block.panel + p, panels.count - 1)) : load_lanes(saved + at);
+    });
     add_products<Op, R>(x, stride, w, block.count, sum);
-    for (int r = 0; r < R; ++r) {
-      for (int p = 0; p < kTilePanels; ++p) {
-        store_lanes(sum[r][p], reinterpret_cast<T*>(state) + (r * kTilePanels + p) * kLaneCount);
-      }
-    }
+    for_sums([&](auto r, auto p, int at) HALFTONE_INLINE_LAMBDA { store_lanes(sum[r][p], saved + at); });
     return;
   }
+  float* totals = reinterpret_cast<float*>(state);
   const float* scales = block.scales;
   bool first = block.first;
   for (std::int64_t k = 0; k < block.count; k += block.group, scales += kTilePanels * kLaneCount, first = false) {
-    for (int r = 0; r < R; ++r) {
-      for (int p = 0; p < kTilePanels; ++p) sum[r][p] = set_lanes(T{0});
-    }
+    for_sums([&](auto r, auto p, int) HALFTONE_INLINE_LAMBDA { sum[r][p] = set_lanes(T{0}); });
     add_products<Op, R>(x + k, stride, w, std::min(block.group, block.count - k), sum);
-    for (int r = 0; r < R; ++r) {
-      for (int p = 0; p < kTilePanels; ++p) {
-        float* total = reinterpret_cast<float*>(state) + (r * kTilePanels + p) * kLaneCount;
-        const auto scale = load_lanes(scales + p * kLaneCount);
-        store_lanes(fma_lanes(scale, to_float(sum[r][p]), first ? set_lanes(0.0f) : load_lanes(total)), total);
-      }
-    }
+    for_sums([&](auto r, auto p, int at) HALFTONE_INLINE_LAMBDA {
+      const auto before = first ? set_lanes(0.0f) : load_lanes(totals + at);
+      store_lanes(fma_lanes(load_lanes(scales + p * kLaneCount), to_float(sum[r][p]), before), totals + at);
+    });
   }
 }
 
