@@ -8,7 +8,7 @@
 namespace halftone {
 namespace {
 
-constexpr double kWidth = 900, kHeight = 520, kLeft = 74, kRight = 24, kTop = 78, kBottom = 70, kRadius = 5.5;
+constexpr double kWidth = 900, kHeight = 520, kLeft = 74, kRight = 24, kTop = 100, kBottom = 70, kRadius = 5.5;
 constexpr double kLabelSize = 10.5;
 
 struct Box {
@@ -47,7 +47,7 @@ class ScatterPainter {
       high = std::max(high, value);
     }
     if (!(low <= high)) low = 0, high = 1;
-    if (!vertical) return Axis(std::min(0.0, low), high, kLeft, kWidth - kRight);
+    if (!vertical) return Axis(low - 0.1 * (high - low), high + 0.1 * (high - low), kLeft, kWidth - kRight);
     return Axis(low, high, kHeight - kBottom, kTop, chart_.log_y);
   }
 
@@ -73,7 +73,7 @@ class ScatterPainter {
                   {.size = 10, .color = colors::kGrey, .align = Align::kRight});
     }
     canvas.text((kLeft + right) / 2, bottom + 36, chart_.x_title, {.bold = true, .align = Align::kCenter});
-    canvas.text(18, kTop - 8, chart_.y_title, {.bold = true});
+    canvas.text(18, kTop - 14, chart_.y_title, {.bold = true});
   }
 
   // The first place around the point where the label hides nothing, else the one where it hides least.

@@ -197,14 +197,13 @@ RowChart fp8_chart(const StudySummary& study) {
                  .panels = {}};
   for (const auto* c : fp8) chart.rows.push_back(c->row.kv_format);
   if (fp8.size() < 2) return chart;
-  Panel kl{.title = "KL divergence, nats per token", .series = {}, .reference = {}, .decimals = 3};
+  Panel kl{.title = "KL, nats per token", .series = {}, .reference = {}, .decimals = 3};
   kl.series.push_back(series_of(fp8, "", colors::kPurple, [](const auto& c) {
     if (c.divergence.empty()) return Mark{};
     const Interval& value = c.divergence.begin()->second.kl;
     return Mark{value.value, std::max(0.0, value.low), value.high, {}};
   }));
-  Panel agreement{
-      .title = "tokens with the same top choice, %", .kind = Panel::Kind::kDots, .series = {}, .reference = 100};
+  Panel agreement{.title = "same top choice, %", .kind = Panel::Kind::kDots, .series = {}, .reference = 100};
   agreement.series.push_back(series_of(fp8, "", colors::kBlue, [](const auto& c) {
     if (c.divergence.empty()) return Mark{};
     const Interval& value = c.divergence.begin()->second.agreement;
@@ -213,8 +212,7 @@ RowChart fp8_chart(const StudySummary& study) {
   chart.panels = {kl, agreement};
   for (const TaskRow* task : study.tasks_of(TaskKind::kAccuracy)) {
     if (chart.panels.size() == 4) break;
-    Panel panel{
-        .title = task->title + ", difference, points", .kind = Panel::Kind::kDots, .series = {}, .reference = 0};
+    Panel panel{.title = task->title + ", points", .kind = Panel::Kind::kDots, .series = {}, .reference = 0};
     panel.series.push_back(series_of(fp8, "", colors::kBlue, [&](const auto& c) {
       const auto it = c.accuracy.find(task->name);
       if (it == c.accuracy.end() || !it->second.difference) return Mark{};

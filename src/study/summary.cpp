@@ -135,6 +135,7 @@ class Summarizer {
       result.accuracy.emplace(task.name, std::move(accuracy));
       return;
     }
+    if (task.kind == TaskKind::kKl && name == study_.baseline) return;  // it does not diverge from itself
     const auto rows = store_.likelihoods(name, task.name);
     if (rows.empty()) return;
     if (task.kind == TaskKind::kKl) {

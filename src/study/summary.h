@@ -82,6 +82,9 @@ struct StudySummary {
   std::vector<std::string> unfinished() const;
 };
 
+// All figures; times in seconds, sizes in bytes, accuracies and differences as shares from 0 to 1.
+Json to_json(const StudySummary& study);
+
 // Throws Error when the study names no baseline.
 StudySummary summarize_study(const Store& store);
 

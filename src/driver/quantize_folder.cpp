@@ -1,0 +1,112 @@
+#include "driver/quantize_folder.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/file.h"
+#include "export/export.h"
+#include "hf/kv_cache_key.h"
+
+namespace halftone {
+namespace {
+
+bool same_bytes(const Tensor& a, const Tensor& b) {
+  if (a.defined() != b.defined()) return false;
+  if (!a.defined()) return true;
+  return a.dtype() == b.dtype() && a.numel() == b.numel() &&
+         std::memcmp(a.raw(), b.raw(), static_cast<std::size_t>(a.nbytes())) == 0;
+}
+
+void check_module(const Checkpoint& written, const std::string& module, const LinearParts& wanted) {
+  const LinearParts found = load_linear(written, module);
+  const auto check = [&](bool equal, std::string_view what) {
+    require(equal, written.folder().string(), "tensor '{}': the {} read back is not the one that was written", module,
+            what);
+  };
+  check(found.weight.spec == wanted.weight.spec && found.weight.shape == wanted.weight.shape, "format");
+  check(same_bytes(found.weight.payload, wanted.weight.payload), "payload");
+  check(same_bytes(found.weight.scales, wanted.weight.scales), "scale");
+  check(found.weight.global_scale == wanted.weight.global_scale, "global scale");
+  check(found.input == wanted.input, "input scale");
+  if (wanted.bias.defined()) check(same_bytes(found.bias, wanted.bias), "bias");
+}
+
+void check_kv(const Checkpoint& written, const KvQuantization& wanted) {
+  // A cache without scales (bf16, or fp8 with the scale 1.0) has a format only.
+  const auto layers = std::max<std::int64_t>(1, std::ssize(wanted.layers));
+  const KvQuantization found = load_kv_quantization(written, layers);
+  const std::string where = written.folder().string();
+  require(found.format == wanted.format, where, "KV cache: expected the format {}, found {}", wanted.format,
+          found.format);
+  for (std::size_t i = 0; i < wanted.layers.size(); ++i) {
+    require(found.layers.at(i).k == wanted.layers[i].k && found.layers.at(i).v == wanted.layers[i].v, where,
+            "KV cache: the scales of layer {} read back are not those written", i);
+  }
+}
+
+// Compares the folder with what it was to hold.
+void verify(const std::filesystem::path& folder, const QuantizedCheckpoint& quantized, const Checkpoint& source) {
+  const Checkpoint written = Checkpoint::open(folder);
+  for (const auto& [module, parts] : quantized.modules) check_module(written, module, parts);
+  for (const auto& [name, info] : source.tensors()) {
+    if (quantized.modules.contains(name.substr(0, name.rfind('.')))) continue;
+    const auto changed = quantized.tensors.find(name);
+    const Tensor wanted = changed == quantized.tensors.end() ? source.tensor(name) : changed->second;
+    require(same_bytes(written.tensor(name), wanted), folder.string(),
+            "tensor '{}': what is read back is not what was written", name);
+  }
+  check_kv(written, quantized.kv);
+}
+
+ExportPlan plan_export(const Checkpoint& source, const Recipe& recipe, const QuantizedCheckpoint& quantized) {
+  ExportPlan plan{source, recipe.layout, {}, quantized.tensors, quantized.kv, configuration_name(recipe)};
+  for (const auto& [module, parts] : quantized.modules) plan.modules[module] = {parts.weight, parts.input, parts.bias};
+  return plan;
+}
+
+}  // namespace
+
+Recipe recipe_of(const QuantizeJob& job) {
+  Recipe recipe = load_recipe(job.configuration);
+  if (!job.kv_format.empty()) {
+    require(is_kv_format(job.kv_format), "quantize", "KV format: expected one of {}, found '{}'",
+            fmt::join(kKvFormats, ", "), job.kv_format);
+    recipe.kv_format = job.kv_format;
+  }
+  return recipe;
+}
+
+bool is_calibrated(const Recipe& recipe) { return recipe.needs_calibration() || kv_has_scales(recipe.kv_format); }
+
+Calibration calibrate_job(const QuantizeJob& job, const Checkpoint& checkpoint, Stream& stream,
+                          const Progress& progress) {
+  require(!job.calibration.empty(), "quantize", "'{}' needs calibration data, found none (--calib)", job.configuration);
+  CalibrateOptions run = job.run;
+  run.seed = job.data.seed;
+  return calibrate(checkpoint, read_calibration(job.calibration, job.data), run, stream, progress);
+}
+
+QuantizationReport quantize_folder(const QuantizeJob& job, const Calibration* calibration, Stream& stream,
+                                   const Progress& progress) {
+  const Recipe recipe = recipe_of(job);
+  require(job.replace || !std::filesystem::exists(job.out), "quantize", "{}: exists already", job.out.string());
+  const Checkpoint source = Checkpoint::open(job.checkpoint);
+  Calibration own;
+  if (calibration == nullptr && (is_calibrated(recipe) || !job.calibration.empty())) {
+    own = calibrate_job(job, source, stream, progress);
+    calibration = &own;
+  }
+  const QuantizedCheckpoint quantized = quantize(source, recipe, calibration, stream, progress);
+  PendingFolder pending(job.out);
+  ExportOptions options;
+  options.replace = true;  // the pending folder itself
+  export_checkpoint(plan_export(source, recipe, quantized), pending.path(), options, progress);
+  verify(pending.path(), quantized, source);
+  write_file_atomically(pending.path() / "quantization_report.json", to_json(quantized.report).dump(2) + "\n");
+  pending.commit(job.replace);
+  return quantized.report;
+}
+
+}  // namespace halftone

@@ -1,0 +1,42 @@
+#pragma once
+// `halftone quantize`: a checkpoint folder, a recipe and calibration data in, a verified checkpoint folder out.
+
+#include <filesystem>
+#include <string>
+
+#include "base/progress.h"
+#include "data/calibration.h"
+#include "quant/quantize.h"
+#include "tensor/stream.h"
+
+namespace halftone {
+
+struct QuantizeJob {
+  std::filesystem::path checkpoint;
+  std::string configuration;          // "int8_sq", "fp8+kv:fp8_head", "my.yaml": see load_recipe()
+  std::string kv_format;              // overrides the recipe's; "" keeps it
+  std::filesystem::path calibration;  // data that read_calibration() knows; "" for none
+  CalibrationOptions data;
+  CalibrateOptions run;
+  std::filesystem::path out;
+  bool replace = false;  // an existing folder
+};
+
+// The recipe of the job with its KV format. Throws Error for unknown names.
+Recipe recipe_of(const QuantizeJob& job);
+
+// Whether the recipe or its KV format has scales that come from calibration data.
+bool is_calibrated(const Recipe& recipe);
+
+// Statistics of the checkpoint's inputs on the job's data, for a recipe that needs them. Throws Error without data.
+Calibration calibrate_job(const QuantizeJob& job, const Checkpoint& checkpoint, Stream& stream,
+                          const Progress& progress);
+
+// Checks every layer, calibrates where the recipe needs it (or takes `calibration`, made for the same checkpoint and
+// data), quantizes, writes the folder under a temporary name, reads it back, compares every tensor with what was to be
+// written, adds quantization_report.json and renames. Throws Error; then nothing is left under the final name, and a
+// folder that was there before is as it was.
+QuantizationReport quantize_folder(const QuantizeJob& job, const Calibration* calibration, Stream& stream,
+                                   const Progress& progress = {});
+
+}  // namespace halftone
