@@ -35,7 +35,15 @@ LinearParts Weights::linear(std::string_view module) const {
   const ModuleInfo& row = info(module);
   require(row.linear, module, "expected a linear layer");
   const auto replaced = replaced_linears_.find(module);
-  LinearParts parts = replaced != replaced_linears_.end() ? replaced->second : load_linear(checkpoint_, row.stored);
+  LinearParts parts;
+  if (replaced != replaced_linears_.end()) {
+    parts = replaced->second;
+  } else if (row.tied) {
+    // an embedding table: configurations that quantize every Linear do not mean it, and do not name it either
+    parts.weight = wrap_unquantized(checkpoint_.tensor(row.stored + ".weight"));
+  } else {
+    parts = load_linear(checkpoint_, row.stored);
+  }
   if (parts.bias.defined()) parts.bias = to_f32(cast(parts.bias));
   check_parts(row, parts);
   if (parts.weight.spec.granularity == Granularity::kNone) parts.weight = wrap_unquantized(cast(parts.weight.payload));
