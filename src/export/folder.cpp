@@ -13,7 +13,7 @@ constexpr std::string_view kWhere = "export";
 
 void check_plan(const ExportPlan& plan) {
   const Checkpoint& source = plan.source;
-  require(source.quantization().layout() == Layout::kAsIs || plan.modules.empty(), kWhere,
+  require(source.quantization().layout() == Layout::kAsIs || plan.layout == Layout::kAsIs, kWhere,
           "{}: expected an unquantized checkpoint, found one that is quantized already", source.folder().string());
   require(plan.layout != Layout::kAsIs || plan.modules.empty(), kWhere,
           "expected a layout for {} quantized modules, got none", plan.modules.size());

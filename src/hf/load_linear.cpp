@@ -43,7 +43,7 @@ class LinearReader {
 
   InputQuant read_input(InputQuant::Kind kind) const {
     if (kind == InputQuant::Kind::kNone) return {};
-    return {kind, read_scalar("input_scale")};
+    return {kind, read_scalar("input_scale", "quantized inputs")};
   }
 
   Tensor read_bias(std::int64_t rows) const {
@@ -57,17 +57,20 @@ class LinearReader {
  private:
   std::string name(std::string_view part) const { return module_ + "." + std::string(part); }
 
-  // The tensor, of one of the dtypes.
-  Tensor get(std::string_view part, std::initializer_list<DType> dtypes, const QuantSpec& spec) const {
+  // The tensor, of one of the dtypes; `rule` says what demands it.
+  Tensor get(std::string_view part, std::initializer_list<DType> dtypes, std::string_view rule) const {
     require(checkpoint_.contains(name(part)), source_, "tensor '{}': missing; the configuration says {}", name(part),
-            to_string(spec));
+            rule);
     const Tensor tensor = checkpoint_.tensor(name(part));
     for (const DType dtype : dtypes) {
       if (tensor.dtype() == dtype) return tensor;
     }
     fail(source_, "tensor '{}': expected {}{}, found {}; the configuration says {}", name(part),
-         dtype_name(*dtypes.begin()), dtypes.size() > 1 ? " or another float" : "", dtype_name(tensor.dtype()),
-         to_string(spec));
+         dtype_name(*dtypes.begin()), dtypes.size() > 1 ? " or another of its kind" : "", dtype_name(tensor.dtype()),
+         rule);
+  }
+  Tensor get(std::string_view part, std::initializer_list<DType> dtypes, const QuantSpec& spec) const {
+    return get(part, dtypes, to_string(spec));
   }
 
   void expect_shape(std::string_view part, const Tensor& tensor, const Shape& expected, const QuantSpec& spec) const {
@@ -84,8 +87,8 @@ class LinearReader {
     }
   }
 
-  float read_scalar(std::string_view part) const {
-    const Tensor tensor = get(part, {DType::kF32, DType::kBF16, DType::kF16}, {});
+  float read_scalar(std::string_view part, std::string_view rule) const {
+    const Tensor tensor = get(part, {DType::kF32, DType::kBF16, DType::kF16}, rule);
     require(tensor.numel() == 1, source_, "tensor '{}': expected one number, found shape {}", name(part),
             to_string(tensor.shape()));
     const float value = to_f32(tensor).data<float>()[0];
@@ -149,7 +152,7 @@ class LinearReader {
     q.scales = get("weight_scale", {DType::kF8E4M3}, q.spec);
     expect_shape("weight_scale", q.scales, {q.rows(), q.cols() / q.spec.group}, q.spec);
     check_scales("weight_scale", q.scales);
-    q.global_scale = read_scalar("weight_scale_2");
+    q.global_scale = read_scalar("weight_scale_2", to_string(q.spec));
   }
 
   const Checkpoint& checkpoint_;

@@ -1,7 +1,7 @@
 #include "hf/safetensors_parser.h"
 
-#include <optional>
 #include <set>
+#include <utility>
 
 #include "base/json.h"
 
@@ -63,7 +63,7 @@ class HeaderHandler : public nlohmann::json_sax<Json> {
       entry_ = {};
       seen_.clear();
       offsets_ = 0;
-      require(names_.insert(name_).second, source_, "tensor '{}': given twice", name_);
+      require(name_ != kMetadata || !std::exchange(has_metadata_, true), source_, "field '{}': given twice", kMetadata);
       return true;
     }
     field_ = value;
@@ -79,7 +79,7 @@ class HeaderHandler : public nlohmann::json_sax<Json> {
       for (const char* field : {"dtype", "shape", "data_offsets"}) {
         require(seen_.contains(field), source_, "tensor '{}' field '{}': missing", name_, field);
       }
-      header_.tensors.emplace(name_, std::move(entry_));
+      require(header_.tensors.emplace(name_, std::move(entry_)).second, source_, "tensor '{}': given twice", name_);
     }
     return true;
   }
@@ -115,7 +115,7 @@ class HeaderHandler : public nlohmann::json_sax<Json> {
 
   std::string_view source_;
   SafetensorsHeader header_;
-  std::set<std::string> names_;
+  bool has_metadata_ = false;
   std::set<std::string> seen_;  // fields of this tensor
   std::string name_, field_;
   SafetensorsEntry entry_;

@@ -126,7 +126,7 @@ TEST_F(LoadLinear, PackedErrors) {
   EXPECT_THAT(error(),
               HasSubstr("weight_scale': expected shape [4, 2] for int4 group 128 of a [4, 256] weight, found [4, 4]"));
   part("weight_scale") = filled(DType::kI32, {4, 2});
-  EXPECT_THAT(error(), HasSubstr("weight_scale': expected F32 or another float, found I32"));
+  EXPECT_THAT(error(), HasSubstr("weight_scale': expected F32 or another of its kind, found I32"));
   part("weight_scale") = filled(DType::kBF16, {4, 2}, std::numeric_limits<float>::infinity());
   EXPECT_THAT(error(), HasSubstr("expected finite scales"));
   part("weight_scale") = filled(DType::kBF16, {4, 2}, -1.0f);
@@ -158,6 +158,8 @@ TEST_F(LoadLinear, PlainErrors) {
   plain_int8();
   part("input_scale") = filled(DType::kBF16, {1}, 0.0f);
   EXPECT_THAT(error(), HasSubstr("input_scale': expected a finite number above 0, found 0"));
+  tensors_.erase(std::string(kModule) + ".input_scale");
+  EXPECT_THAT(error(), HasSubstr("input_scale': missing; the configuration says quantized inputs"));
   part("input_scale") = filled(DType::kBF16, {2});
   EXPECT_THAT(error(), HasSubstr("input_scale': expected one number, found shape [2]"));
 }

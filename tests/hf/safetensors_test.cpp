@@ -146,6 +146,7 @@ const Damage kDamages[] = {
      "tensor 'a': given twice"},
     {"MetadataNumber", file_of(R"({"__metadata__":{"a":1}})", 0), "field '__metadata__.a': expected a string, found 1"},
     {"MetadataObject", file_of(R"({"__metadata__":{"a":{}}})", 0), "expected a string, found an object"},
+    {"TwoMetadata", file_of(R"({"__metadata__":{},"__metadata__":{}})", 0), "field '__metadata__': given twice"},
     {"MetadataTwice", file_of(R"({"__metadata__":{"a":"x","a":"y"}})", 0), "field '__metadata__.a': given twice"},
 };
 
