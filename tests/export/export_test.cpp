@@ -1,5 +1,6 @@
-// Every layout, written for the demo model and read back: quantized modules equal, everything else byte for byte.
-// With HALFTONE_KEEP_EXPORTS=DIR the folders stay there, for tests/export/check_folders.py (transformers reads them).
+// Every layout, written and read back: quantized modules equal, everything else byte for byte. The source is two layers
+// of the demo model; with HALFTONE_KEEP_EXPORTS=DIR it is the whole one, and the folders stay in DIR for
+// tests/export/check_folders.py (transformers reads them).
 #include "export/export.h"
 
 #include <gmock/gmock.h>
@@ -80,15 +81,6 @@ ExportModule make_module(const Checkpoint& source, const std::string& name, cons
   return module;
 }
 
-ExportPlan make_plan(const Case& c) {
-  ExportPlan plan;
-  plan.source = Checkpoint::open(kDemo);
-  plan.layout = c.layout;
-  plan.recipe = c.name;
-  for (const std::string& name : decoder_linears(plan.source)) plan.modules[name] = make_module(plan.source, name, c);
-  return plan;
-}
-
 void expect_same_bytes(const Tensor& a, const Tensor& b, const std::string& name) {
   ASSERT_EQ(a.dtype(), b.dtype()) << name;
   ASSERT_EQ(a.shape(), b.shape()) << name;
@@ -103,16 +95,57 @@ void expect_equal(const LinearParts& found, const ExportModule& wanted, const st
   expect_same_bytes(found.weight.scales, wanted.weight.scales, name);
 }
 
+// Two layers, the final norm and one block of the vision tower, with the demo's other files.
+void write_small_source(const fs::path& folder) {
+  const Checkpoint demo = Checkpoint::open(kDemo);
+  fs::create_directories(folder);
+  for (const auto& entry : fs::directory_iterator(kDemo)) {
+    if (entry.path().extension() != ".safetensors") fs::copy_file(entry.path(), folder / entry.path().filename());
+  }
+  std::vector<TensorToWrite> tensors;
+  for (const auto& [name, info] : demo.tensors()) {
+    for (const char* prefix : {"model.layers.0.", "model.layers.1.", "model.norm.", "visual.blocks.1."}) {
+      if (name.starts_with(prefix)) tensors.push_back(tensor_to_write(name, demo.tensor(name)));
+    }
+  }
+  write_safetensors(folder, tensors);
+}
+
 class Export : public testing::Test {
  protected:
-  Export() {
+  static void SetUpTestSuite() {
     const char* keep = std::getenv("HALFTONE_KEEP_EXPORTS");
     keep_ = keep != nullptr;
     root_ = keep ? fs::path(keep) : fs::path(testing::TempDir()) / ("halftone_export_" + std::to_string(::getpid()));
     fs::create_directories(root_);
+    source_ = keep ? kDemo : root_ / "source";
+    if (!keep) write_small_source(source_);
   }
-  ~Export() override {
+  static void TearDownTestSuite() {
     if (!keep_) fs::remove_all(root_);
+  }
+
+  static ExportPlan make_plan(const Case& c) {
+    ExportPlan plan;
+    plan.source = Checkpoint::open(source_);
+    plan.layout = c.layout;
+    plan.recipe = c.name;
+    for (const std::string& name : decoder_linears(plan.source)) plan.modules[name] = make_module(plan.source, name, c);
+    return plan;
+  }
+
+  static std::int64_t layers() { return keep_ ? 8 : 2; }
+
+  static KvQuantization make_kv(const std::string& format) {
+    KvQuantization kv;
+    kv.format = format;
+    for (std::int64_t layer = 0; layer < layers(); ++layer) {
+      const float s = 0.01f * static_cast<float>(layer + 1);
+      kv.layers.push_back(format == "fp8"        ? KvScales{}
+                          : format == "fp8_head" ? KvScales{{s, 2 * s}, {3 * s, 4 * s}}
+                                                 : KvScales{{s}, {3 * s}});
+    }
+    return kv;
   }
 
   Checkpoint write(const ExportPlan& plan, const std::string& name, ExportOptions options = {}) {
@@ -132,8 +165,8 @@ class Export : public testing::Test {
     return "";
   }
 
-  fs::path root_;
-  bool keep_ = false;
+  inline static fs::path root_, source_;
+  inline static bool keep_ = false;
 };
 
 class ExportLayout : public Export, public testing::WithParamInterface<Case> {};
@@ -150,7 +183,7 @@ TEST_P(ExportLayout, IsReadBackEqual) {
     if (plan.modules.contains(name.substr(0, name.rfind('.')))) continue;
     expect_same_bytes(written.tensor(name), plan.source.tensor(name), name);
   }
-  EXPECT_EQ(load_linear(written, "visual.blocks.0.attn.qkv").weight.spec.element, Element::kBF16);
+  EXPECT_EQ(load_linear(written, "visual.blocks.1.attn.qkv").weight.spec.element, Element::kBF16);
   for (const char* file : {"tokenizer.json", "merges.txt", "preprocessor_config.json", "generation_config.json"}) {
     EXPECT_EQ(read_file(root_ / GetParam().name / file), read_file(kDemo / file)) << file;
   }
@@ -173,7 +206,7 @@ INSTANTIATE_TEST_SUITE_P(Layouts, ExportLayout, testing::ValuesIn(kCases),
 
 TEST_F(Export, WritesShardsThatReadBack) {
   const ExportPlan plan = make_plan(kCases[0]);
-  const Checkpoint written = write(plan, "sharded", {.max_shard_bytes = 3 << 20});
+  const Checkpoint written = write(plan, "sharded", {.max_shard_bytes = 1 << 20});
   EXPECT_FALSE(fs::exists(root_ / "sharded/model.safetensors"));
   EXPECT_TRUE(fs::exists(root_ / "sharded/model.safetensors.index.json"));
   for (const auto& [name, module] : plan.modules) expect_equal(load_linear(written, name), module, name);
@@ -186,12 +219,12 @@ TEST_F(Export, MixedFormatsKeepTheirModules) {
     for (auto& [name, module] : plan.modules) {
       if (name.find(".mlp.") != std::string::npos) module = make_module(plan.source, name, kCases[first + 1]);
     }
-    plan.modules.erase("model.layers.3.mlp.up_proj");
+    plan.modules.erase("model.layers.1.mlp.up_proj");
     const std::string vision = "visual.blocks.1.mlp.fc1";
     plan.modules[vision] = make_module(plan.source, vision, kCases[first]);
     const Checkpoint written = write(plan, "mixed");
     for (const auto& [name, module] : plan.modules) expect_equal(load_linear(written, name), module, name);
-    EXPECT_EQ(load_linear(written, "model.layers.3.mlp.up_proj").weight.spec.element, Element::kBF16);
+    EXPECT_EQ(load_linear(written, "model.layers.1.mlp.up_proj").weight.spec.element, Element::kBF16);
     EXPECT_EQ(load_linear(written, "visual.blocks.1.mlp.fc2").weight.spec.element, Element::kBF16);
   }
 }
@@ -206,28 +239,16 @@ TEST_F(Export, ReplacesPlainTensorsAndBiases) {
   expect_same_bytes(load_linear(written, projection).bias, plan.modules[projection].bias, projection);
 }
 
-KvQuantization make_kv(const std::string& format) {
-  KvQuantization kv;
-  kv.format = format;
-  for (int layer = 0; layer < 8; ++layer) {
-    const float s = 0.01f * static_cast<float>(layer + 1);
-    kv.layers.push_back(format == "fp8"        ? KvScales{}
-                        : format == "fp8_head" ? KvScales{{s, 2 * s}, {3 * s, 4 * s}}
-                                               : KvScales{{s}, {3 * s}});
-  }
-  return kv;
-}
-
 TEST_F(Export, KeepsEveryKvFormatInEveryLayout) {
   for (const std::size_t c : {std::size_t{1}, std::size_t{4}}) {
     ExportPlan plan = make_plan(kCases[c]);
     for (const char* format : {"bf16", "fp8", "fp8_calibrated", "fp8_head", "fp8_debiased"}) {
       if (format != std::string("bf16")) plan.kv = make_kv(format);
       const Checkpoint written = write(plan, kCases[c].name + "_kv_" + format);
-      const KvQuantization found = load_kv_quantization(written, 8);
+      const KvQuantization found = load_kv_quantization(written, layers());
       EXPECT_EQ(found.format, format);
       if (found.format == "bf16") continue;
-      for (std::size_t i = 0; i < 8; ++i) {
+      for (std::size_t i = 0; i < found.layers.size(); ++i) {
         EXPECT_EQ(found.layers[i].k, plan.kv.layers[i].k) << kCases[c].name << " " << format << " layer " << i;
         EXPECT_EQ(found.layers[i].v, plan.kv.layers[i].v);
       }
@@ -237,11 +258,11 @@ TEST_F(Export, KeepsEveryKvFormatInEveryLayout) {
 
 TEST_F(Export, KeepsTheKvFormatOfAnUnquantizedModel) {
   ExportPlan plan;
-  plan.source = Checkpoint::open(kDemo);
+  plan.source = Checkpoint::open(source_);
   plan.kv = make_kv("fp8_calibrated");
   const Checkpoint written = write(plan, "bf16_kv");
   EXPECT_FALSE(written.config().contains("quantization_config"));
-  EXPECT_EQ(load_kv_quantization(written, 8).layers[7].k, plan.kv.layers[7].k);
+  EXPECT_EQ(load_kv_quantization(written, layers()).layers.back().k, plan.kv.layers.back().k);
   EXPECT_EQ(written.content_hash(), plan.source.content_hash());
 }
 
