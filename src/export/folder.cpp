@@ -17,7 +17,6 @@ void check_plan(const ExportPlan& plan) {
           "{}: expected an unquantized checkpoint, found one that is quantized already", source.folder().string());
   require(plan.layout != Layout::kAsIs || plan.modules.empty(), kWhere,
           "expected a layout for {} quantized modules, got none", plan.modules.size());
-  require(is_kv_format(plan.kv.format), kWhere, "expected a KV format, got '{}'", plan.kv.format);
   for (const auto& [name, module] : plan.modules) {
     require(source.contains(name + ".weight"), kWhere, "module '{}': expected in the source, found none", name);
     check_qtensor(module.weight, name);
@@ -51,6 +50,23 @@ NamedTensors module_tensors(const ExportPlan& plan, const std::string& name, con
   return tensors;
 }
 
+std::int64_t count_layers(const Checkpoint& source) {
+  return std::count_if(source.tensors().begin(), source.tensors().end(),
+                       [](const auto& tensor) { return tensor.first.ends_with(".self_attn.k_proj.weight"); });
+}
+
+void check_kv(const ExportPlan& plan) {
+  require(is_kv_format(plan.kv.format), kWhere, "expected a KV format, got '{}'", plan.kv.format);
+  if (!kv_has_scales(plan.kv.format)) return;
+  const std::int64_t layers = count_layers(plan.source);
+  require(std::ssize(plan.kv.layers) == layers, kWhere, "KV format {}: expected scales of {} layers, got {}",
+          plan.kv.format, layers, plan.kv.layers.size());
+  for (const KvScales& scales : plan.kv.layers) {
+    require(!scales.k.empty() && !scales.v.empty(), kWhere,
+            "KV format {}: expected scales of keys and values, got none", plan.kv.format);
+  }
+}
+
 // Whether the layout's own keys are written for the cache.
 bool writes_kv_keys(const ExportPlan& plan) {
   return plan.kv.format != "bf16" && layout_states_kv(plan.layout, plan.kv);
@@ -78,9 +94,11 @@ std::vector<TensorToWrite> tensors_to_write(const ExportPlan& plan) {
   }
   if (writes_kv_keys(plan)) {
     const std::string prefix = layer_prefix(plan.source);
-    const NamedTensors scales = plan.layout == Layout::kModelOpt
-                                    ? modelopt_kv(plan.kv, prefix)
-                                    : compressed_tensors_kv(plan.kv, prefix, model_dtype(plan));
+    KvQuantization kv = plan.kv;
+    // a scale of 1.0 is written for each layer: transformers leaves a missing one uninitialized
+    if (!kv_has_scales(kv.format)) kv.layers.assign(static_cast<std::size_t>(count_layers(plan.source)), {});
+    const NamedTensors scales = plan.layout == Layout::kModelOpt ? modelopt_kv(kv, prefix)
+                                                                 : compressed_tensors_kv(kv, prefix, model_dtype(plan));
     for (const auto& [n, t] : scales) result.push_back(tensor_to_write(n, t));
   }
   return result;
@@ -126,6 +144,7 @@ void copy_companions(const fs::path& from, const fs::path& to) {
 void export_checkpoint(const ExportPlan& plan, const fs::path& folder, const ExportOptions& options,
                        const Progress& progress) {
   check_plan(plan);
+  check_kv(plan);
   const std::vector<TensorToWrite> tensors = tensors_to_write(plan);
   PendingFolder pending(folder);
   copy_companions(plan.source.folder(), pending.path());

@@ -256,6 +256,14 @@ TEST_F(Export, KeepsEveryKvFormatInEveryLayout) {
   }
 }
 
+TEST_F(Export, WritesAScaleForEachLayerOfAnFp8Cache) {
+  ExportPlan plan = make_plan(kCases[1]);
+  plan.kv.format = "fp8";
+  const Checkpoint written = write(plan, "int8_wo_kv_unit");
+  EXPECT_EQ(to_f32(written.tensor("model.layers.1.self_attn.k_scale")).data<float>()[0], 1.0f);
+  EXPECT_EQ(load_kv_quantization(written, layers()).format, "fp8");
+}
+
 TEST_F(Export, KeepsTheKvFormatOfAnUnquantizedModel) {
   ExportPlan plan;
   plan.source = Checkpoint::open(source_);
@@ -290,6 +298,12 @@ TEST_F(Export, RefusesWhatItCannotStore) {
   plan.modules.erase("model.layers.8.mlp.up_proj");
   plan.modules["model.layers.0.mlp.down_proj"] = plan.modules[name];
   EXPECT_THAT(refusal(plan), HasSubstr("expected shape [256, 768]"));
+
+  plan = make_plan(kCases[1]);
+  plan.kv.format = "fp8_calibrated";
+  EXPECT_THAT(refusal(plan), HasSubstr("KV format fp8_calibrated: expected scales of"));
+  plan.kv.format = "fp9";
+  EXPECT_THAT(refusal(plan), HasSubstr("expected a KV format, got 'fp9'"));
 
   plan = make_plan(kCases[1]);
   plan.source = write(plan, "once");
