@@ -35,7 +35,7 @@ void print_answer(const Generation& generation) {
 Generation answer(Session& session, const Prompt& prompt, const ChatOptions& options, const Environment& environment) {
   const TextSink stream = [&](std::string_view text) {
     if (!options.json) std::cout << text << std::flush;
-    return !environment.stop->load();
+    return !environment.stop.stop_requested();
   };
   Generation generation = session.generate(prompt, options.sampling, stream);
   if (options.json) {
@@ -58,18 +58,18 @@ int run_chat(const ChatOptions& options, const Environment& environment) {
   if (!options.prompt.empty()) {
     prompt.messages.push_back(user_message(options.prompt, pictures));
     answer(*session, prompt, options, environment);
-    return environment.stop->load() ? kInterrupted : kDone;
+    return environment.stop.stop_requested() ? kInterrupted : kDone;
   }
   // a conversation: one line a turn, until the end of the input
   std::string line;
-  while (!environment.stop->load() && (std::cerr << "> " << std::flush, std::getline(std::cin, line))) {
+  while (!environment.stop.stop_requested() && (std::cerr << "> " << std::flush, std::getline(std::cin, line))) {
     if (line.empty()) continue;
     prompt.messages.push_back(user_message(line, pictures));
     pictures = 0;  // they belong to the first turn
     const Generation generation = answer(*session, prompt, options, environment);
     prompt.messages.push_back({"assistant", {{ContentPart::Kind::kText, generation.text}}});
   }
-  return environment.stop->load() ? kInterrupted : kDone;
+  return environment.stop.stop_requested() ? kInterrupted : kDone;
 }
 
 }  // namespace

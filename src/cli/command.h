@@ -3,8 +3,8 @@
 // the library. No arithmetic here.
 
 #include <CLI/CLI.hpp>
-#include <atomic>
 #include <functional>
+#include <stop_token>
 
 #include "base/json.h"
 #include "base/progress.h"
@@ -15,8 +15,8 @@ enum ExitCode { kDone = 0, kFailed = 1, kWrongUsage = 2, kGateNotMet = 3, kInter
 
 // What main() hands to a command.
 struct Environment {
-  const std::atomic<bool>* stop = nullptr;  // becomes true on SIGINT and SIGTERM
-  Progress progress;                        // draws on stderr
+  std::stop_token stop;  // requested on SIGINT and SIGTERM
+  Progress progress;     // draws on stderr
 };
 
 // A declared subcommand and what runs it; the result is the process's exit code.
@@ -27,8 +27,12 @@ struct Command {
 
 Command declare_bench(CLI::App& parent);
 Command declare_chat(CLI::App& parent);
+Command declare_eval(CLI::App& parent);
 Command declare_info(CLI::App& parent);
+Command declare_quantize(CLI::App& parent);
 Command declare_report(CLI::App& parent);
+Command declare_study(CLI::App& parent);
+Command declare_synth(CLI::App& parent);
 
 // Writes JSON to stdout, indented, with a newline.
 void print_json(const Json& json);

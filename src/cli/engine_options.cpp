@@ -1,5 +1,7 @@
 #include "cli/engine_options.h"
 
+#include "hf/kv_cache_key.h"
+
 namespace halftone::cli {
 
 void EngineFlags::declare(CLI::App& app) {
@@ -8,7 +10,7 @@ void EngineFlags::declare(CLI::App& app) {
       ->check(CLI::IsMember({"f32", "bf16"}))
       ->capture_default_str();
   app.add_option("--kv", kv, "Format of the KV cache (default: what the checkpoint says)")
-      ->check(CLI::IsMember({"bf16", "fp8", "fp8_calibrated", "fp8_head", "fp8_debiased"}));
+      ->check(CLI::IsMember(std::vector<std::string>(kKvFormats.begin(), kKvFormats.end())));
   app.add_option("--min-pixels", min_pixels, "Smallest picture area (default: the checkpoint's)")
       ->check(CLI::PositiveNumber);
   app.add_option("--max-pixels", max_pixels, "Largest picture area (default: the checkpoint's)")

@@ -1,9 +1,11 @@
 // The program: declares the subcommands, runs the chosen one, and turns its outcome into an exit code.
 
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <exception>
 #include <iostream>
+#include <thread>
 #include <vector>
 
 #include "base/log.h"
@@ -13,12 +15,18 @@
 namespace halftone::cli {
 namespace {
 
-std::atomic<bool> stop_requested{false};
+volatile std::sig_atomic_t signalled = 0;
 
 // The first signal asks for an orderly end; the second one finds the default action and ends at once.
 void on_signal(int signal) {
-  stop_requested.store(true);
+  signalled = 1;
   std::signal(signal, SIG_DFL);
+}
+
+// Turns the signal into a stop request: a signal handler may not do it itself.
+void watch_for_signal(const std::stop_token& ended, std::stop_source source) {
+  while (!ended.stop_requested() && signalled == 0) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  if (signalled != 0) source.request_stop();
 }
 
 void write_log(LogLevel level, std::string_view message) {
@@ -32,14 +40,17 @@ int run(int argc, char** argv) {
   app.set_version_flag("--version", std::string("halftone ") + HALFTONE_VERSION);
   app.require_subcommand(1);
   app.get_formatter()->column_width(34);
-  std::vector<Command> commands{declare_info(app), declare_chat(app), declare_bench(app), declare_report(app)};
+  std::vector<Command> commands{declare_info(app),  declare_quantize(app), declare_chat(app),   declare_eval(app),
+                                declare_bench(app), declare_study(app),    declare_report(app), declare_synth(app)};
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? kDone : kWrongUsage;
   }
   Environment environment;
-  environment.stop = &stop_requested;
+  const std::stop_source interrupted;
+  const std::jthread watcher(watch_for_signal, interrupted);
+  environment.stop = interrupted.get_token();
   environment.progress = make_progress_bar();
   for (const Command& command : commands) {
     if (command.app->parsed()) return command.run(environment);

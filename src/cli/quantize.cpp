@@ -1,0 +1,68 @@
+// halftone quantize: a checkpoint in a recipe's formats, in a layout that other engines load.
+
+#include <fmt/format.h>
+
+#include <iostream>
+
+#include "cli/command.h"
+#include "driver/quantize_folder.h"
+#include "hf/kv_cache_key.h"
+
+namespace halftone::cli {
+namespace {
+
+constexpr double kMiB = 1024 * 1024;
+
+void print_report(const QuantizationReport& report, const std::string& folder) {
+  std::cout << fmt::format("{:<48} {:<16} {:>9} {:>10} {:>10} {:>10}\n", "layer", "weights", "MiB", "weight", "SQNR dB",
+                           "output");
+  for (const LayerReport& layer : report.layers) {
+    if (layer.weights == "none") continue;
+    std::cout << fmt::format("{:<48} {:<16} {:>9.3f} {:>9.2f}% {:>10.1f} {:>10}\n", layer.module, layer.weights,
+                             static_cast<double>(layer.bytes) / kMiB, 100 * layer.weight_error, layer.sqnr_db,
+                             layer.output_error ? fmt::format("{:.2f}%", 100 * *layer.output_error) : "-");
+  }
+  std::cout << fmt::format("{}: {}, {:.2f} MiB of {:.2f} MiB in linear layers, {:.1f} s\n{}\n", report.configuration,
+                           report.layout, static_cast<double>(report.bytes()) / kMiB,
+                           static_cast<double>(report.bytes_before()) / kMiB, report.seconds, folder);
+}
+
+}  // namespace
+
+Command declare_quantize(CLI::App& parent) {
+  auto job = std::make_shared<QuantizeJob>();
+  auto json = std::make_shared<bool>(false);
+  const std::vector<std::string> kv_formats(kKvFormats.begin(), kKvFormats.end());
+  CLI::App* app = parent.add_subcommand(
+      "quantize", "Write a checkpoint in a recipe's formats, verified, with the error of every layer");
+  app->add_option("model", job->checkpoint, "Checkpoint folder")->required()->check(CLI::ExistingDirectory);
+  app->add_option(
+         "-r,--recipe", job->configuration,
+         fmt::format("Recipe: {} or a YAML file; \"+kv:FORMAT\" may follow", fmt::join(shipped_recipes(), ", ")))
+      ->required();
+  app->add_option("--kv", job->kv_format, "Format of the KV cache, in place of the recipe's")
+      ->check(CLI::IsMember(kv_formats));
+  app->add_option("-c,--calib", job->calibration,
+                  "Calibration data: LLaVA or COCO JSON, a folder of pictures, or text");
+  app->add_option("--samples", job->data.count, "Calibration samples; 0 for all")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app->add_option("--max-tokens", job->run.max_tokens, "Longest calibration sample")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app->add_option("--seed", job->data.seed, "Seed of the samples' order")->capture_default_str();
+  app->add_option("-o,--out", job->out, "Folder to write")->required();
+  app->add_flag("--replace", job->replace, "Replace the folder if it is there");
+  app->add_flag("--json", *json, "The report as JSON");
+  return {app, [job, json](const Environment& environment) {
+            const QuantizationReport report = quantize_folder(*job, nullptr, default_stream(), environment.progress);
+            if (*json) {
+              print_json(Json(to_json(report)));
+            } else {
+              print_report(report, job->out.string());
+            }
+            return static_cast<int>(kDone);
+          }};
+}
+
+}  // namespace halftone::cli
