@@ -11,9 +11,6 @@ bool matches_any(const std::vector<ModulePattern>& patterns, std::string_view mo
   return std::any_of(patterns.begin(), patterns.end(), [&](const ModulePattern& p) { return p.matches(module); });
 }
 
-// An embedding is no linear layer, also where a tied head multiplies by it: a class of layers never means it.
-bool is_embedding(std::string_view module) { return module.ends_with("embed_tokens"); }
-
 }  // namespace
 
 QuantizationConfig QuantizationConfig::parse(const OrderedJson& config, std::string_view source,
@@ -39,7 +36,6 @@ QuantizationConfig QuantizationConfig::parse(const OrderedJson& config, std::str
 std::optional<LinearScheme> QuantizationConfig::scheme_of(std::string_view module) const {
   if (groups_.empty() || matches_any(ignored_, module)) return std::nullopt;
   for (const auto kind : {ModulePattern::Kind::kName, ModulePattern::Kind::kExpression, ModulePattern::Kind::kClass}) {
-    if (kind == ModulePattern::Kind::kClass && is_embedding(module)) break;
     for (const Group& group : groups_) {
       for (const ModulePattern& target : group.targets) {
         if (target.kind() == kind && target.matches(module)) return group.scheme;
