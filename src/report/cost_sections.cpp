@@ -42,6 +42,36 @@ std::string workload_tables(const StudySummary& study, const std::string& worklo
                      decode.markdown());
 }
 
+// Quantized weights and scales, then what stayed as it was and all else by name, in the order of their appearance.
+std::vector<std::string> memory_columns(const StudySummary& study) {
+  std::vector<std::string> columns;
+  const auto add = [&](const std::string& column) {
+    if (!std::count(columns.begin(), columns.end(), column)) columns.push_back(column);
+  };
+  for (const bool first : {true, false}) {
+    for (const ConfigurationSummary& c : study.configurations) {
+      for (const MemoryRow& row : c.memory) {
+        const std::string part = memory_part_title(row);
+        const bool is_quantized = part == "weights, quantized" || part == "scales";
+        if (is_quantized == first) add(is_quantized ? part : row.component);
+      }
+    }
+  }
+  return columns;
+}
+
+// A column's bytes; with their format where the column has several.
+std::string memory_cell(const ConfigurationSummary& c, const std::string& column) {
+  std::string text;
+  for (const MemoryRow& row : c.memory) {
+    const std::string part = memory_part_title(row);
+    if (row.component != column && part != column) continue;
+    text += (text.empty() ? "" : ", ") + size_text(row.bytes);
+    if (part == "weights, quantized") text += " " + row.component.substr(row.component.find('/') + 1);
+  }
+  return text;
+}
+
 }  // namespace
 
 std::string speed_section(const StudySummary& study) {
@@ -59,27 +89,16 @@ std::string speed_section(const StudySummary& study) {
 }
 
 std::string memory_section(const StudySummary& study) {
-  std::vector<std::string> components;
-  for (const ConfigurationSummary& c : study.configurations) {
-    for (const MemoryRow& row : c.memory) {
-      if (!std::count(components.begin(), components.end(), row.component)) components.push_back(row.component);
-    }
-  }
-  if (components.empty()) return "";
-  // Weights first, then the rest in the order of their first appearance.
-  std::stable_partition(components.begin(), components.end(), [](const auto& c) { return c.starts_with("weights/"); });
+  const std::vector<std::string> columns = memory_columns(study);
+  if (columns.empty()) return "";
   std::vector<std::string> header = {"configuration"};
-  header.insert(header.end(), components.begin(), components.end());
+  header.insert(header.end(), columns.begin(), columns.end());
   header.insert(header.end(), {"weights together", "of the baseline's", "KV per token"});
   Table table(header);
   const ConfigurationSummary* baseline = study.find(study.baseline);
   for (const ConfigurationSummary& c : study.configurations) {
     std::vector<std::string> cells = {c.row.name};
-    for (const std::string& component : components) {
-      const auto it =
-          std::find_if(c.memory.begin(), c.memory.end(), [&](const auto& m) { return m.component == component; });
-      cells.push_back(it == c.memory.end() ? "" : size_text(it->bytes));
-    }
+    for (const std::string& column : columns) cells.push_back(memory_cell(c, column));
     const bool known = baseline && baseline->weight_bytes() > 0 && c.weight_bytes() > 0;
     cells.push_back(size_text(c.weight_bytes()));
     cells.push_back(known ? fmt::format("{:.1f} %", 100.0 * static_cast<double>(c.weight_bytes()) /
@@ -88,9 +107,11 @@ std::string memory_section(const StudySummary& study) {
     cells.push_back(size_text(c.row.kv_bytes_per_token));
     table.add(std::move(cells));
   }
-  return "## Memory\n\nCounted from the tensors that the engine holds; `peak` is the largest resident size of the "
-         "process as "
-         "the kernel reports it, the program and its libraries included.\n\n" +
+  return "## Memory\n\nCounted from the tensors that the engine holds (in f32 mode an unquantized cache holds f32). "
+         "*Peak "
+         "above idle* is the largest resident size of the process while it answered, as the kernel reports it, less "
+         "what it "
+         "held before the checkpoint was loaded.\n\n" +
          table.markdown();
 }
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cctype>
 #include <cmath>
 
 namespace halftone {
@@ -41,6 +43,16 @@ std::string speedup_text(double baseline_seconds, double seconds) {
 }
 
 std::string short_hash(std::string_view hash) { return std::string(hash.substr(0, 12)); }
+
+std::string memory_part_title(const MemoryRow& row) {
+  constexpr std::string_view kWeights = "weights/";
+  if (!row.component.starts_with(kWeights)) return row.component;
+  std::string format = row.component.substr(kWeights.size());
+  std::transform(format.begin(), format.end(), format.begin(), [](unsigned char c) { return std::tolower(c); });
+  if (format == "scales") return "scales";
+  const bool is_plain = format.starts_with("bf16") || format.starts_with("f16") || format.starts_with("f32");
+  return is_plain ? "weights kept as they are" : "weights, quantized";
+}
 
 std::string stage_title(std::string_view stage) {
   if (stage == "decode") return "picture decoding";

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "base/statistics.h"
+#include "study/rows.h"
 
 namespace halftone {
 
@@ -22,6 +23,8 @@ std::string points_text(const Interval& difference);
 std::string speedup_text(double baseline_seconds, double seconds);
 // The first 12 digits.
 std::string short_hash(std::string_view hash);
+// What a component of the memory is: "weights, quantized", "scales", "weights kept as they are", or its own name.
+std::string memory_part_title(const MemoryRow& row);
 // "decode" -> "picture decoding", ...
 std::string stage_title(std::string_view stage);
 

@@ -79,24 +79,13 @@ RowChart speed_chart(const StudySummary& study, const std::string& workload) {
   return {.title = "Speed: " + workload, .note = kEmulatedNote, .rows = row_names(all, true), .panels = {ttft, decode}};
 }
 
-// Which part of the memory a component is, for the chart's colours.
-std::string memory_part(const MemoryRow& row) {
-  if (row.measured) return "";
-  if (!row.component.starts_with("weights/")) return row.component;
-  if (row.component == "weights/scales") return "scales";
-  for (const char* plain : {"bf16", "f16", "f32"}) {
-    if (row.component.starts_with(std::string("weights/") + plain)) return "weights kept as they are";
-  }
-  return "weights, quantized";
-}
-
 RowChart memory_chart(const StudySummary& study) {
   const Configurations all = all_of(study);
   std::vector<std::string> parts = {"weights kept as they are", "weights, quantized", "scales"};
   for (const auto* c : all) {
     for (const MemoryRow& row : c->memory) {
-      const std::string part = memory_part(row);
-      if (!part.empty() && !std::count(parts.begin(), parts.end(), part)) parts.push_back(part);
+      const std::string part = memory_part_title(row);
+      if (!row.measured && !std::count(parts.begin(), parts.end(), part)) parts.push_back(part);
     }
   }
   const Color palette[] = {colors::kGrey.lighter(0.35), colors::kBlue, colors::kOrange, colors::kSky, colors::kPurple};
@@ -104,7 +93,8 @@ RowChart memory_chart(const StudySummary& study) {
   for (std::size_t i = 0; i < parts.size(); ++i) {
     memory.series.push_back(series_of(all, parts[i], palette[std::min<std::size_t>(i, 4)], [&](const auto& c) {
       std::int64_t bytes = 0;
-      for (const MemoryRow& row : c.memory) bytes += memory_part(row) == parts[i] ? row.bytes : 0;
+      for (const MemoryRow& row : c.memory)
+        bytes += !row.measured && memory_part_title(row) == parts[i] ? row.bytes : 0;
       return bytes ? Mark{mebibytes(bytes), {}, {}, {}} : Mark{};
     }));
   }
@@ -130,7 +120,8 @@ RowChart accuracy_chart(const StudySummary& study) {
       const auto it = c.accuracy.find(task->name);
       if (it == c.accuracy.end()) return Mark{};
       const Accuracy& a = it->second;
-      return Mark{100 * a.value.value, 100 * a.value.low, 100 * a.value.high, verdict_color(a.difference)};
+      return Mark{100 * a.value.value, std::max(0.0, 100 * a.value.low), std::min(100.0, 100 * a.value.high),
+                  verdict_color(a.difference)};
     }));
     if (const auto* baseline = study.find(study.baseline); baseline && baseline->accuracy.contains(task->name)) {
       panel.reference = 100 * baseline->accuracy.at(task->name).value.value;

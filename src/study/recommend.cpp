@@ -65,22 +65,23 @@ double kl_or_zero(Candidate c) { return c->mean_kl().value_or(0); }
 
 std::vector<Rule> rules(const StudySummary& study, Candidate baseline) {
   const auto not_worse = [](Candidate c) { return !shown_worse(c); };
+  const auto small_drop = [](Candidate c) { return c->mean_difference().value_or(0) >= -kLargestDrop; };
   const Candidate plain_fp8 = study.find("fp8");
   return {
       {"Best balance",
        fmt::format(
-           "Of the configurations that are on no task shown to be worse than the baseline and diverge by at most "
-           "{} nats per token: the least product of weight bytes and time for an answer of {:.0f} tokens, both "
-           "relative to the baseline. Emulated products count with the baseline's time.",
-           kBalanceKl, kBalanceTokens),
-       [not_worse](Candidate c) { return not_worse(c) && kl_or_zero(c) <= kBalanceKl; },
+           "Of the configurations that are on no task shown to be worse than the baseline, whose mean accuracy is "
+           "at most {:.0f} points below its, and that diverge by at most {} nats per token: the least product of "
+           "weight bytes and time for an answer of {:.0f} tokens, both relative to the baseline. Emulated products "
+           "count with the baseline's time.",
+           100 * kLargestDrop, kBalanceKl, kBalanceTokens),
+       [=](Candidate c) { return not_worse(c) && small_drop(c) && kl_or_zero(c) <= kBalanceKl; },
        [baseline](Candidate c) { return weights_ratio(c, baseline) * time_ratio(c, baseline); }},
       {"Smallest",
        fmt::format("Of the configurations whose mean accuracy over the tasks is at most {:.0f} points below the "
                    "baseline's: the fewest weight bytes.",
                    100 * kLargestDrop),
-       [](Candidate c) { return c->mean_difference().value_or(0) >= -kLargestDrop; },
-       [](Candidate c) { return static_cast<double>(c->weight_bytes()); }},
+       small_drop, [](Candidate c) { return static_cast<double>(c->weight_bytes()); }},
       {"Safe without calibration",
        "Of the configurations that need no calibration data and are on no task shown to be worse than the baseline: "
        "the "
