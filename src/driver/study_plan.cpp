@@ -116,7 +116,9 @@ class PlanReader {
     if (!root_.has("tasks")) return;
     require(root_.at("tasks").is_object(), source_,
             "field 'tasks': expected a mapping of tasks to their data, found {}", root_.at("tasks").type_name());
-    for (const auto& [name, value] : root_.at("tasks").items()) {
+    for (const auto& entry : root_.at("tasks").items()) {
+      const std::string& name = entry.key();
+      const Json& value = entry.value();
       check([&] { find_task(name); }, "tasks");
       TaskPlan task{name, {}, 0, preset};
       const Json object = value.is_string() ? Json{{"data", value}} : value;
