@@ -2,6 +2,9 @@
 
 halftone_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
+# compiled objects are shared between clones of the project
+export CCACHE_BASEDIR=$halftone_root CCACHE_NOHASHDIR=1
+
 note() { printf '%s\n' "$*" >&2; }
 
 # install_packages ROLE...: installs what scripts/packages.txt lists for these roles and is not there yet.
