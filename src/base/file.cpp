@@ -52,6 +52,14 @@ MappedFile::MappedFile(const fs::path& path) : path_(path) {
   bytes_ = {static_cast<const std::byte*>(address), size};
 }
 
+void MappedFile::drop_pages(std::span<const std::byte> part) {
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto address = reinterpret_cast<std::uintptr_t>(part.data());
+  const std::uintptr_t begin = (address + page - 1) / page * page, end = (address + part.size()) / page * page;
+  // a hint: the map is read-only, so dropping loses nothing, and failing to drop costs memory alone
+  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
 std::string read_file(const fs::path& path, std::uint64_t max_bytes) {
   std::error_code error;
   require(fs::is_regular_file(path, error), "read file", "{}: no such file", path.string());

@@ -19,6 +19,9 @@ class MappedFile {
   const std::filesystem::path& path() const { return path_; }
   // Keeps the pages alive; hand it to whatever borrows from bytes().
   std::shared_ptr<const void> owner() const { return owner_; }
+  // Gives the memory of a part of a map back to the system; the file is read again when the part is touched. `part`
+  // must lie in a MappedFile that is alive; only its whole pages are dropped.
+  static void drop_pages(std::span<const std::byte> part);
 
  private:
   std::filesystem::path path_;

@@ -109,6 +109,14 @@ Tensor Checkpoint::tensor(std::string_view name) const {
   return aligned ? view : view.clone();
 }
 
+void Checkpoint::drop_pages(std::string_view prefix) const {
+  const auto& locations = state_->locations;
+  for (auto it = locations.lower_bound(prefix); it != locations.end() && it->first.starts_with(prefix); ++it) {
+    const auto nbytes = static_cast<std::size_t>(state_->tensors.at(it->first).nbytes);
+    MappedFile::drop_pages({it->second.data, nbytes});
+  }
+}
+
 namespace {
 
 constexpr std::int64_t kHashChunk = 64 << 20;  // bytes hashed by one task; part of the definition of the hash
@@ -134,6 +142,7 @@ std::string hash_tensors(const std::vector<std::pair<std::string, std::span<cons
   pool.parallel_for(static_cast<std::int64_t>(tasks.size()), [&](std::int64_t i) {
     Chunk& chunk = *tasks[static_cast<std::size_t>(i)];
     chunk.hash = Sha256().update(chunk.bytes).hex();
+    MappedFile::drop_pages(chunk.bytes);
   });
   Sha256 whole;
   for (std::size_t i = 0; i < tensors.size(); ++i) {

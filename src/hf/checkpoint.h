@@ -36,6 +36,9 @@ class Checkpoint {
   bool contains(std::string_view name) const;
   // A view into the map. Throws Error when there is no such tensor.
   Tensor tensor(std::string_view name) const;
+  // Gives back the memory of the tensors whose names start with `prefix`, after a copy was made; views of them stay
+  // valid and read the file again.
+  void drop_pages(std::string_view prefix) const;
   // SHA-256 over names, dtypes, shapes and contents of the tensors whose names start with `prefix`. Remembered.
   std::string content_hash(std::string_view prefix = "") const;
 

@@ -48,9 +48,10 @@ void Linear::load(const Weights& weights, Stream& stream) {
     std::vector<QTensor> matrices;
     for (const LinearParts& part : parts) matrices.push_back(part.weight);
     packed_.push_back(pack_linear_fused(matrices, complete_biases(parts), first.input, stream));
-    return;
+  } else {
+    for (const LinearParts& part : parts) packed_.push_back(pack_linear(part.weight, part.bias, part.input, stream));
   }
-  for (const LinearParts& part : parts) packed_.push_back(pack_linear(part.weight, part.bias, part.input, stream));
+  for (const std::string& module : modules_) weights.drop_pages(module);
 }
 
 bool Linear::has(std::string_view module) const {

@@ -29,6 +29,9 @@ class Weights {
   // The bias as f32, undefined when the module has none.
   Tensor bias(std::string_view module) const;
 
+  // Gives back the memory of a module's file pages, once its layer holds a copy.
+  void drop_pages(std::string_view module) const { checkpoint_.drop_pages(info(module).stored + "."); }
+
   void replace(std::string_view module, LinearParts parts);
   void replace(std::string_view module, const Tensor& weight);
 
