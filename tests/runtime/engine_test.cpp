@@ -50,6 +50,14 @@ SamplingOptions options_of(std::int64_t tokens) {
   return options;
 }
 
+// For tests that are not about the vision tower: each picture is encoded once.
+EngineOptions with_shared_pictures() {
+  static const std::shared_ptr<PictureCache> cache = make_picture_cache(1 << 24);
+  EngineOptions options;
+  options.picture_cache = cache;
+  return options;
+}
+
 // What must not depend on anything but the prompt.
 struct Answer {
   std::vector<TokenId> tokens;
@@ -99,7 +107,7 @@ TEST_P(EngineBits, DoNotDependOnThreadsReuseOrCaches) {
 }
 
 TEST_P(EngineBits, DoNotDependOnTheBatch) {
-  EngineOptions options;
+  EngineOptions options = with_shared_pictures();
   options.numerics = GetParam();
   const std::vector<Answer> expected = answers_one_by_one(options, 1, true);
   const std::unique_ptr<Session> session = Session::create(Engine::load(kDemo / "model", options), 2);
@@ -116,7 +124,7 @@ INSTANTIATE_TEST_SUITE_P(Numerics, EngineBits, ::testing::Values(Numerics::kF32,
                          [](const auto& info) { return info.param == Numerics::kF32 ? "f32" : "bf16"; });
 
 TEST(Engine, ScoringGivesTheLogitsOfGenerating) {
-  const auto engine = Engine::load(kDemo / "model");
+  const auto engine = Engine::load(kDemo / "model", with_shared_pictures());
   for (const Prompt& prompt : some_prompts()) {
     const std::unique_ptr<Session> session = Session::create(engine, 1), fresh = Session::create(engine, 2);
     const Generation generation = session->generate(prompt, options_of(5));
@@ -202,7 +210,7 @@ TEST(Engine, EveryKvFormatKeepsItsBitsAndTellsItsName) {
       OrderedJson k = peaks.k_scales, v = peaks.v_scales;
       config["halftone_kv_cache"] = {{"format", format}, {"k_scales", k}, {"v_scales", v}};
     });
-    EngineOptions options;
+    EngineOptions options = with_shared_pictures();
     const auto engine = Engine::load(folder.path(), options);
     EXPECT_EQ(engine->info().kv_format, format);
     EXPECT_EQ(engine->info().memory.kv_per_token, 8 * 2 * 2 * 64 * (format == "bf16" ? 4 : 1));
@@ -240,8 +248,8 @@ TEST(Engine, ReusesWhatPromptsShare) {
 }
 
 TEST(Engine, OneEngineServesManyThreads) {
-  const auto engine = Engine::load(kDemo / "model");
-  const std::vector<Answer> expected = answers_one_by_one({}, 1, true);
+  const auto engine = Engine::load(kDemo / "model", with_shared_pictures());
+  const std::vector<Answer> expected = answers_one_by_one(with_shared_pictures(), 1, true);
   std::vector<std::vector<Answer>> results(3);
   {
     std::vector<std::jthread> workers;
@@ -315,7 +323,8 @@ TEST(Engine, PromptsThatDoNotFitAreErrors) {
   EXPECT_THAT(error_of(ask("What is it?", {broken})), ::testing::HasSubstr("broken.jpg"));
   EXPECT_THROW(session->score(ask("What is it?", {}), std::vector<TokenId>{1, 99999, 2}, [](auto, auto) {}), Error);
   // the session still works
-  EXPECT_EQ(answer_of(session->generate(some_prompts()[0], options_of(6))), answers_one_by_one({}, 1, true)[0]);
+  EXPECT_EQ(answer_of(session->generate(some_prompts()[0], options_of(6))),
+            answers_one_by_one(with_shared_pictures(), 1, true)[0]);
 }
 
 TEST(Engine, LogitsThatAreNoNumbersAreAnError) {
