@@ -2,6 +2,7 @@
 //   decoding (M = 1)  per cent of the read bandwidth: bytes of the packed weight over time
 //   prompts           per cent of the f32 peak, whatever the format: comparable with the bf16 row
 #include <benchmark/benchmark.h>
+#include <fmt/format.h>
 
 #include <cstdlib>
 #include <cstring>
@@ -19,10 +20,12 @@ namespace {
 using testing::LinearFormat;
 using testing::LinearShape;
 
-// --threads=N (default: all cores); --best: the shortest run instead of the median, for a machine that is not quiet.
+// --threads=N (default: all cores); --markdown: the table of docs/performance.md; --best: the shortest run instead of
+// the median, for a machine that is not quiet.
 struct BenchOptions {
   int threads = 0;
   Timing timing = Timing::kMedian;
+  bool markdown = false;
 };
 BenchOptions options;
 
@@ -186,6 +189,26 @@ void register_all() {
   benchmark::RegisterBenchmark("silu_mul/512x8960", run_silu_mul)->UseRealTime()->Unit(benchmark::kMillisecond);
 }
 
+// The table of docs/performance.md.
+class MarkdownReporter final : public benchmark::BenchmarkReporter {
+ public:
+  bool ReportContext(const Context&) override {
+    fmt::print("{}, {} threads: {:.1f} GB/s read, {:.0f} GFLOP/s f32, {:.0f} GOP/s int8\n\n", instruction_set(),
+               bench_stream().pool->size(), limits().read_bytes * 1e-9, limits().f32_flops * 1e-9,
+               limits().int8_flops * 1e-9);
+    fmt::print("| op | ms | GB/s | of read | GFLOP/s | of f32 peak |\n|---|---:|---:|---:|---:|---:|\n");
+    return true;
+  }
+  void ReportRuns(const std::vector<Run>& runs) override {
+    for (const Run& run : runs) {
+      if (!run.counters.contains("ms")) continue;
+      const auto value = [&run](const char* name) { return static_cast<double>(run.counters.at(name)); };
+      fmt::print("| {} | {:.3f} | {:.1f} | {:.0f} % | {:.1f} | {:.0f} % |\n", run.run_name.function_name, value("ms"),
+                 value("GB/s"), value("read_%"), value("GFLOP/s"), value("f32_%"));
+    }
+  }
+};
+
 }  // namespace
 }  // namespace halftone
 
@@ -196,6 +219,8 @@ int main(int argc, char** argv) {
     const std::string argument = argv[i];
     if (argument == "--best") {
       options.timing = Timing::kBest;
+    } else if (argument == "--markdown") {
+      options.markdown = true;
     } else if (argument.starts_with("--threads=")) {
       options.threads = std::atoi(argument.c_str() + 10);
     } else {
@@ -206,6 +231,11 @@ int main(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
   benchmark::AddCustomContext("instruction_set", instruction_set());
   register_all();
-  benchmark::RunSpecifiedBenchmarks();
+  MarkdownReporter markdown;
+  if (options.markdown) {
+    benchmark::RunSpecifiedBenchmarks(&markdown);
+  } else {
+    benchmark::RunSpecifiedBenchmarks();
+  }
   return 0;
 }
