@@ -52,7 +52,10 @@ std::string accuracy_section(const StudySummary& study) {
       "intervals take the questions on one picture as one observation, and those of differences count one change in "
       "each "
       "direction that did not happen (Bonett and Price 2012), so that a handful of changed answers is not taken for an "
-      "effect. *Lost* and *won* count the answers that got worse and better.\n";
+      "effect. *Lost* and *won* count the answers that got worse and better. "
+      "A benchmark's own figures may weigh samples otherwise (POPE counts a yes question in each of its splits), so "
+      "that "
+      "they need not equal the share of samples that are right.\n";
   for (const TaskRow* task : tasks) {
     text += fmt::format("\n### {}\n\n{}", task->title, task_table(study, *task));
     if (!task->note.empty()) text += "\n" + task->note + "\n";
