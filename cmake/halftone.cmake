@@ -67,11 +67,15 @@ function(halftone_test name)
   gtest_discover_tests(${name}_test DISCOVERY_TIMEOUT 120 PROPERTIES LABELS ${name} TIMEOUT 600)
 endfunction()
 
-# halftone_fuzzer(NAME SOURCE [DEPS target...]): a libFuzzer program.
+# halftone_fuzzer(NAME SOURCE [DEPS target...]): a libFuzzer program. The target "fuzzers" is all of them.
+if(HALFTONE_BUILD_FUZZERS)
+  add_custom_target(fuzzers)
+endif()
 function(halftone_fuzzer name source)
   cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
   if(HALFTONE_BUILD_FUZZERS)
     add_executable(${name} ${source})
+    add_dependencies(fuzzers ${name})
     target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/src)
     target_compile_definitions(${name} PRIVATE HALFTONE_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
     target_compile_options(${name} PRIVATE -fsanitize=fuzzer)
