@@ -42,6 +42,9 @@ Command declare_quantize(CLI::App& parent) {
       ->required();
   app->add_option("--kv", job->kv_format, "Format of the KV cache, in place of the recipe's")
       ->check(CLI::IsMember(kv_formats));
+  app->add_option("--alpha", job->alpha,
+                  "SmoothQuant's exponent, in place of the recipe's: 0 weights only, 1 inputs only")
+      ->check(CLI::Range(0.0, 1.0));
   app->add_option("-c,--calib", job->calibration,
                   "Calibration data: LLaVA or COCO JSON, a folder of pictures, or text");
   app->add_option("--samples", job->data.count, "Calibration samples; 0 for all")

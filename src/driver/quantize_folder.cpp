@@ -75,6 +75,12 @@ Recipe recipe_of(const QuantizeJob& job) {
             fmt::join(kKvFormats, ", "), job.kv_format);
     recipe.kv_format = job.kv_format;
   }
+  if (job.alpha) {
+    require(recipe.algorithm == Algorithm::kSmoothQuant, "quantize",
+            "alpha: only SmoothQuant has one, recipe {} uses {}", recipe.name, to_string(recipe.algorithm));
+    require(*job.alpha >= 0 && *job.alpha <= 1, "quantize", "alpha: expected 0 to 1, found {}", *job.alpha);
+    recipe.alpha = *job.alpha;
+  }
   return recipe;
 }
 
@@ -83,7 +89,7 @@ bool is_calibrated(const Recipe& recipe) { return recipe.needs_calibration() || 
 Calibration calibrate_job(const QuantizeJob& job, const Checkpoint& checkpoint, Stream& stream,
                           const Progress& progress) {
   require(!job.calibration.empty(), "quantize", "'{}' needs calibration data, found none (--calib)", job.configuration);
-  CalibrateOptions run = job.run;
+  CalibrateOptions run = watch_for(recipe_of(job), checkpoint, job.run);
   run.seed = job.data.seed;
   return calibrate(checkpoint, read_calibration(job.calibration, job.data), run, stream, progress);
 }
@@ -93,6 +99,7 @@ QuantizationReport quantize_folder(const QuantizeJob& job, const Calibration* ca
   const Recipe recipe = recipe_of(job);
   require(job.replace || !std::filesystem::exists(job.out), "quantize", "{}: exists already", job.out.string());
   const Checkpoint source = Checkpoint::open(job.checkpoint);
+  check_recipe(source, recipe);
   Calibration own;
   if (calibration == nullptr && (is_calibrated(recipe) || !job.calibration.empty())) {
     own = calibrate_job(job, source, stream, progress);

@@ -2,6 +2,7 @@
 // `halftone quantize`: a checkpoint folder, a recipe and calibration data in, a verified checkpoint folder out.
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "base/progress.h"
@@ -15,6 +16,7 @@ struct QuantizeJob {
   std::filesystem::path checkpoint;
   std::string configuration;          // "int8_sq", "fp8+kv:fp8_head", "my.yaml": see load_recipe()
   std::string kv_format;              // overrides the recipe's; "" keeps it
+  std::optional<float> alpha;         // SmoothQuant's, in place of the recipe's
   std::filesystem::path calibration;  // data that read_calibration() knows; "" for none
   CalibrationOptions data;
   CalibrateOptions run;
@@ -22,7 +24,7 @@ struct QuantizeJob {
   bool replace = false;  // an existing folder
 };
 
-// The recipe of the job with its KV format. Throws Error for unknown names.
+// The recipe of the job with its KV format and alpha. Throws Error for unknown names.
 Recipe recipe_of(const QuantizeJob& job);
 
 // Whether the recipe or its KV format has scales that come from calibration data.

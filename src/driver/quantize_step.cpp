@@ -58,7 +58,11 @@ void StudyRunner::quantize_configuration(const std::string& configuration, const
   const Progress watch = [this](std::string_view, std::int64_t, std::int64_t) { check_stop(); };
   Stream& stream = default_stream();
   if (!calibration_ && plan_.calibration) {
-    calibration_ = calibrate_job(job, Checkpoint::open(plan_.model), stream, watch);
+    const Checkpoint checkpoint = Checkpoint::open(plan_.model);
+    for (const std::string& name : plan_.configurations) {
+      job.run = watch_for(load_recipe(name), checkpoint, job.run);  // one calibration serves all
+    }
+    calibration_ = calibrate_job(job, checkpoint, stream, watch);
   }
   quantize_folder(job, calibration_ ? &*calibration_ : nullptr, stream, watch);
 }

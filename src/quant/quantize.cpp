@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/timer.h"
+#include "hf/kv_cache_key.h"
 #include "model/registry.h"
 #include "quant/fold.h"
 #include "quant/kv_scales.h"
@@ -147,17 +148,31 @@ std::vector<std::vector<LinearGroup>> by_layer(std::vector<LinearGroup> groups) 
   return lists;
 }
 
-void check_inputs(const Checkpoint& checkpoint, const Recipe& recipe, const Calibration* calibration,
-                  std::span<const ModuleInfo> modules) {
+struct Structure {
+  ModelConfig config;
+  std::vector<ModuleInfo> modules;
+};
+
+Structure read_structure(const Checkpoint& checkpoint) {
+  const Architecture& architecture = find_architecture(checkpoint);
+  Structure structure{architecture.read_config(checkpoint), {}};
+  structure.modules = resolve_modules(architecture.table(structure.config), checkpoint);
+  return structure;
+}
+
+void check_structure(const Checkpoint& checkpoint, const Recipe& recipe, std::span<const ModuleInfo> modules) {
   require(checkpoint.quantization().layout() == Layout::kAsIs, checkpoint.folder().string(),
           "expected an unquantized checkpoint, found one that is quantized already");
-  require(calibration != nullptr || !recipe.needs_calibration(), configuration_name(recipe),
-          "this recipe needs calibration data");
-  require(calibration != nullptr || !kv_needs_calibration(recipe.kv_format), configuration_name(recipe),
-          "the KV format {} needs calibration data", recipe.kv_format);
   const std::vector<std::string> misfits = find_misfits(recipe, modules);
   require(misfits.empty(), configuration_name(recipe), "{} layers cannot take their format:\n  {}", misfits.size(),
           fmt::join(misfits, "\n  "));
+}
+
+void check_calibration(const Recipe& recipe, const Calibration* calibration) {
+  require(calibration != nullptr || !recipe.needs_calibration(), configuration_name(recipe),
+          "this recipe needs calibration data");
+  require(calibration != nullptr || !kv_has_scales(recipe.kv_format), configuration_name(recipe),
+          "the KV format {} needs calibration data", recipe.kv_format);
 }
 
 }  // namespace
@@ -172,13 +187,16 @@ std::vector<std::string> find_misfits(const Recipe& recipe, std::span<const Modu
   return misfits;
 }
 
+void check_recipe(const Checkpoint& checkpoint, const Recipe& recipe) {
+  check_structure(checkpoint, recipe, read_structure(checkpoint).modules);
+}
+
 QuantizedCheckpoint quantize(const Checkpoint& checkpoint, const Recipe& recipe, const Calibration* calibration,
                              Stream& stream, const Progress& progress) {
   const Timer timer;
-  const Architecture& architecture = find_architecture(checkpoint);
-  const ModelConfig config = architecture.read_config(checkpoint);
-  const std::vector<ModuleInfo> modules = resolve_modules(architecture.table(config), checkpoint);
-  check_inputs(checkpoint, recipe, calibration, modules);
+  const auto [config, modules] = read_structure(checkpoint);
+  check_structure(checkpoint, recipe, modules);
+  check_calibration(recipe, calibration);
   Quantizer quantizer(checkpoint, modules, recipe, calibration, config.decoder.layers, stream);
   const std::vector<std::vector<LinearGroup>> lists = by_layer(linear_groups(config, modules));
   for (std::size_t i = 0; i < lists.size(); ++i) {

@@ -28,6 +28,10 @@ struct QuantizedCheckpoint {
 QuantizedCheckpoint quantize(const Checkpoint& checkpoint, const Recipe& recipe, const Calibration* calibration,
                              Stream& stream, const Progress& progress = {});
 
+// What quantize() checks first; call it before a long calibration. Throws Error for a checkpoint that is quantized
+// already, for rules that match nothing, and for layers that cannot take their format, all of them at once.
+void check_recipe(const Checkpoint& checkpoint, const Recipe& recipe);
+
 // One line for each layer that cannot take its format, "model.layers.0.mlp.down_proj: 100 inputs are not a multiple of
 // 128".
 std::vector<std::string> find_misfits(const Recipe& recipe, std::span<const ModuleInfo> modules);

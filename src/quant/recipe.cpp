@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/glob.h"
 #include "base/json.h"
+#include "hf/kv_cache_key.h"
 #include "quant/shipped_recipes.h"
 
 namespace halftone {

@@ -21,7 +21,6 @@
 #include <string_view>
 #include <vector>
 
-#include "hf/kv_cache_key.h"
 #include "model/tensor_table.h"
 #include "quant/format_names.h"
 
@@ -50,8 +49,6 @@ struct Recipe {
 
 // Throws Error("[source] ...") listing the KV formats unless `name` is one of them.
 void check_kv_format(std::string_view name, std::string_view source);
-// True when the KV format's scales come from calibration.
-inline bool kv_needs_calibration(std::string_view kv_format) { return kv_has_scales(kv_format); }
 
 // Names of the recipes that are built into the program, in the order of the table in docs.
 const std::vector<std::string>& shipped_recipes();

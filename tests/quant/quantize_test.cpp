@@ -223,6 +223,7 @@ TEST_F(QuantizeDemo, MisfitsAreReportedTogetherBeforeWorkBegins) {
       "bad", "bad.yaml");
   const std::string error =
       error_of([&] { quantize(Checkpoint::open(kDemo), recipe, calibration_, default_stream()); });
+  EXPECT_EQ(error_of([&] { check_recipe(Checkpoint::open(kDemo), recipe); }), error);
   EXPECT_THAT(error, testing::HasSubstr("48 layers cannot take their format"));
   EXPECT_THAT(error, testing::HasSubstr("model.layers.7.mlp.down_proj: layout modelopt has no int8_channel weights"));
 }

@@ -26,17 +26,25 @@ bool same_bytes(const Tensor& a, const Tensor& b) {
          std::memcmp(a.raw(), b.raw(), static_cast<std::size_t>(a.nbytes())) == 0;
 }
 
+// One short sample: the values only have to be there.
+const Calibration& demo_calibration() {
+  static const Calibration calibration = [] {
+    CalibrationOptions data;
+    data.count = 1;
+    CalibrateOptions options;
+    options.max_tokens = 96;
+    options.sample_rows = 8;
+    return calibrate(Checkpoint::open(HALFTONE_SOURCE_DIR "/demo/model"),
+                     read_calibration(HALFTONE_SOURCE_DIR "/demo/suite/captions/calibration.json", data), options,
+                     default_stream());
+  }();
+  return calibration;
+}
+
 TEST_P(WrittenFolder, LoadsAsTheModelThatWasQuantized) {
   const Checkpoint source = Checkpoint::open(HALFTONE_SOURCE_DIR "/demo/model");
   const Recipe recipe = load_recipe(GetParam());
-  CalibrationOptions data;
-  data.count = 1;
-  CalibrateOptions options;
-  options.max_tokens = 96;
-  options.sample_rows = 8;
-  const Calibration calibration =
-      calibrate(source, read_calibration(HALFTONE_SOURCE_DIR "/demo/suite/captions/calibration.json", data), options,
-                default_stream());
+  const Calibration& calibration = demo_calibration();
   const QuantizedCheckpoint quantized = quantize(source, recipe, &calibration, default_stream());
   ExportPlan plan{source, recipe.layout, {}, quantized.tensors, quantized.kv, configuration_name(recipe)};
   for (const auto& [module, parts] : quantized.modules) plan.modules[module] = {parts.weight, parts.input, parts.bias};
