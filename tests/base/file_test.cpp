@@ -11,7 +11,10 @@ namespace fs = std::filesystem;
 
 class FileTest : public testing::Test {
  protected:
-  fs::path folder_ = fs::path(testing::TempDir()) / "halftone_file_test";
+  // of its own: tests run side by side
+  fs::path folder_ =
+      fs::path(testing::TempDir()) /
+      ("halftone_file_test." + std::string(testing::UnitTest::GetInstance()->current_test_info()->name()));
   void SetUp() override {
     fs::remove_all(folder_);
     fs::create_directories(folder_);
