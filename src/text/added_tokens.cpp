@@ -9,9 +9,8 @@
 namespace halftone {
 namespace {
 
-// Word characters of Rust's regex: those of Oniguruma's \w without superscript digits and fractions, and the two
-// joiners.
-constexpr std::string_view kWordCharacter = R"((?:(?![\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE}])\w|[\x{200C}\x{200D}]))";
+// Word characters of Rust's regex: those of Oniguruma's \w in brackets, and the two joiners.
+constexpr std::string_view kWordCharacter = R"([\w\x{200C}\x{200D}])";
 
 const Regex& word_at_begin() {
   static const Regex regex(fmt::format("\\A{}", kWordCharacter), "added_tokens");
@@ -175,8 +174,9 @@ void AddedTokenFinder::for_each_piece(
     if (match->token->single_word && !stands_alone(text, begin, end)) continue;
     if (match->token->lstrip) begin = std::max(begin - trailing_space(text.substr(0, begin)), behind);
     if (match->token->rstrip) end += leading_space(text.substr(end));
+    // The next match may begin in white space that the last one took; tokenizers counts both.
     if (behind < begin) piece(text.substr(behind, begin - behind), std::nullopt);
-    piece(text.substr(begin, end - begin), match->token->id);
+    if (begin < end) piece(text.substr(begin, end - begin), match->token->id);
     behind = end;
   }
   if (behind < text.size()) piece(text.substr(behind), std::nullopt);

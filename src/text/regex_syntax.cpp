@@ -11,6 +11,8 @@ namespace halftone {
 namespace {
 
 constexpr std::string_view kWord = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
+// Superscript digits and fractions below U+0100: of \w outside brackets, not inside.
+constexpr std::string_view kWordOutsideBrackets = "\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}";
 
 constexpr auto kCategories = std::to_array<std::string_view>(
     {"L",  "Lu", "Ll", "Lt", "Lm", "Lo", "M",  "Mn", "Mc", "Me", "N", "Nd", "Nl", "No", "P",  "Pc", "Pd",
@@ -87,7 +89,7 @@ class Translator {
         return emit_class(fmt::format("\\p{{Nd}}{}", additions_of("Nd")), c == 'D', in_brackets);
       case 'w':
       case 'W':
-        return emit_class(fmt::format("{}{}", kWord, additions_of("w")), c == 'W', in_brackets);
+        return emit_class(word_members(in_brackets), c == 'W', in_brackets);
       case 'p':
       case 'P':
         return property(c == 'P', in_brackets);
@@ -97,12 +99,24 @@ class Translator {
       default:
         break;
     }
-    const bool anchor = !in_brackets && std::string_view("bBAzZ").find(c) != std::string_view::npos;
+    if (!in_brackets && (c == 'b' || c == 'B')) return word_boundary(c == 'B');
+    const bool anchor = !in_brackets && std::string_view("AzZ").find(c) != std::string_view::npos;
     if (!anchor && kCopiedEscapes.find(c) == std::string_view::npos) {
       at_ = begin;
       unsupported(fmt::format("the escape '\\{}'", pattern_.substr(begin + 1, next_utf8(pattern_, begin + 1).length)));
     }
     out_ += pattern_.substr(begin, 2);
+  }
+
+  static std::string word_members(bool in_brackets) {
+    return fmt::format("{}{}{}", kWord, additions_of("w"), in_brackets ? "" : kWordOutsideBrackets);
+  }
+
+  // Between a character of \w and another, or not there; PCRE2's own \b has a narrower \w.
+  void word_boundary(bool negated) {
+    const std::string word = fmt::format("[{}]", word_members(false));
+    out_ += negated ? fmt::format("(?:(?<={0})(?={0})|(?<!{0})(?!{0}))", word)
+                    : fmt::format("(?:(?<={0})(?!{0})|(?<!{0})(?={0}))", word);
   }
 
   void property(bool negated, bool in_brackets) {

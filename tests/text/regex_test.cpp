@@ -24,7 +24,10 @@ TEST(Regex, ReadsClassesAsOnigurumaDoes) {
   EXPECT_THAT(matches_of("[^\\s\\p{L}]+", "a\U00010D50!1 "), ElementsAre("!1"));
   EXPECT_THAT(matches_of("\\P{L}+", "a\U00010D50!1"), ElementsAre("!1"));
   EXPECT_THAT(matches_of("\\w+", "a_1\u0301 \u00BC-"), ElementsAre("a_1\u0301", "\u00BC"));
+  EXPECT_THAT(matches_of("[\\w]+", "a_1\u0301 \u00BC-"), ElementsAre("a_1\u0301"));
   EXPECT_THAT(matches_of("(?i:'s)", "'S 's '\u017F"), ElementsAre("'S", "'s", "'\u017F"));
+  EXPECT_THAT(matches_of("\\b\\w", "सोंa b"), ElementsAre("स", "b"));  // a vowel sign is of the word
+  EXPECT_THAT(matches_of("\\Ba", "aa सोंa"), ElementsAre("a", "a"));
   EXPECT_THAT(matches_of("\\p{Han}+", "漢字ひ"), ElementsAre("漢字"));
 }
 

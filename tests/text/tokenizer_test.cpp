@@ -76,6 +76,26 @@ TEST(Tokenizer, FindsAddedTokensFirst) {
   EXPECT_EQ(tokenizer->size(), 260);
 }
 
+TEST(Tokenizer, LetsAddedTokensTakeWhiteSpace) {
+  Json json = small_tokenizer();
+  json["added_tokens"][0]["lstrip"] = true;
+  json["added_tokens"][0]["rstrip"] = true;
+  json["added_tokens"].push_back({{"id", 260}, {"content", "  "}, {"rstrip", true}, {"normalized", false}});
+  const auto tokenizer = parse(json);
+  EXPECT_THAT(tokenizer->encode("a \n<end> \tb"), ElementsAre('a', 259, 'b'));
+  EXPECT_THAT(tokenizer->encode("a      b"), ElementsAre('a', 260, 260, 260, 'b'));
+  EXPECT_THAT(tokenizer->encode("a   <end>b"), ElementsAre('a', 260, 259, 'b'));
+}
+
+TEST(Tokenizer, FindsSingleWordsOnlyAlone) {
+  Json json = small_tokenizer();
+  json["added_tokens"].push_back(
+      {{"id", 260}, {"content", "xy"}, {"single_word", true}, {"special", true}, {"normalized", false}});
+  const auto tokenizer = parse(json);
+  EXPECT_THAT(tokenizer->encode("xy-xy"), ElementsAre(260, '-', 260));
+  EXPECT_THAT(tokenizer->encode("xyb xy1 _xy"), ElementsAre('x', 'y', 'b', ' ', 'x', 'y', '1', ' ', '_', 'x', 'y'));
+}
+
 TEST(Tokenizer, DecodesWithAndWithoutSpecialTokens) {
   const auto tokenizer = parse(small_tokenizer());
   const std::vector<TokenId> ids = {257, 259, 0xE2, 0x82};
