@@ -25,8 +25,8 @@ struct CalibrationOptions {
 struct CalibrationData {
   std::string source;  // "LLaVA conversations", "COCO captions", "pictures", "text"
   std::vector<CalibrationSample> samples;
-  std::string
-      data_hash;  // SHA-256 over the names and contents of the files read, the names of pictures, and the drawn ids
+  // SHA-256 over the names and contents of the files read, the names of pictures, and the drawn ids.
+  std::string data_hash;
   std::vector<std::string> notes;
 };
 

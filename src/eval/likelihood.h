@@ -33,12 +33,10 @@ double kl_divergence(std::span<const float> p, std::span<const float> q);
 std::size_t argmax(std::span<const float> logits);
 
 // The samples of a perplexity task over `text`:
-//   "perplexity/answers/0000"  a conversation of its own; predicted are the tokens after each "<|im_start|>assistant\n"
-//   up
-//                              to and with "<|im_end|>"
+//   "perplexity/answers/0000"  a conversation of its own; predicted are the tokens after each
+//                              "<|im_start|>assistant\n" up to and with "<|im_end|>"
 //   "perplexity/windows/0000"  non-overlapping windows of `window` tokens of the whole text, the tail dropped;
-//   predicted is
-//                              every token but a window's first
+//                              predicted is every token but a window's first
 // truth: {"ids": [token], "predicted": [[begin, end)]}.  Text without conversations has windows only.
 TaskData perplexity_data(const TextFile& text, const Tokenizer& tokenizer, std::int64_t window = 256);
 LikelihoodResult measure_perplexity(Session& session, const Sample& sample);
@@ -62,8 +60,7 @@ class DistributionReader;
 
 // Runs the baseline over its own answer and keeps its logits: tokens, nll, kl = 0, all tokens agreeing.
 LikelihoodResult record_baseline(Session& session, const Sample& sample, DistributionWriter& baseline);
-// Teacher-forced on the baseline's answer with the picture in the prompt. Throws Error when the baseline has none of
-// it.
+// Teacher-forced on the baseline's answer with the picture in the prompt. Throws Error when `baseline` lacks the answer.
 LikelihoodResult measure_kl(Session& session, const Sample& sample, const DistributionReader& baseline);
 // Of the whole and of each task: "kl", the mean over tokens, and "top1_agreement" in percent of tokens.
 std::vector<Figure> aggregate_kl(std::span<const LikelihoodResult> results);

@@ -18,8 +18,8 @@ namespace halftone {
 
 struct CalibrateOptions {
   std::int64_t max_tokens = 512;  // of one sample
-  std::int64_t sample_rows =
-      1024;  // tokens whose inputs are kept whole, drawn evenly; fewer when they exceed max_row_bytes
+  // Tokens whose inputs are kept whole, drawn evenly; fewer when they exceed max_row_bytes.
+  std::int64_t sample_rows = 1024;
   std::int64_t max_row_bytes = 1ll << 30;
   std::uint64_t seed = 0;  // of that draw; also recorded as the data's seed
   bool vision = false;     // also watch the vision tower and the projector

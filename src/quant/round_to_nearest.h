@@ -4,8 +4,9 @@
 //   compressed-tensors, INT8 by output  scale = s(absmax_row / 127.5)       q = clamp(rint(w / scale), -128, 127)
 //   compressed-tensors, INT4 in groups  scale = s(absmax_group / 7.5)       q = clamp(rint(w / scale), -8, 7)
 //   ModelOpt, E4M3 by tensor            scale = amax / 448                  q = e4m3(w / scale)
-//   ModelOpt, NVFP4 in blocks of 16     global = amax / (6 * 448)           block = e4m3(clamp(absmax / (6 * global),
-//   2^-9, 448)) ModelOpt, E2M1 in blocks of 32      global = amax / 448                 q = e2m1(w / (block * global))
+//   ModelOpt, NVFP4 in blocks of 16     global = amax / (6 * 448)           q = e2m1(w / (block * global))
+//   ModelOpt, E2M1 in blocks of 32      global = amax / 448                 q = e2m1(w / (block * global))
+//                                       block = e4m3(clamp(absmax_block / (6 * global), 2^-9, 448))
 //
 // s() rounds to the scales' dtype; a compressed-tensors scale of 0 becomes that dtype's epsilon. A ModelOpt amax of 0
 // becomes the format's largest number, other amax are at least the smallest normal f32; a block of zeros has the

@@ -48,14 +48,11 @@ std::string accuracy_section(const StudySummary& study) {
   if (tasks.empty()) return "";
   std::string text =
       "## Accuracy\n\nEvery configuration answers the same questions. The difference to the baseline is paired by "
-      "question; "
-      "intervals take the questions on one picture as one observation, and those of differences count one change in "
-      "each "
-      "direction that did not happen (Bonett and Price 2012), so that a handful of changed answers is not taken for an "
-      "effect. *Lost* and *won* count the answers that got worse and better. "
-      "A benchmark's own figures may weigh samples otherwise (POPE counts a yes question in each of its splits), so "
-      "that "
-      "they need not equal the share of samples that are right.\n";
+      "question; intervals take the questions on one picture as one observation, and those of differences count one "
+      "change in each direction that did not happen (Bonett and Price 2012), so that a handful of changed answers is "
+      "not taken for an effect. *Lost* and *won* count the answers that got worse and better. A benchmark's own "
+      "figures may weigh samples otherwise (POPE counts a yes question in each of its splits), so that they need not "
+      "equal the share of samples that are right.\n";
   for (const TaskRow* task : tasks) {
     text += fmt::format("\n### {}\n\n{}", task->title, task_table(study, *task));
     if (!task->note.empty()) text += "\n" + task->note + "\n";
@@ -89,10 +86,8 @@ std::string mme_section(const StudySummary& study) {
     table.add(std::move(cells));
   }
   return "## MME by task\n\nPoints: accuracy over questions plus accuracy over pictures with both questions right, 200 "
-         "at "
-         "most for each. *Right answers* is the plain count that others call the total. One question of a subtask of "
-         "40 is "
-         "worth 2.5 to 7.5 points: look at the verdict above before a difference here.\n\n" +
+         "at most for each. *Right answers* is the plain count that others call the total. One question of a subtask "
+         "of 40 is worth 2.5 to 7.5 points: look at the verdict above before a difference here.\n\n" +
          table.markdown();
 }
 

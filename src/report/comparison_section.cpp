@@ -70,12 +70,9 @@ std::string comparison_legend(const StudySummary& study) {
   if (text.back() == ',') text.back() = '.';
   return text +
          " After it: `-` shown to be worse than the baseline, `+` better, `?` not enough samples to tell (the 95 % "
-         "interval "
-         "of the paired difference covers zero). KL: nats per token from the baseline on its own answers; top-1: "
-         "tokens "
-         "with the same likeliest choice. Emulated products round as the format does but run in a wider type: their "
-         "speed "
-         "says nothing about hardware that has them.\n";
+         "interval of the paired difference covers zero). KL: nats per token from the baseline on its own answers; "
+         "top-1: tokens with the same likeliest choice. Emulated products round as the format does but run in a wider "
+         "type: their speed says nothing about hardware that has them.\n";
 }
 
 }  // namespace halftone

@@ -51,8 +51,7 @@ std::string conditions_section(const StudySummary& study) {
   flatten(study.info.settings, "", settings);
   std::string text = fmt::format(
       "## Conditions of measurement\n\nProgram: {}, executable {}. Decoding is greedy. Hashes are SHA-256, shortened "
-      "here; "
-      "the study file holds them whole, with every answer.\n\n{}\n{}\n{}\n{}",
+      "here; the study file holds them whole, with every answer.\n\n{}\n{}\n{}\n{}",
       study.info.program, short_hash(study.info.program_hash), configurations_table(study), tasks_table(study),
       machine.markdown(), settings.markdown());
   for (const auto& [key, note] : study.notes) {

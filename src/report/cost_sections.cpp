@@ -78,12 +78,9 @@ std::string speed_section(const StudySummary& study) {
   if (study.workloads.empty()) return "";
   std::string text =
       "## Speed\n\nMedians over the repeats with their distribution-free 95 % interval. Time to first token (TTFT) is "
-      "the sum "
-      "of its stages, from the bytes of the picture's file to the first token; decoding is (last token - first token) "
-      "/ "
-      "(tokens - 1) at a fixed output length. Pictures are encoded anew each time. Speed-ups are over the baseline on "
-      "this "
-      "machine; emulated products are slower than hardware that has them.\n";
+      "the sum of its stages, from the bytes of the picture's file to the first token; decoding is (last token - first "
+      "token) / (tokens - 1) at a fixed output length. Pictures are encoded anew each time. Speed-ups are over the "
+      "baseline on this machine; emulated products are slower than hardware that has them.\n";
   for (const std::string& workload : study.workloads) text += workload_tables(study, workload);
   return text;
 }
@@ -108,10 +105,8 @@ std::string memory_section(const StudySummary& study) {
     table.add(std::move(cells));
   }
   return "## Memory\n\nCounted from the tensors that the engine holds (in f32 mode an unquantized cache holds f32). "
-         "*Peak "
-         "above idle* is the largest resident size of the process while it answered, as the kernel reports it, less "
-         "what it "
-         "held before the checkpoint was loaded.\n\n" +
+         "*Peak above idle* is the largest resident size of the process while it answered, as the kernel reports it, "
+         "less what it held before the checkpoint was loaded.\n\n" +
          table.markdown();
 }
 
@@ -127,10 +122,8 @@ std::string kv_ablation_section(const StudySummary& study) {
   }
   if (table.empty()) return "";
   return "## FP8: the format of the KV cache\n\nThe recipe `fp8` with each format of the cache; everything else is "
-         "equal. "
-         "`fp8` stores keys and values with scale 1.0, `fp8_calibrated` with one calibrated scale a tensor, `fp8_head` "
-         "with "
-         "one a head, `fp8_debiased` keys without their bias.\n\n" +
+         "equal. `fp8` stores keys and values with scale 1.0, `fp8_calibrated` with one calibrated scale a tensor, "
+         "`fp8_head` with one a head, `fp8_debiased` keys without their bias.\n\n" +
          table.markdown();
 }
 

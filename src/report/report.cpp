@@ -34,8 +34,7 @@ std::string recommendations(const StudySummary& study) {
   }
   return text + "\nThe rules are fixed and the same for every study:\n\n" + rules +
          "\nThey look at this study alone. Where samples are few, a configuration that is not shown to be worse may "
-         "still "
-         "be so.\n";
+         "still be so.\n";
 }
 
 std::string chart_section(const std::vector<std::pair<std::string, std::string>>& charts) {

@@ -50,8 +50,8 @@ struct EngineOptions {
 
 // Where the bytes of an engine are. Sizes in bytes.
 struct MemoryLedger {
-  std::vector<std::pair<std::string, std::int64_t>>
-      weights;  // by format: "int4 group 128" -> payload, "scales", "bf16 (vision)", ...
+  // By format: "int4 group 128" -> payload, "scales", "bf16 (vision)", ...
+  std::vector<std::pair<std::string, std::int64_t>> weights;
   std::int64_t kv_per_token = 0;
 };
 

@@ -5,10 +5,9 @@
 //   fp8_calibrated  E4M3, one scale for the keys of a layer and one for its values
 //   fp8_head        E4M3, one scale for each key-value head
 //   fp8_debiased    as the scales say, and keys are stored without their bias: after RoPE the rotated bias is
-//   subtracted
-//                   before quantizing and added when read
-// Stored: e4m3(clamp(x / scale, -448, 448)), read: code * scale, rounded to f32. NaN stays NaN. Keys are stored after
-// RoPE.
+//                   subtracted before quantizing and added when read
+// Stored: e4m3(clamp(x / scale, -448, 448)), read: code * scale, rounded to f32. NaN stays NaN. Keys are stored
+// after RoPE.
 
 #include <memory>
 #include <string>

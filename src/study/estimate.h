@@ -8,11 +8,11 @@
 
 namespace halftone {
 
-// `value` is a sum over `weight` units: one answer's score (weight 1), or the nats of an answer's tokens (weight
-// tokens).
+// `value` is a sum over `weight` units: one answer's score (weight 1), or the nats of an answer's tokens (as many units
+// as tokens).
 struct Observation {
-  std::string
-      cluster;  // observations of one cluster, such as a picture, are not independent; empty: a cluster of its own
+  // Observations of one cluster, such as a picture, are not independent; empty: a cluster of its own.
+  std::string cluster;
   double weight = 1;
   double value = 0;
 };

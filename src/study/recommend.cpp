@@ -84,8 +84,7 @@ std::vector<Rule> rules(const StudySummary& study, Candidate baseline) {
        small_drop, [](Candidate c) { return static_cast<double>(c->weight_bytes()); }},
       {"Safe without calibration",
        "Of the configurations that need no calibration data and are on no task shown to be worse than the baseline: "
-       "the "
-       "least KL divergence.",
+       "the least KL divergence.",
        [not_worse](Candidate c) { return !c->row.calibrated && not_worse(c); }, kl_or_zero},
       {"FP8",
        fmt::format(

@@ -56,10 +56,9 @@ struct SampleRow {
   std::string picture;  // SHA-256 of the picture's file: samples of one picture are not independent
   std::string answer;   // as generated
   std::vector<std::int32_t> tokens;
-  double value = 0;  // of the sample by the task's headline metric, 0 to 1
-  std::vector<std::string>
-      groups;  // the parts of the task that it counts in: a POPE split, an MME task, an answer type
-  Json score;  // everything that the scorer says
+  double value = 0;                 // of the sample by the task's headline metric, 0 to 1
+  std::vector<std::string> groups;  // the parts of the task it counts in: a POPE split, an MME task, an answer type
+  Json score;                       // everything that the scorer says
   double seconds = 0;
 };
 
