@@ -1,28 +1,19 @@
 #include "ops/norm.h"
 
 #include <array>
-#include <cmath>
 
 #include "formats/bf16.h"
 #include "ops/backend.h"
+#include "ops/norm_kernels.h"
 
 namespace halftone {
 namespace {
 
-// Sums run in double, in eight interleaved parts (column mod 8) that are added in order: fast and of fixed order.
-constexpr std::int64_t kParts = 8;
-
 template <typename Term>
 double sum_row(const float* x, std::int64_t cols, Term term) {
-  std::array<double, kParts> parts{};
-  std::int64_t c = 0;
-  for (; c + kParts <= cols; c += kParts) {
-    for (std::int64_t i = 0; i < kParts; ++i) parts[static_cast<std::size_t>(i)] += term(x[c + i]);
-  }
-  for (; c < cols; ++c) parts[static_cast<std::size_t>(c % kParts)] += term(x[c]);
-  double sum = 0;
-  for (const double part : parts) sum += part;
-  return sum;
+  std::array<double, kNormParts> parts{};
+  for (std::int64_t c = 0; c < cols; ++c) parts[static_cast<std::size_t>(c % kNormParts)] += term(x[c]);
+  return sum_norm_parts(parts.data());
 }
 
 void check(const Tensor& x, const Tensor& w, const Tensor& y, std::string_view name, const Stream& stream) {
@@ -46,20 +37,30 @@ void for_rows(const Tensor& x, Tensor& y, Stream& stream, Row row) {
 
 }  // namespace
 
+void rms_norm_row_reference(const float* x, const float* w, std::int64_t cols, float eps, Numerics numerics, float* y) {
+  const float inverse = inverse_norm(sum_row(x, cols, [](double v) { return v * v; }), cols, eps);
+  for (std::int64_t c = 0; c < cols; ++c) {
+    y[c] = numerics == Numerics::kF32 ? w[c] * (x[c] * inverse) : bf16::round(w[c] * bf16::round(x[c] * inverse));
+  }
+}
+
+void layer_norm_row_reference(const float* x, const float* w, const float* b, std::int64_t cols, float eps,
+                              Numerics numerics, float* y) {
+  const double mean = sum_row(x, cols, [](double v) { return v; }) / static_cast<double>(cols);
+  const float inverse = inverse_norm(sum_row(x, cols, [mean](double v) { return (v - mean) * (v - mean); }), cols, eps);
+  const auto center = static_cast<float>(mean);
+  for (std::int64_t c = 0; c < cols; ++c) {
+    const float value = (x[c] - center) * inverse * w[c] + b[c];
+    y[c] = numerics == Numerics::kF32 ? value : bf16::round(value);
+  }
+}
+
 void rms_norm(const Tensor& x, const Tensor& w, float eps, Numerics numerics, Tensor& y, Stream& stream) {
   check(x, w, y, "rms_norm", stream);
   const std::int64_t cols = x.dim(1);
   const float* weight = w.data<float>();
-  for_rows(x, y, stream, [&](const float* row, float* out) {
-    const double squares = sum_row(row, cols, [](double v) { return v * v; });
-    const auto inverse =
-        static_cast<float>(1.0 / std::sqrt(squares / static_cast<double>(cols) + static_cast<double>(eps)));
-    if (numerics == Numerics::kF32) {
-      for (std::int64_t c = 0; c < cols; ++c) out[c] = weight[c] * (row[c] * inverse);
-    } else {
-      for (std::int64_t c = 0; c < cols; ++c) out[c] = bf16::round(weight[c] * bf16::round(row[c] * inverse));
-    }
-  });
+  for_rows(x, y, stream,
+           [&](const float* row, float* out) { rms_norm_row_cpu(row, weight, cols, eps, numerics, out); });
 }
 
 void layer_norm(const Tensor& x, const Tensor& w, const Tensor& b, float eps, Numerics numerics, Tensor& y,
@@ -68,19 +69,9 @@ void layer_norm(const Tensor& x, const Tensor& w, const Tensor& b, float eps, Nu
   require(b.shape() == w.shape(), "layer_norm", "expected a bias {}, got {}", to_string(w.shape()),
           to_string(b.shape()));
   const std::int64_t cols = x.dim(1);
-  const float* weight = w.data<float>();
-  const float* bias = b.data<float>();
-  for_rows(x, y, stream, [&](const float* row, float* out) {
-    const double mean = sum_row(row, cols, [](double v) { return v; }) / static_cast<double>(cols);
-    const double squares = sum_row(row, cols, [mean](double v) { return (v - mean) * (v - mean); });
-    const auto inverse =
-        static_cast<float>(1.0 / std::sqrt(squares / static_cast<double>(cols) + static_cast<double>(eps)));
-    const auto center = static_cast<float>(mean);
-    for (std::int64_t c = 0; c < cols; ++c) out[c] = (row[c] - center) * inverse * weight[c] + bias[c];
-    if (numerics == Numerics::kBF16) {
-      for (std::int64_t c = 0; c < cols; ++c) out[c] = bf16::round(out[c]);
-    }
-  });
+  const float *weight = w.data<float>(), *bias = b.data<float>();
+  for_rows(x, y, stream,
+           [&](const float* row, float* out) { layer_norm_row_cpu(row, weight, bias, cols, eps, numerics, out); });
 }
 
 }  // namespace halftone

@@ -2,21 +2,18 @@
 
 #include "formats/bf16.h"
 #include "ops/backend.h"
+#include "ops/rope_kernels.h"
 
 namespace halftone {
-namespace {
 
-// One head of one token; half = d / 2.
-template <typename Round>
-void rotate(const float* cos, const float* sin, std::int64_t half, float* x, Round round) {
+void rotate_reference(const float* cos, const float* sin, std::int64_t half, Numerics numerics, float* x) {
+  const auto round = [numerics](float v) { return numerics == Numerics::kBF16 ? bf16::round(v) : v; };
   for (std::int64_t j = 0; j < half; ++j) {
     const float low = x[j], high = x[j + half];
     x[j] = round(round(low * cos[j]) - round(high * sin[j]));
     x[j + half] = round(round(high * cos[j]) + round(low * sin[j]));
   }
 }
-
-}  // namespace
 
 void rope(const Tensor& cos, const Tensor& sin, Numerics numerics, Tensor& x, Stream& stream) {
   require(x.rank() == 3 && x.dim(2) % 2 == 0, "rope", "expected [tokens, heads, even d], got {}", to_string(x.shape()));
@@ -29,12 +26,7 @@ void rope(const Tensor& cos, const Tensor& sin, Numerics numerics, Tensor& x, St
   float* values = x.data<float>();
   for_ranges(stream, x.dim(0), 8, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin * heads; i < end * heads; ++i) {
-      const float *c = cosines + i / heads * half, *s = sines + i / heads * half;
-      if (numerics == Numerics::kF32) {
-        rotate(c, s, half, values + i * 2 * half, [](float v) { return v; });
-      } else {
-        rotate(c, s, half, values + i * 2 * half, [](float v) { return bf16::round(v); });
-      }
+      rotate_cpu(cosines + i / heads * half, sines + i / heads * half, half, numerics, values + i * 2 * half);
     }
   });
 }

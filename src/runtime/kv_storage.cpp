@@ -1,25 +1,18 @@
 #include "runtime/kv_storage.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 
 #include "formats/bf16.h"
 #include "formats/e4m3.h"
+#include "ops/elementwise_kernels.h"
+#include "ops/kv_codes.h"
+#include "ops/rope_kernels.h"
 
 namespace halftone {
 namespace {
 
 constexpr std::int64_t kGrowth = 64;  // tokens
-
-const std::array<float, 256>& e4m3_values() {
-  static const std::array<float, 256> values = [] {
-    std::array<float, 256> table{};
-    for (std::size_t code = 0; code < 256; ++code) table[code] = e4m3::decode(static_cast<std::uint8_t>(code));
-    return table;
-  }();
-  return values;
-}
 
 // One scale for each head: stored ones are given by head or for all.
 std::vector<float> by_head(const std::vector<float>& stored, std::int64_t kv_heads, std::string_view source) {
@@ -134,12 +127,8 @@ void StoredKvCache::begin(const Tensor& cos, const Tensor& sin) {
 
 void StoredKvCache::rotate_bias(const float* bias, std::int64_t token, float* rotated) const {
   const std::int64_t half = layout_->head_dim / 2;
-  const float* cos = cos_.data<float>() + token * half;
-  const float* sin = sin_.data<float>() + token * half;
-  for (std::int64_t j = 0; j < half; ++j) {
-    rotated[j] = bias[j] * cos[j] - bias[j + half] * sin[j];
-    rotated[j + half] = bias[j + half] * cos[j] + bias[j] * sin[j];
-  }
+  std::copy_n(bias, 2 * half, rotated);
+  rotate_cpu(cos_.data<float>() + token * half, sin_.data<float>() + token * half, half, Numerics::kF32, rotated);
 }
 
 void StoredKvCache::append(std::int64_t layer, const Tensor& k, const Tensor& v) {
@@ -193,20 +182,14 @@ const float* StoredKvCache::load_head(const Tensor& store, std::int64_t head, co
   if (layout_->storage == KvLayout::Storage::kF32) return reinterpret_cast<const float*>(codes);
   float* target = scratch.data<float>() + head * capacity_ * d;
   if (layout_->storage == KvLayout::Storage::kBF16) {
-    for (std::int64_t i = 0; i < tokens * d; ++i) {
-      std::uint16_t code;
-      std::memcpy(&code, codes + 2 * i, 2);
-      target[i] = bf16::decode(code);
-    }
+    decode_bf16(reinterpret_cast<const std::uint16_t*>(codes), tokens * d, target);
     return target;
   }
-  const std::array<float, 256>& values = e4m3_values();
-  const float scale = scales[static_cast<std::size_t>(head)];
-  for (std::int64_t i = 0; i < tokens * d; ++i) target[i] = values[codes[i]] * scale;
+  decode_e4m3(codes, tokens * d, scales[static_cast<std::size_t>(head)], target);
   if (!bias.defined()) return target;
   for (std::int64_t t = 0; t < tokens; ++t) {
     rotate_bias(bias.data<float>() + head * d, t, rotated_.data());
-    for (std::int64_t j = 0; j < d; ++j) target[t * d + j] += rotated_[static_cast<std::size_t>(j)];
+    add_cpu(rotated_.data(), d, Numerics::kF32, target + t * d);
   }
   return target;
 }

@@ -1,5 +1,7 @@
 #include "tensor/tensor.h"
 
+#include <sys/mman.h>
+
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -13,10 +15,18 @@ namespace halftone {
 namespace {
 
 constexpr std::size_t kAlignment = 64;
+// From this size on storage lies on large pages where the kernel has some: reading a model's weights once for each
+// token would otherwise spend a good part of its time in the walk of page tables.
+constexpr std::size_t kLargePage = std::size_t{2} << 20, kLargePagesFrom = 2 * kLargePage;
 
 std::shared_ptr<void> allocate(std::size_t bytes) {
-  void* data = std::aligned_alloc(kAlignment, (bytes + kAlignment) / kAlignment * kAlignment);
+  const std::size_t alignment = bytes >= kLargePagesFrom ? kLargePage : kAlignment;
+  void* data = std::aligned_alloc(alignment, (bytes + kAlignment) / kAlignment * kAlignment);
   if (!data) throw std::bad_alloc();
+#ifdef MADV_HUGEPAGE
+  // whole pages alone, so that nothing is held beyond the tensor's end; a refusal costs speed only
+  if (alignment == kLargePage) madvise(data, bytes / kLargePage * kLargePage, MADV_HUGEPAGE);
+#endif
   return {data, std::free};
 }
 

@@ -12,6 +12,7 @@
 
 #include "backend/cpu/panel_arithmetic-inl.h"
 #include "base/timer.h"
+#include "tensor/tensor.h"
 #include "tests/bench/machine_limits.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -63,13 +64,19 @@ double spin_int8(bool vnni) {
   return spin<MultiplyInt16Pairs>();
 }
 
+// Reads `count` words in kStreams streams side by side: one core has more requests under way with several.
+constexpr int kStreams = 8;
+// Streams a power of two apart would meet in one set of the caches.
+constexpr std::int64_t kStagger = 1040;
+
 std::uint32_t read_words(const std::uint32_t* words, std::int64_t count) {
-  Lanes<std::int32_t> sum[4];
+  const std::int64_t length = count / kStreams;
+  Lanes<std::int32_t> sum[kStreams];
   for (auto& s : sum) s = set_lanes(0);
-  for (std::int64_t i = 0; i + 64 <= count; i += 64) {
-    HWY_UNROLL(4)
-    for (int j = 0; j < 4; ++j) {
-      const auto loaded = load_lanes(reinterpret_cast<const std::int32_t*>(words) + i + j * 16);
+  for (std::int64_t i = 0; i + kLaneCount <= length; i += kLaneCount) {
+    HWY_UNROLL(8)
+    for (int j = 0; j < kStreams; ++j) {
+      const auto loaded = load_lanes(reinterpret_cast<const std::int32_t*>(words) + j * (length + kStagger) + i);
       for (int p = 0; p < kParts; ++p) sum[j].part[p] = hn::Xor(sum[j].part[p], loaded.part[p]);
     }
   }
@@ -123,12 +130,13 @@ double choose_seconds(std::vector<double> seconds, Timing timing) {
 MachineLimits measure_machine(ThreadPool& pool, Timing timing) {
   // far larger than any cache, read piece by piece
   constexpr std::int64_t kWords = std::int64_t{64} << 20, kPiece = std::int64_t{4} << 20;
-  std::vector<std::uint32_t> memory(static_cast<std::size_t>(kWords * pool.size()), 1);
+  // zeroed, so that every page is there; a Tensor, because weights lie in one, too
+  const Tensor memory = Tensor::zeros(DType::kU32, {kWords * pool.size() + kPiece});
   std::vector<std::int64_t> position(static_cast<std::size_t>(pool.size()));
   MachineLimits limits;
   limits.read_bytes = rate(pool, timing, [&](std::int64_t t) {
     position[static_cast<std::size_t>(t)] = (position[static_cast<std::size_t>(t)] + kPiece) % kWords;
-    const std::uint32_t* piece = memory.data() + t * kWords + position[static_cast<std::size_t>(t)];
+    const std::uint32_t* piece = memory.bits<std::uint32_t>() + t * kWords + position[static_cast<std::size_t>(t)];
     volatile std::uint32_t sink = HWY_DYNAMIC_DISPATCH(read_words)(piece, kPiece);
     static_cast<void>(sink);
     return static_cast<double>(kPiece) * 4;

@@ -8,8 +8,8 @@
 
 #include "formats/bf16.h"
 #include "ops/exp.h"
-#include "ops/norm.h"
-#include "ops/rope.h"
+#include "ops/norm_kernels.h"
+#include "ops/rope_kernels.h"
 #include "tests/ops/linear_cases.h"
 #include "tests/ops/targets.h"
 
@@ -106,6 +106,44 @@ TEST_P(Elementwise, GeluErf) {
     const double a = x.data<float>()[i], wanted = a / 2 * (1 + std::erf(a / std::sqrt(2.0)));
     EXPECT_NEAR(y.data<float>()[i], wanted, ulp * std::max(std::fabs(a), std::fabs(wanted)));
   }
+}
+
+// The kernels of norms and rotations on lengths around the vectors' ends, with hard values, against the references.
+TEST_P(Elementwise, NormsAndRopeGiveTheBitsOfTheReferences) {
+  for_each_target([] {
+    for (const std::int64_t cols : {1, 2, 7, 8, 9, 16, 31, 40, 64, 333, 1536}) {
+      constexpr std::int64_t kRows = 3;
+      const Tensor x = hard_input(kRows * cols, 5).reshape({kRows, cols}), w = hard_input(cols, 6).reshape({cols});
+      const Tensor finite = random_input(kRows, cols, 7), b = hard_input(cols, 8).reshape({cols});
+      Tensor y(DType::kF32, x.shape());
+      std::vector<float> wanted(static_cast<std::size_t>(2 * cols));
+      for (const Tensor& input : {x, finite}) {
+        const auto check_rows = [&](auto reference) {
+          for (std::int64_t i = 0; i < y.numel(); ++i) {
+            if (i % cols == 0) reference(input.data<float>() + i);
+            expect_equal_bits(y.data<float>()[i], wanted[static_cast<std::size_t>(i % cols)], i);
+          }
+        };
+        rms_norm(input, w, 1e-6f, GetParam(), y, default_stream());
+        check_rows([&](const float* row) {
+          rms_norm_row_reference(row, w.data<float>(), cols, 1e-6f, GetParam(), wanted.data());
+        });
+        layer_norm(input, w, b, 1e-6f, GetParam(), y, default_stream());
+        check_rows([&](const float* row) {
+          layer_norm_row_reference(row, w.data<float>(), b.data<float>(), cols, 1e-6f, GetParam(), wanted.data());
+        });
+      }
+      Tensor turned = hard_input(2 * cols, 9);
+      std::copy_n(turned.data<float>(), 2 * cols, wanted.begin());
+      rotate_reference(w.data<float>(), b.data<float>(), cols, GetParam(), wanted.data());
+      Tensor heads = turned.reshape({1, 1, 2 * cols});
+      rope(w.reshape({1, cols}), b.reshape({1, cols}), GetParam(), heads, default_stream());
+      for (std::int64_t i = 0; i < 2 * cols; ++i) {
+        expect_equal_bits(turned.data<float>()[i], wanted[static_cast<std::size_t>(i)], i);
+      }
+      if (HasFatalFailure()) return;
+    }
+  });
 }
 
 // 4 ulp, and in bf16 one step for each of the two roundings.

@@ -26,12 +26,12 @@ bool runs_tasks() { return false; }
 #else
 bool runs_tasks() { return true; }
 
-// Queries whose sums share registers, and groups of 16 lanes beside each other.
+// Queries whose sums share registers, and groups of 16 keys, or of 16 columns of the values, beside each other.
 constexpr int kTileQueries = 6;
 #if HWY_TARGET == HWY_AVX3
-constexpr int kTileGroups = 2;
+constexpr int kTileGroups = 2, kValueGroups = 4;
 #else
-constexpr int kTileGroups = 1;
+constexpr int kTileGroups = 1, kValueGroups = 1;
 #endif
 // Keys whose values stay in the first-level cache while all tiles of a task pass over them.
 constexpr std::int64_t kValueBlock = 32;
@@ -104,12 +104,12 @@ HWY_INLINE void add_values(const float* p, std::int64_t p_stride, const float* v
   }
   for (std::int64_t s = 0; s < count; ++s) {
     Lanes<float> operand[G];
-    HWY_UNROLL(2)
+    HWY_UNROLL(4)
     for (int g = 0; g < G; ++g) operand[g] = load_lanes(v + s * v_stride + g * kLaneCount);
     HWY_UNROLL(6)
     for (int r = 0; r < R; ++r) {
       const auto value = set_lanes(p[r * p_stride + s]);
-      HWY_UNROLL(2)
+      HWY_UNROLL(4)
       for (int g = 0; g < G; ++g) sum[r][g] = fma_lanes(value, operand[g], sum[r][g]);
     }
   }
@@ -124,27 +124,26 @@ HWY_NOINLINE void softmax_row(float* p, std::int64_t count) {
   const F32 d;
   const std::int64_t padded = (count + kSumParts - 1) / kSumParts * kSumParts;
   std::fill(p + count, p + padded, -std::numeric_limits<float>::infinity());
-  auto largest = hn::Set(d, -std::numeric_limits<float>::infinity());
-  for (std::int64_t s = 0; s < padded; s += kPartLanes) {
-    const auto value = hn::LoadU(d, p + s);
-    largest = hn::IfThenElse(hn::Gt(value, largest), value, largest);
+  Lanes<float> most = set_lanes(-std::numeric_limits<float>::infinity());
+  for (std::int64_t s = 0; s < padded; s += kSumParts) {
+    for (int i = 0; i < kParts; ++i) most.part[i] = at_least(hn::LoadU(d, p + s + i * kPartLanes), most.part[i]);
   }
   float lanes[kSumParts];
-  hn::StoreU(largest, d, lanes);
-  const auto shift = hn::Set(d, *std::max_element(lanes, lanes + kPartLanes));
+  store_lanes(most, lanes);
+  const auto shift = hn::Set(d, *std::max_element(lanes, lanes + kSumParts));
   Lanes<float> sum = set_lanes(0.0f);
   for (std::int64_t s = 0; s < padded; s += kSumParts) {
     for (int i = 0; i < kParts; ++i) {
       float* at = p + s + i * kPartLanes;
-      const auto e = exp_vector(hn::Sub(hn::LoadU(d, at), shift));
+      const auto e = exp_below_highest(hn::Sub(hn::LoadU(d, at), shift));
       sum.part[i] = hn::Add(sum.part[i], e);
       hn::StoreU(e, d, at);
     }
   }
   store_lanes(sum, lanes);
-  const auto total = hn::Set(d, sum_parts(lanes));
+  const auto total = hn::Set(d, sum_parts(lanes)), inverse = hn::Div(hn::Set(d, 1.0f), total);
   for (std::int64_t s = 0; s < padded; s += kPartLanes) {
-    hn::StoreU(round_vector<numerics>(hn::Div(hn::LoadU(d, p + s), total)), d, p + s);
+    hn::StoreU(round_vector<numerics>(divide_by_sum(hn::LoadU(d, p + s), total, inverse)), d, p + s);
   }
 }
 
@@ -153,6 +152,7 @@ class QueryBlock {
  public:
   QueryBlock(const AttentionTask& task) : task_(task), d_(task.d), groups_((task.d + kLaneCount - 1) / kLaneCount) {
     static thread_local std::vector<float> memory;
+    tiles_ = (task.count + kTileQueries - 1) / kTileQueries;
     last_ = 0;
     for (std::int64_t r = 0; r < task.count; ++r) last_ = std::max(last_, task.end(r));
     first_block_ = task.begin / kKeyBlock;
@@ -198,14 +198,10 @@ class QueryBlock {
   // Key `begin` of query r; the keys before it in the same block lie in front.
   float* probabilities(std::int64_t r) const { return p_ + r * stride_ + task_.begin - first_block_ * kKeyBlock; }
 
-  std::int64_t tile_height(std::int64_t first) const {
-    return std::min<std::int64_t>(kTileQueries, task_.count - first);
-  }
-
   // [tile][d][queries of the tile]
   void pack_queries() {
-    for (std::int64_t first = 0; first < task_.count; first += kTileQueries) {
-      const std::int64_t height = tile_height(first);
+    for (std::int64_t t = 0; t < tiles_; ++t) {
+      const std::int64_t first = tile_begin(t), height = tile_begin(t + 1) - first;
       for (std::int64_t r = 0; r < height; ++r) {
         const float* source = task_.q(first + r);
         for (std::int64_t j = 0; j < d_; ++j) q_[first * d_ + j * height + r] = source[j];
@@ -213,26 +209,33 @@ class QueryBlock {
     }
   }
 
+  // Tiles of nearly equal height.
+  std::int64_t tile_begin(std::int64_t t) const { return task_.count * t / tiles_; }
+
   // Calls visit(R, first) for each tile, R a compile-time constant.
   template <class Visit>
   HWY_INLINE void for_tiles(const Visit& visit) const {
-    std::int64_t first = 0;
-    for (; first + kTileQueries <= task_.count; first += kTileQueries) {
-      visit(std::integral_constant<int, kTileQueries>(), first);
-    }
-    switch (task_.count - first) {
-      case 5:
-        return visit(std::integral_constant<int, 5>(), first);
-      case 4:
-        return visit(std::integral_constant<int, 4>(), first);
-      case 3:
-        return visit(std::integral_constant<int, 3>(), first);
-      case 2:
-        return visit(std::integral_constant<int, 2>(), first);
-      case 1:
-        return visit(std::integral_constant<int, 1>(), first);
-      default:
-        return;
+    for (std::int64_t t = 0; t < tiles_; ++t) {
+      const std::int64_t first = tile_begin(t);
+      switch (tile_begin(t + 1) - first) {
+        case 6:
+          visit(std::integral_constant<int, 6>(), first);
+          break;
+        case 5:
+          visit(std::integral_constant<int, 5>(), first);
+          break;
+        case 4:
+          visit(std::integral_constant<int, 4>(), first);
+          break;
+        case 3:
+          visit(std::integral_constant<int, 3>(), first);
+          break;
+        case 2:
+          visit(std::integral_constant<int, 2>(), first);
+          break;
+        default:
+          visit(std::integral_constant<int, 1>(), first);
+      }
     }
   }
 
@@ -302,11 +305,25 @@ class QueryBlock {
     const std::int64_t out_stride = groups_ * kLaneCount;
     float* out = out_ + first * out_stride;
     std::int64_t column = 0;
-    for (; column + kTileGroups * kLaneCount <= whole; column += kTileGroups * kLaneCount) {
-      add_values<R, kTileGroups>(p, stride_, v + column, d_, end - begin, out + column, out_stride);
-    }
-    for (; column < whole; column += kLaneCount) {
-      add_values<R, 1>(p, stride_, v + column, d_, end - begin, out + column, out_stride);
+    const auto add = [&](auto groups) HWY_ATTR {
+      constexpr int G = decltype(groups)::value;
+      add_values<R, G>(p, stride_, v + column, d_, end - begin, out + column, out_stride);
+      column += G * kLaneCount;
+    };
+    while (column < whole) {
+      const std::int64_t left = (whole - column) / kLaneCount;
+      if constexpr (kValueGroups == 1) {
+        add(std::integral_constant<int, 1>());
+      } else if (left == 3 || left == 5) {
+        // 5 as 3 and 2: one group alone has too few sums to hide the latency of its chains
+        add(std::integral_constant<int, 3>());
+      } else if (left >= 4) {
+        add(std::integral_constant<int, 4>());
+      } else if (left == 2) {
+        add(std::integral_constant<int, 2>());
+      } else {
+        add(std::integral_constant<int, 1>());
+      }
     }
     if (whole < d_) {
       add_values<R, 1>(p, stride_, values_ + (begin - block) * kLaneCount, kLaneCount, end - begin, out + whole,
@@ -316,7 +333,7 @@ class QueryBlock {
 
   const AttentionTask& task_;
   std::int64_t d_, groups_;
-  std::int64_t last_, first_block_, stride_;
+  std::int64_t tiles_, last_, first_block_, stride_;
   float *q_, *p_, *out_, *keys_, *values_;
 };
 

@@ -6,31 +6,12 @@
 #include <hwy/highway.h>
 // clang-format on
 
-#include <cstring>
-
 #include "backend/cpu/exp-inl.h"
+#include "backend/cpu/map_vectors-inl.h"
 #include "ops/elementwise_kernels.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace halftone::HWY_NAMESPACE {
-
-// y[i] = function(a[i], b[i]) by whole vectors; the rest goes through a padded copy, so that every element takes the
-// same instructions.
-template <class Function>
-HWY_INLINE void map_vectors(const float* a, const float* b, std::int64_t count, float* y, const Function& function) {
-  const F32 d;
-  std::int64_t i = 0;
-  for (; i + kPartLanes <= count; i += kPartLanes) {
-    hn::StoreU(function(hn::LoadU(d, a + i), hn::LoadU(d, b + i)), d, y + i);
-  }
-  if (i == count) return;
-  float rest[2][kPartLanes] = {};
-  const auto bytes = static_cast<std::size_t>(count - i) * sizeof(float);
-  std::memcpy(rest[0], a + i, bytes);
-  std::memcpy(rest[1], b + i, bytes);
-  hn::StoreU(function(hn::LoadU(d, rest[0]), hn::LoadU(d, rest[1])), d, rest[0]);
-  std::memcpy(y + i, rest[0], bytes);
-}
 
 template <Numerics numerics>
 struct Add {
@@ -49,35 +30,35 @@ struct SiluMul {
 
 template <Numerics numerics>
 struct QuickGelu {
-  HWY_INLINE FloatVector operator()(FloatVector x, FloatVector) const {
+  HWY_INLINE FloatVector operator()(FloatVector x) const {
     const auto scaled = round_vector<numerics>(hn::Mul(hn::Set(F32(), 1.702f), x));
     return round_vector<numerics>(hn::Mul(x, round_vector<numerics>(sigmoid_vector(scaled))));
   }
 };
 
 struct RoundBf16 {
-  HWY_INLINE FloatVector operator()(FloatVector x, FloatVector) const { return round_bf16_vector(x); }
+  HWY_INLINE FloatVector operator()(FloatVector x) const { return round_bf16_vector(x); }
 };
 
-template <template <Numerics> class Function>
-HWY_INLINE void map_with(const float* a, const float* b, std::int64_t count, Numerics numerics, float* y) {
+template <template <Numerics> class Function, class... Inputs>
+HWY_INLINE void map_with(Numerics numerics, std::int64_t count, float* y, const Inputs*... inputs) {
   if (numerics == Numerics::kBF16) {
-    map_vectors(a, b, count, y, Function<Numerics::kBF16>());
+    map_vectors(count, y, Function<Numerics::kBF16>(), inputs...);
   } else {
-    map_vectors(a, b, count, y, Function<Numerics::kF32>());
+    map_vectors(count, y, Function<Numerics::kF32>(), inputs...);
   }
 }
 
 void add_of(const float* x, std::int64_t count, Numerics numerics, float* y) {
-  map_with<Add>(x, y, count, numerics, y);
+  map_with<Add>(numerics, count, y, x, static_cast<const float*>(y));
 }
 void silu_mul_of(const float* gate, const float* up, std::int64_t count, Numerics numerics, float* y) {
-  map_with<SiluMul>(gate, up, count, numerics, y);
+  map_with<SiluMul>(numerics, count, y, gate, up);
 }
 void quick_gelu_of(const float* x, std::int64_t count, Numerics numerics, float* y) {
-  map_with<QuickGelu>(x, x, count, numerics, y);
+  map_with<QuickGelu>(numerics, count, y, x);
 }
-void round_bf16_of(const float* x, std::int64_t count, float* y) { map_vectors(x, x, count, y, RoundBf16()); }
+void round_bf16_of(const float* x, std::int64_t count, float* y) { map_vectors(count, y, RoundBf16(), x); }
 
 }  // namespace halftone::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -15,6 +15,9 @@ constexpr std::int64_t kSerialWork = 1 << 16;
 constexpr std::int64_t kRowsInCache = 240;
 constexpr std::int64_t kPanelsInTask = 12;
 
+// Pieces of work of a product of few rows, for each thread.
+constexpr std::int64_t kRowPieces = 32;
+
 // Rows of words start in different sets of the first-level cache: a tile reads several of them at once.
 std::int64_t staged_stride(std::int64_t words) { return (words + 15) / 16 * 16 + 16; }
 
@@ -75,10 +78,14 @@ class PanelLinear final : public PackedLinear {
   }
 
   void run_rows(const Words& x, std::int64_t rows, Tensor& y, Stream& stream) const {
-    // a small product stays in one piece
+    const std::int64_t at_once = row_panels(panels_, arithmetic_, rows);
+    const std::int64_t sets = (panels_.count + at_once - 1) / at_once;
+    // a small product stays in one piece; a large one is cut fine, so that the threads end together
     const std::int64_t grain = std::max<std::int64_t>(8, kSerialWork / (rows * panels_.padded_cols * kPanelRows));
-    for_ranges(stream, panels_.count, grain, [&](std::int64_t begin, std::int64_t end) {
-      multiply_rows(panels_, arithmetic_, x.first, x.stride, rows, begin, end, y.data<float>());
+    const std::int64_t pieces = std::min({(panels_.count + grain - 1) / grain, sets, kRowPieces * stream.pool->size()});
+    stream.pool->parallel_for(pieces, [&](std::int64_t i) {
+      multiply_rows(panels_, arithmetic_, x.first, x.stride, rows, sets * i / pieces * at_once,
+                    std::min(panels_.count, sets * (i + 1) / pieces * at_once), y.data<float>());
     });
   }
 

@@ -19,6 +19,7 @@ void rows_of(const Panels&, PanelArithmetic, const std::uint32_t*, std::int64_t,
              std::int64_t, float*) {}
 void tiles_of(const Panels&, PanelArithmetic, const std::uint32_t*, std::int64_t, const Tiling&, std::int64_t,
               std::int64_t, std::int64_t, std::int64_t, float*) {}
+std::int64_t row_panels_of(const Panels&, PanelArithmetic, std::int64_t) { return 1; }
 TileShape shape_of_tile() { return {}; }
 #else
 // Calls visit(Op, Decode) for what the storage holds.
@@ -61,6 +62,12 @@ void tiles_of(const Panels& panels, PanelArithmetic arithmetic, const std::uint3
   });
 }
 
+std::int64_t row_panels_of(const Panels& panels, PanelArithmetic arithmetic, std::int64_t rows) {
+  std::int64_t count = 1;
+  with_decoder(panels, arithmetic, [&](auto, auto decode) { count = panels_of_pass<decltype(decode)>(rows); });
+  return count;
+}
+
 TileShape shape_of_tile() { return {kTileRows, kTilePanels}; }
 #endif
 
@@ -72,6 +79,7 @@ namespace halftone {
 
 HWY_EXPORT(rows_of);
 HWY_EXPORT(tiles_of);
+HWY_EXPORT(row_panels_of);
 HWY_EXPORT(shape_of_tile);
 
 void multiply_rows(const Panels& panels, PanelArithmetic arithmetic, const std::uint32_t* x, std::int64_t stride,
@@ -83,6 +91,10 @@ void multiply_tiles(const Panels& panels, PanelArithmetic arithmetic, const std:
                     const Tiling& tiling, std::int64_t tile_begin, std::int64_t tile_end, std::int64_t begin,
                     std::int64_t end, float* y) {
   HWY_DYNAMIC_DISPATCH(tiles_of)(panels, arithmetic, x, stride, tiling, tile_begin, tile_end, begin, end, y);
+}
+
+std::int64_t row_panels(const Panels& panels, PanelArithmetic arithmetic, std::int64_t rows) {
+  return HWY_DYNAMIC_DISPATCH(row_panels_of)(panels, arithmetic, rows);
 }
 
 std::int64_t most_rows(const Panels& panels, PanelArithmetic) {

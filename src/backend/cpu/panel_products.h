@@ -16,6 +16,8 @@ constexpr std::int64_t cols_per_word(PanelArithmetic arithmetic) {
 // A few rows of x against panels [begin, end). x: [rows] of words, `stride` apart. y: [rows, N].
 void multiply_rows(const Panels& panels, PanelArithmetic arithmetic, const std::uint32_t* x, std::int64_t stride,
                    std::int64_t rows, std::int64_t begin, std::int64_t end, float* y);
+// The panels that multiply_rows() takes at once: ranges of a multiple of it run best.
+std::int64_t row_panels(const Panels& panels, PanelArithmetic arithmetic, std::int64_t rows);
 // Up to this many rows multiply_rows() is faster than multiply_tiles().
 std::int64_t most_rows(const Panels& panels, PanelArithmetic arithmetic);
 

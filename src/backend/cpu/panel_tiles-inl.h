@@ -35,10 +35,17 @@ struct BlockWeights {
   bool first;           // the block starts at k = 0
 };
 
+// `next`: the words of the tile that comes after this one, which the memory is asked for meanwhile: pieces of a page
+// are too short for the hardware to foresee.
 template <class Op, int R>
-HWY_INLINE void add_products(const std::uint32_t* x, std::int64_t stride, const std::uint8_t* (&w)[kTilePanels],
-                             std::int64_t count, Lanes<typename Op::T> (&sum)[R][kTilePanels]) {
+HWY_INLINE void add_products(const std::uint32_t* x, const std::uint32_t* next, std::int64_t stride,
+                             const std::uint8_t* (&w)[kTilePanels], std::int64_t count,
+                             Lanes<typename Op::T> (&sum)[R][kTilePanels]) {
+  constexpr std::int64_t kLine = 16;  // words
   for (std::int64_t k = 0; k < count; ++k) {
+    if (k % kLine == 0) {
+      unroll<R>([&](auto r) HALFTONE_INLINE_LAMBDA { hwy::Prefetch(next + r * stride + k); });
+    }
     Lanes<typename Op::T> operand[kTilePanels];
     unroll<kTilePanels>([&](auto p) HALFTONE_INLINE_LAMBDA {
       operand[p] = load_lanes(reinterpret_cast<const typename Op::T*>(w[p] + k * 64));
@@ -57,7 +64,7 @@ HWY_INLINE void add_products(const std::uint32_t* x, std::int64_t stride, const 
 // folded.
 template <class Op, int R>
 HWY_NOINLINE void multiply_tile(const Panels& panels, const BlockWeights<Op>& block, const std::uint32_t* x,
-                                std::int64_t stride, std::uint8_t* state) {
+                                const std::uint32_t* next, std::int64_t stride, std::uint8_t* state) {
   using T = typename Op::T;
   const std::uint8_t* w[kTilePanels];
   unroll<kTilePanels>([&](auto p) HALFTONE_INLINE_LAMBDA { w[p] = block.words[p]; });
@@ -72,7 +79,7 @@ HWY_NOINLINE void multiply_tile(const Panels& panels, const BlockWeights<Op>& bl
     for_sums([&](auto r, auto p, int at) HALFTONE_INLINE_LAMBDA {
       sum[r][p] = block.first ? Op::start(panels, std::min(block.panel + p, panels.count - 1)) : load_lanes(saved + at);
     });
-    add_products<Op, R>(x, stride, w, block.count, sum);
+    add_products<Op, R>(x, next, stride, w, block.count, sum);
     for_sums([&](auto r, auto p, int at) HALFTONE_INLINE_LAMBDA { store_lanes(sum[r][p], saved + at); });
     return;
   }
@@ -81,7 +88,7 @@ HWY_NOINLINE void multiply_tile(const Panels& panels, const BlockWeights<Op>& bl
   bool first = block.first;
   for (std::int64_t k = 0; k < block.count; k += block.group, scales += kTilePanels * kLaneCount, first = false) {
     for_sums([&](auto r, auto p, int) HALFTONE_INLINE_LAMBDA { sum[r][p] = set_lanes(T{0}); });
-    add_products<Op, R>(x + k, stride, w, std::min(block.group, block.count - k), sum);
+    add_products<Op, R>(x + k, next + k, stride, w, std::min(block.group, block.count - k), sum);
     for_sums([&](auto r, auto p, int at) HALFTONE_INLINE_LAMBDA {
       const auto before = first ? set_lanes(0.0f) : load_lanes(totals + at);
       store_lanes(fma_lanes(load_lanes(scales + p * kLaneCount), to_float(sum[r][p]), before), totals + at);
@@ -91,11 +98,12 @@ HWY_NOINLINE void multiply_tile(const Panels& panels, const BlockWeights<Op>& bl
 
 template <class Op, int... I>
 HWY_INLINE void multiply_any_tile(std::integer_sequence<int, I...>, std::int64_t rows, const Panels& panels,
-                                  const BlockWeights<Op>& block, const std::uint32_t* x, std::int64_t stride,
-                                  std::uint8_t* state) {
-  using Run = void (*)(const Panels&, const BlockWeights<Op>&, const std::uint32_t*, std::int64_t, std::uint8_t*);
+                                  const BlockWeights<Op>& block, const std::uint32_t* x, const std::uint32_t* next,
+                                  std::int64_t stride, std::uint8_t* state) {
+  using Run = void (*)(const Panels&, const BlockWeights<Op>&, const std::uint32_t*, const std::uint32_t*, std::int64_t,
+                       std::uint8_t*);
   static constexpr Run kRuns[] = {&multiply_tile<Op, I + 1>...};
-  kRuns[rows - 1](panels, block, x, stride, state);
+  kRuns[rows - 1](panels, block, x, next, stride, state);
 }
 
 // Memory of one thread that lasts from call to call.
@@ -172,8 +180,11 @@ class TileProduct {
     }
     for (std::int64_t t = tile_begin_; t < tile_end_; ++t) {
       const std::int64_t row = tiling_.tile_begin(t), rows = tiling_.tile_begin(t + 1) - row;
-      multiply_any_tile<Op>(std::make_integer_sequence<int, kTileRows>(), rows, panels_, block, x_ + row * stride_ + k,
-                            stride_, state_ + (set * row_count_ + row - row_begin_) * kSetBytes);
+      const std::uint32_t* x = x_ + row * stride_ + k;
+      // the first set of panels meets this block of x in memory, the others in the second-level cache
+      const std::uint32_t* next = set == 0 && t + 1 < tile_end_ ? x + rows * stride_ : x;
+      multiply_any_tile<Op>(std::make_integer_sequence<int, kTileRows>(), rows, panels_, block, x, next, stride_,
+                            state_ + (set * row_count_ + row - row_begin_) * kSetBytes);
     }
   }
 

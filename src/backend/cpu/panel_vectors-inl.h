@@ -7,6 +7,8 @@
 #define HALFTONE_BACKEND_CPU_PANEL_VECTORS_INL_H_
 #endif
 
+#include <hwy/cache_control.h>
+
 #include <algorithm>
 
 #include "backend/cpu/panel_arithmetic-inl.h"
@@ -31,29 +33,60 @@ HWY_INLINE void store_outputs(const Panels& panels, std::int64_t panel, const La
   for (std::int64_t i = n; i < panels.rows; ++i) row[i] = lanes[i - n];
 }
 
+// How far ahead of a panel's codes the memory is asked for them, in bytes: longer than its latency, while all panels of
+// one pass stay in the first-level cache.
+constexpr std::int64_t kAhead = 1024;
+
+// Where the codes of P panels are, and which bytes come into the cache while they are used.
+template <int P>
+struct CodeStreams {
+  const std::uint8_t* codes[P];
+  std::int64_t near_end;  // words from here on look beyond the panel's end
+  std::int64_t far;       // what lies so far ahead then: the panels that come next, or nothing new
+};
+
 // The sums of R rows and P panels over the words [begin, end) of one group.
 template <class Op, class Decode, int R, int P>
 HWY_INLINE void add_group(const Decode& decode, const std::uint32_t* x, std::int64_t stride, std::int64_t begin,
-                          std::int64_t end, const std::uint8_t* (&codes)[P], Lanes<typename Op::T> (&sum)[R][P]) {
-  for (std::int64_t k = begin; k < end; k += Decode::kWords) {
-    unroll<P>([&](auto p) HALFTONE_INLINE_LAMBDA {
-      decode(codes[p], [&](int word, int part, typename Op::V w) HALFTONE_INLINE_LAMBDA {
-        unroll<R>([&](auto r) HALFTONE_INLINE_LAMBDA {
-          Op::add(Op::broadcast(x + r * stride + k + word), w, sum[r][p].part[part]);
-        });
+                          std::int64_t end, CodeStreams<P>& streams, Lanes<typename Op::T> (&sum)[R][P]) {
+  // one cache line of each panel at a time; several rows have loops long enough without
+  constexpr int kSteps = R == 1 ? std::max(1, 64 / Decode::kBytes) : 1;
+  const auto step = [&](std::int64_t k, int p, int s) HALFTONE_INLINE_LAMBDA {
+    decode(streams.codes[p] + s * Decode::kBytes, [&](int word, int part, typename Op::V w) HALFTONE_INLINE_LAMBDA {
+      unroll<R>([&](auto r) HALFTONE_INLINE_LAMBDA {
+        Op::add(Op::broadcast(x + r * stride + k + s * Decode::kWords + word), w, sum[r][p].part[part]);
       });
-      codes[p] += Decode::kBytes;
+    });
+  };
+  std::int64_t k = begin;
+  while (k + kSteps * Decode::kWords <= end) {
+    const bool near = k < streams.near_end;
+    const std::int64_t stop = near ? std::min(end, streams.near_end) : end, ahead = near ? kAhead : streams.far;
+    do {
+      unroll<P>([&](auto p) HALFTONE_INLINE_LAMBDA { hwy::Prefetch(streams.codes[p] + ahead); });
+      unroll<kSteps>([&](auto s)
+                         HALFTONE_INLINE_LAMBDA { unroll<P>([&](auto p) HALFTONE_INLINE_LAMBDA { step(k, p, s); }); });
+      unroll<P>([&](auto p) HALFTONE_INLINE_LAMBDA { streams.codes[p] += kSteps * Decode::kBytes; });
+      k += kSteps * Decode::kWords;
+    } while (k + kSteps * Decode::kWords <= stop);
+  }
+  for (; k < end; k += Decode::kWords) {
+    unroll<P>([&](auto p) HALFTONE_INLINE_LAMBDA {
+      step(k, p, 0);
+      streams.codes[p] += Decode::kBytes;
     });
   }
 }
 
-// R rows against P panels from `panel` on.
+// R rows against P panels from `panel` on; more panels follow up to `end`.
 template <class Op, class Decode, int R, int P>
 HWY_INLINE void multiply_vectors(const Panels& panels, const Decode& decode, const std::uint32_t* x,
-                                 std::int64_t stride, std::int64_t panel, float* y) {
+                                 std::int64_t stride, std::int64_t panel, std::int64_t end, float* y) {
   const std::int64_t words = panels.padded_cols / Op::kCols, group = panels.group / Op::kCols;
-  const std::uint8_t* codes[P];
-  for (int p = 0; p < P; ++p) codes[p] = panels.panel(panel + p);
+  CodeStreams<P> streams;
+  for (int p = 0; p < P; ++p) streams.codes[p] = panels.panel(panel + p);
+  streams.near_end = words - kAhead / Decode::kBytes * Decode::kWords;
+  streams.far = panel + P < end ? kAhead + (P - 1) * panels.panel_bytes : 0;
   Lanes<float> total[R][P];
   const auto for_sums = [](const auto& body) HALFTONE_INLINE_LAMBDA {
     unroll<P>([&](auto p) HALFTONE_INLINE_LAMBDA { unroll<R>([&](auto r) HALFTONE_INLINE_LAMBDA { body(r, p); }); });
@@ -62,7 +95,7 @@ HWY_INLINE void multiply_vectors(const Panels& panels, const Decode& decode, con
   for (std::int64_t g = 0; g < panels.groups; ++g) {
     Lanes<typename Op::T> sum[R][P];
     for_sums([&](auto r, auto p) HALFTONE_INLINE_LAMBDA { sum[r][p] = Op::start(panels, panel + p); });
-    add_group<Op, Decode, R, P>(decode, x, stride, g * group, std::min(words, (g + 1) * group), codes, sum);
+    add_group<Op, Decode, R, P>(decode, x, stride, g * group, std::min(words, (g + 1) * group), streams, sum);
     if (panels.has_scales) {
       unroll<P>([&](auto p) HALFTONE_INLINE_LAMBDA {
         const Lanes<float> scale = load_scales(panels, panel + p, g);
@@ -88,21 +121,46 @@ constexpr int panels_at_once() {
 template <class Op, class Decode, int R>
 HWY_NOINLINE void multiply_vector_range(const Panels& panels, const std::uint32_t* x, std::int64_t stride,
                                         std::int64_t begin, std::int64_t end, float* y) {
-  constexpr int P = panels_at_once<Decode, R>();
+  constexpr int P = panels_at_once<Decode, R>(), kHalf = (P + 1) / 2;
   const Decode decode(panels);
   std::int64_t panel = begin;
-  for (; panel + P <= end; panel += P) multiply_vectors<Op, Decode, R, P>(panels, decode, x, stride, panel, y);
-  for (; panel < end; ++panel) multiply_vectors<Op, Decode, R, 1>(panels, decode, x, stride, panel, y);
+  const auto run = [&](auto count) HALFTONE_INLINE_LAMBDA {
+    constexpr int kCount = decltype(count)::value;
+    for (; panel + kCount <= end; panel += kCount) {
+      multiply_vectors<Op, Decode, R, kCount>(panels, decode, x, stride, panel, end, y);
+    }
+  };
+  run(std::integral_constant<int, P>());
+  if constexpr (R == 1 && kHalf > 1) run(std::integral_constant<int, kHalf>());
+  if constexpr (P > 1) run(std::integral_constant<int, 1>());
 }
 
-// Up to four rows at a time; of more rows the second four find their panels in the second-level cache.
+// How `rows` rows are cut: up to four at a time; of more rows the second four find their panels in the second-level
+// cache.
+constexpr std::int64_t row_passes(std::int64_t rows) { return (rows + 3) / 4; }
+
+// The panels that one pass over `rows` rows takes at once.
+template <class Decode>
+std::int64_t panels_of_pass(std::int64_t rows) {
+  switch ((rows + row_passes(rows) - 1) / row_passes(rows)) {
+    case 1:
+      return panels_at_once<Decode, 1>();
+    case 2:
+      return panels_at_once<Decode, 2>();
+    case 3:
+      return panels_at_once<Decode, 3>();
+    default:
+      return panels_at_once<Decode, 4>();
+  }
+}
+
 template <class Op, class Decode>
 void multiply_rows_with(const Panels& panels, const std::uint32_t* x, std::int64_t stride, std::int64_t rows,
                         std::int64_t begin, std::int64_t end, float* y) {
   using Run = void (*)(const Panels&, const std::uint32_t*, std::int64_t, std::int64_t, std::int64_t, float*);
   static constexpr Run kRuns[] = {&multiply_vector_range<Op, Decode, 1>, &multiply_vector_range<Op, Decode, 2>,
                                   &multiply_vector_range<Op, Decode, 3>, &multiply_vector_range<Op, Decode, 4>};
-  const std::int64_t passes = (rows + 3) / 4, step = passes == 1 ? end - begin : panels_at_once<Decode, 4>();
+  const std::int64_t passes = row_passes(rows), step = passes == 1 ? end - begin : panels_at_once<Decode, 4>();
   for (std::int64_t panel = begin; panel < end; panel += step) {
     for (std::int64_t pass = 0; pass < passes; ++pass) {
       const std::int64_t row = rows * pass / passes, height = rows * (pass + 1) / passes - row;

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "ops/attention.h"
+#include "ops/backend.h"
 #include "ops/elementwise.h"
 #include "ops/rope.h"
 
@@ -115,7 +116,7 @@ class Qwen2Decoder final : public Decoder {
     layer.qkv.forward(normed, numerics_, qkv, run);
     Tensor q = run.workspace.get("decoder.q", {n, heads, d}), k = run.workspace.get("decoder.k", {n, kv_heads, d});
     Tensor v = run.workspace.get("decoder.v", {n, kv_heads, d});
-    split_rows(qkv, q, k, v);
+    split_rows(qkv, q, k, v, run.stream);
     rope(rotation.cos, rotation.sin, numerics_, q, run.stream);
     rope(rotation.cos, rotation.sin, numerics_, k, run.stream);
     if (run.observer != nullptr) run.observer->on_key_value(index, k, v, rotation.cos, rotation.sin);
@@ -159,14 +160,17 @@ class Qwen2Decoder final : public Decoder {
   }
 
   // [n, q | k | v] -> three tensors.
-  void split_rows(const Tensor& qkv, Tensor& q, Tensor& k, Tensor& v) const {
+  void split_rows(const Tensor& qkv, Tensor& q, Tensor& k, Tensor& v, Stream& stream) const {
+    constexpr std::int64_t kCopiedRows = 32;
     const std::int64_t q_width = config_.heads * config_.head_dim, kv_width = config_.kv_heads * config_.head_dim;
-    const float* row = qkv.data<float>();
-    for (std::int64_t t = 0; t < qkv.dim(0); ++t, row += q_width + 2 * kv_width) {
-      std::copy_n(row, q_width, q.data<float>() + t * q_width);
-      std::copy_n(row + q_width, kv_width, k.data<float>() + t * kv_width);
-      std::copy_n(row + q_width + kv_width, kv_width, v.data<float>() + t * kv_width);
-    }
+    for_ranges(stream, qkv.dim(0), kCopiedRows, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t t = begin; t < end; ++t) {
+        const float* row = qkv.data<float>() + t * (q_width + 2 * kv_width);
+        std::copy_n(row, q_width, q.data<float>() + t * q_width);
+        std::copy_n(row + q_width, kv_width, k.data<float>() + t * kv_width);
+        std::copy_n(row + q_width + kv_width, kv_width, v.data<float>() + t * kv_width);
+      }
+    });
   }
 
   // hidden += down(silu(gate(norm(hidden))) * up(norm(hidden)))

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "ops/attention.h"
+#include "ops/backend.h"
 #include "ops/elementwise.h"
 #include "ops/rope.h"
 
@@ -11,6 +12,8 @@ namespace halftone {
 namespace {
 
 constexpr float kNormEps = 1e-6f;
+// Rows that one thread copies at a time.
+constexpr std::int64_t kCopiedRows = 32;
 
 struct Block {
   std::string name;
@@ -153,13 +156,13 @@ class Qwen2VlVision final : public Encoder {
     Tensor q = run.workspace.get("vision.q", {n, heads, d}), k = run.workspace.get("vision.k", {n, heads, d});
     Tensor k_heads = run.workspace.get("vision.k_heads", {heads, n, d});
     Tensor v_heads = run.workspace.get("vision.v_heads", {heads, n, d});
-    split_rows(qkv, q, k, v_heads);
+    split_rows(qkv, q, k, v_heads, run.stream);
     // transformers turns q and k in f32 and rounds the result
     for (Tensor* turned : {&q, &k}) {
       rope(rotation.cos, rotation.sin, Numerics::kF32, *turned, run.stream);
       round_to(numerics_, *turned, run.stream);
     }
-    to_heads(k, k_heads);
+    to_heads(k, k_heads, run.stream);
     std::vector<const float*> k_pointers, v_pointers;
     for (std::int64_t h = 0; h < heads; ++h) {
       k_pointers.push_back(k_heads.data<float>() + h * n * d);
@@ -173,26 +176,30 @@ class Qwen2VlVision final : public Encoder {
   }
 
   // qkv: [n, 3, heads, d] -> q, k: [n, heads, d], v: [heads, n, d].
-  void split_rows(const Tensor& qkv, Tensor& q, Tensor& k, Tensor& v_heads) const {
+  void split_rows(const Tensor& qkv, Tensor& q, Tensor& k, Tensor& v_heads, Stream& stream) const {
     const std::int64_t n = qkv.dim(0), width = config_.width, d = config_.head_dim;
-    for (std::int64_t t = 0; t < n; ++t) {
-      const float* row = qkv.data<float>() + t * 3 * width;
-      std::copy_n(row, width, q.data<float>() + t * width);
-      std::copy_n(row + width, width, k.data<float>() + t * width);
-      for (std::int64_t h = 0; h < config_.heads; ++h) {
-        std::copy_n(row + 2 * width + h * d, d, v_heads.data<float>() + (h * n + t) * d);
+    for_ranges(stream, n, kCopiedRows, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t t = begin; t < end; ++t) {
+        const float* row = qkv.data<float>() + t * 3 * width;
+        std::copy_n(row, width, q.data<float>() + t * width);
+        std::copy_n(row + width, width, k.data<float>() + t * width);
+        for (std::int64_t h = 0; h < config_.heads; ++h) {
+          std::copy_n(row + 2 * width + h * d, d, v_heads.data<float>() + (h * n + t) * d);
+        }
       }
-    }
+    });
   }
 
   // [n, heads, d] -> [heads, n, d]
-  void to_heads(const Tensor& x, Tensor& y) const {
+  void to_heads(const Tensor& x, Tensor& y, Stream& stream) const {
     const std::int64_t n = x.dim(0), heads = config_.heads, d = config_.head_dim;
-    for (std::int64_t t = 0; t < n; ++t) {
-      for (std::int64_t h = 0; h < heads; ++h) {
-        std::copy_n(x.data<float>() + (t * heads + h) * d, d, y.data<float>() + (h * n + t) * d);
+    for_ranges(stream, n, kCopiedRows, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t t = begin; t < end; ++t) {
+        for (std::int64_t h = 0; h < heads; ++h) {
+          std::copy_n(x.data<float>() + (t * heads + h) * d, d, y.data<float>() + (h * n + t) * d);
+        }
       }
-    }
+    });
   }
 
   // x += fc2(quick_gelu(fc1(norm2(x))))

@@ -1,0 +1,55 @@
+// Codes of a KV cache: every code, at every place of a vector, against the scalar decoders.
+#include "ops/kv_codes.h"
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <numeric>
+#include <vector>
+
+#include "formats/bf16.h"
+#include "tests/ops/targets.h"
+
+namespace halftone {
+namespace {
+
+TEST(KvCodes, E4m3GivesTheBitsOfTheReference) {
+  for_each_target([] {
+    for (const float scale : {1.0f, 0.0123f, 1e-40f, 3e38f}) {
+      for (std::size_t first = 0; first < 17; ++first) {
+        std::vector<std::uint8_t> codes(300);
+        std::iota(codes.begin(), codes.end(), static_cast<std::uint8_t>(first));
+        const auto count = static_cast<std::int64_t>(codes.size() - first);
+        std::vector<float> got(codes.size(), -1.0f), wanted = got;
+        decode_e4m3(codes.data() + first, count, scale, got.data());
+        decode_e4m3_reference(codes.data() + first, count, scale, wanted.data());
+        for (std::size_t i = 0; i < codes.size(); ++i) {
+          if (std::isnan(wanted[i])) {
+            ASSERT_TRUE(std::isnan(got[i])) << i;
+          } else {
+            ASSERT_EQ(std::bit_cast<std::uint32_t>(got[i]), std::bit_cast<std::uint32_t>(wanted[i])) << i;
+          }
+        }
+      }
+    }
+  });
+}
+
+TEST(KvCodes, Bf16IsExact) {
+  for_each_target([] {
+    std::vector<std::uint16_t> codes(65536);
+    std::iota(codes.begin(), codes.end(), std::uint16_t{0});
+    for (const std::size_t count : {std::size_t{1}, std::size_t{19}, codes.size()}) {
+      std::vector<float> got(count + 1, -1.0f);
+      decode_bf16(codes.data(), static_cast<std::int64_t>(count), got.data());
+      for (std::size_t i = 0; i < count; ++i) {
+        ASSERT_EQ(std::bit_cast<std::uint32_t>(got[i]), std::bit_cast<std::uint32_t>(bf16::decode(codes[i])));
+      }
+      ASSERT_EQ(got[count], -1.0f);
+    }
+  });
+}
+
+}  // namespace
+}  // namespace halftone
