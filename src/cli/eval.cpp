@@ -78,7 +78,7 @@ Command declare_eval(CLI::App& parent) {
       parent.add_subcommand("eval", "Accuracy on VQAv2, POPE, MME, GQA, grounding, by the official scorers");
   options->engine.declare(*app);
   std::vector<std::string> presets;
-  for (const auto preset : prompt_presets()) presets.emplace_back(preset);
+  for (const auto preset : kPromptPresets) presets.emplace_back(preset);
   app->add_option("-t,--task", options->tasks, "NAME=FOLDER; may be given several times")->required();
   app->add_option("--prompts", options->evaluate.prompts, "Prompt preset")
       ->check(CLI::IsMember(presets))

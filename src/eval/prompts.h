@@ -22,12 +22,12 @@ struct PromptRule {
   std::string hash() const;
 };
 
-// "suite" (the demo's reference answers), "lmms-eval", "vlmevalkit".
-std::span<const std::string_view> prompt_presets();
-
-// Throws Error naming the presets that there are. A task that a preset does not know is asked as its file words it.
-// Source: demo/make/reference_eval.py; lmms-eval tasks/{vqav2,pope,mme,gqa}; VLMEvalKit
+// The demo's reference answers were made with "suite". What each does is said by each task (the table in task.cpp).
+// Sources: demo/make/reference_eval.py; lmms-eval tasks/{vqav2,pope,mme,gqa}; VLMEvalKit
 // vlmeval/vlm/qwen2_vl/{prompt,model}.py.
+inline constexpr std::string_view kPromptPresets[] = {"suite", "lmms-eval", "vlmevalkit"};
+
+// Throws Error naming the presets, or the tasks, that there are.
 PromptRule prompt_rule(std::string_view preset, std::string_view task);
 
 // One user message: the sample's pictures, then `text`. Reads the pictures' files.

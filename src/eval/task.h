@@ -1,5 +1,6 @@
 #pragma once
-// A task: a data set, its prompt and its scorer. To add one, copy gqa.cpp and add a row to task.cpp.
+// A task: a data set, its prompts and its scorer. A new one is a reader (data/NAME.cpp, declared in data/readers.h), a
+// scorer (eval/NAME.cpp, declared in eval/scorers.h) and a row of the table in task.cpp.
 
 #include <filesystem>
 #include <span>
@@ -25,10 +26,27 @@ struct JudgedSample {
   const Verdict* verdict = nullptr;
 };
 
+// What one preset puts around a task's question. The presets are those of prompts.h.
+struct TaskPrompt {
+  std::string_view preset;
+  std::string_view strip;   // removed from the end of a question that has it
+  std::string_view suffix;  // then appended
+  std::int64_t max_new_tokens = 0;
+};
+
+// What of a task's figures a summary shows.
+struct TaskSummary {
+  std::span<const std::string_view> metrics;   // of the whole task, in this order
+  std::span<const std::string_view> headline;  // of these; their sum is the one number that stands for the task
+  std::string_view part_metric = {};           // by part of the task, in a table of its own; empty: no such table
+  std::string_view part_note = {};             // what the numbers of that table mean
+};
+
 struct Task {
-  std::string_view name;                        // "vqav2"
-  std::string_view title;                       // "VQAv2"
-  std::span<const std::string_view> headlines;  // metrics of the whole task that a summary shows, the first one first
+  std::string_view name;   // "vqav2"
+  std::string_view title;  // "VQAv2"
+  TaskSummary summary;
+  std::span<const TaskPrompt> prompts;  // one for each preset
   TaskData (*read)(const std::filesystem::path& folder);
   // `answer` is the model's text without white space at its ends.
   Verdict (*judge)(const Sample& sample, std::string_view answer);

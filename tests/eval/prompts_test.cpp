@@ -4,6 +4,8 @@
 
 #include <set>
 
+#include "eval/task.h"
+
 namespace halftone {
 namespace {
 
@@ -11,10 +13,11 @@ constexpr const char* kShort = "\nAnswer the question using a single word or phr
 
 TEST(Prompts, SuiteIsThatOfTheReference) {
   const Json run = read_json(std::filesystem::path(HALFTONE_SOURCE_DIR) / "demo/reference/reference.json")["run"];
-  for (const auto& [task, suffix] : run["suffixes"].items()) {
-    const PromptRule rule = prompt_rule("suite", task);
-    EXPECT_EQ(rule.apply("What?"), "What?" + suffix.get<std::string>()) << task;
-    EXPECT_EQ(rule.max_new_tokens, run["new_tokens"][task].get<std::int64_t>()) << task;
+  for (const Task& task : all_tasks()) {
+    const PromptRule rule = prompt_rule("suite", task.name);
+    const std::string name(task.name);
+    EXPECT_EQ(rule.apply("What?"), "What?" + run["suffixes"][name].get<std::string>()) << name;
+    EXPECT_EQ(rule.max_new_tokens, run["new_tokens"][name].get<std::int64_t>()) << name;
   }
 }
 
@@ -38,9 +41,10 @@ TEST(Prompts, VlmEvalKit) {
 TEST(Prompts, HashTellsRulesApart) {
   EXPECT_EQ(prompt_rule("suite", "vqav2").hash(), prompt_rule("lmms-eval", "gqa").hash());  // they ask the same
   std::set<std::string> hashes;
-  for (const std::string_view preset : prompt_presets()) hashes.insert(prompt_rule(preset, "pope").hash());
+  for (const std::string_view preset : kPromptPresets) hashes.insert(prompt_rule(preset, "pope").hash());
   EXPECT_EQ(hashes.size(), 3u);
   EXPECT_THROW(prompt_rule("other", "pope"), Error);
+  EXPECT_THROW(prompt_rule("suite", "a task that does not exist"), Error);
 }
 
 }  // namespace
