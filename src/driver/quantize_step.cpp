@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <set>
 
 #include "base/file.h"
 #include "base/log.h"
@@ -22,6 +23,20 @@ void remove_times(Json& json) {
   for (Json& child : json) {
     if (child.is_structured()) remove_times(child);
   }
+}
+
+// The formats in `field` of the layers that a quantization report says are quantized: each once, joined by ", ".
+std::string formats_of(const fs::path& report, const char* field) {
+  std::string formats;
+  std::set<std::string> seen;
+  if (!fs::exists(report)) return "none";  // the model itself
+  const Json json = read_json(report);
+  for (const Json& layer : get_field<Json>(json, "layers", report.string())) {
+    if (get_field<std::string>(layer, "weights", report.string()) == "none") continue;
+    const auto format = get_field<std::string>(layer, field, report.string());
+    if (seen.insert(format).second) formats += (formats.empty() ? "" : ", ") + format;
+  }
+  return formats.empty() ? "none" : formats;
 }
 
 }  // namespace
@@ -82,8 +97,11 @@ void StudyRunner::record_quantization(const std::string& configuration, const fs
 
 void StudyRunner::record_configuration(const std::string& configuration, const EngineInfo& info) {
   const Recipe recipe = load_recipe(configuration);
+  const fs::path report = checkpoint_of(configuration) / "quantization_report.json";
   store_.add_configuration({.name = configuration,
                             .recipe = recipe.name,
+                            .weights = formats_of(report, "weights"),
+                            .inputs = formats_of(report, "inputs"),
                             .kv_format = info.kv_format,
                             .weights_hash = info.weights_hash,
                             .numerics = info.numerics,

@@ -18,6 +18,8 @@ std::string join_lines(const std::vector<std::string>& lines) {
   return text;
 }
 
+std::vector<std::string> names(std::span<const std::string_view> all) { return {all.begin(), all.end()}; }
+
 // Of exactly the samples that are asked: the files' hash, their ids and their pictures' contents.
 std::string hash_of_samples(const TaskData& data) {
   Sha256 hash;
@@ -39,9 +41,11 @@ TaskInput read_task(const TaskPlan& plan, std::uint64_t seed) {
                .prompt_hash = input.rule.hash(),
                .samples = static_cast<std::int64_t>(input.data.samples.size()),
                .max_new_tokens = input.rule.max_new_tokens,
-               .metrics = {},
+               .metrics = names(input.task->summary.metrics),
+               .headline = names(input.task->summary.headline),
+               .part_metric = std::string(input.task->summary.part_metric),
+               .part_note = std::string(input.task->summary.part_note),
                .note = join_lines(input.data.notes)};
-  for (const std::string_view metric : input.task->headlines) input.row.metrics.emplace_back(metric);
   return input;
 }
 
@@ -101,6 +105,9 @@ TaskRow kl_row(const StudyPlan& plan, const StudyInputs& inputs) {
           .samples = samples,
           .max_new_tokens = 0,
           .metrics = {},
+          .headline = {},
+          .part_metric = "",
+          .part_note = "",
           .note =
               "KL(baseline || configuration) per token of the baseline's answers, teacher-forced, with the picture in "
               "the prompt. The answers are drawn evenly over the tasks."};

@@ -60,35 +60,46 @@ std::string accuracy_section(const StudySummary& study) {
   return text;
 }
 
-std::string mme_section(const StudySummary& study) {
-  std::vector<std::string> subtasks;
+namespace {
+
+// The parts that have a figure, in the benchmark's order. All configurations have the same.
+std::vector<std::string> parts_of(const StudySummary& study, const TaskRow& task) {
+  std::vector<std::string> parts;
+  if (task.part_metric.empty()) return parts;
   for (const ConfigurationSummary& c : study.configurations) {
-    const auto it = c.accuracy.find("mme");
+    const auto it = c.accuracy.find(task.name);
     if (it == c.accuracy.end()) continue;
     for (const ScoreRow& row : it->second.scores) {
-      if (row.metric == "score" && !row.group.empty()) subtasks.push_back(row.group);
+      if (row.metric == task.part_metric && !row.group.empty()) parts.push_back(row.group);
     }
-    break;  // all configurations have the same subtasks
+    return parts;
   }
-  if (subtasks.empty()) return "";
-  std::vector<std::string> header = {"configuration"};
-  header.insert(header.end(), subtasks.begin(), subtasks.end());
-  header.insert(header.end(), {"perception", "cognition", "right answers"});
-  Table table(header);
-  for (const ConfigurationSummary& c : study.configurations) {
-    const auto it = c.accuracy.find("mme");
-    if (it == c.accuracy.end()) continue;
-    std::vector<std::string> cells = {c.row.name};
-    for (const std::string& subtask : subtasks) cells.push_back(metric_cell(it->second, subtask, "score"));
-    for (const char* metric : {"perception", "cognition"}) cells.push_back(metric_cell(it->second, "", metric));
-    const auto correct = it->second.score("", "correct");
-    cells.push_back(correct ? fmt::format("{:.0f}", *correct) : "");
-    table.add(std::move(cells));
+  return parts;
+}
+
+}  // namespace
+
+std::string parts_section(const StudySummary& study) {
+  std::string text;
+  for (const TaskRow* task : study.tasks_of(TaskKind::kAccuracy)) {
+    const std::vector<std::string> parts = parts_of(study, *task);
+    if (parts.empty()) continue;
+    std::vector<std::string> header = {"configuration"};
+    header.insert(header.end(), parts.begin(), parts.end());
+    header.insert(header.end(), task->metrics.begin(), task->metrics.end());
+    Table table(header);
+    for (const ConfigurationSummary& c : study.configurations) {
+      const auto it = c.accuracy.find(task->name);
+      if (it == c.accuracy.end()) continue;
+      std::vector<std::string> cells = {c.row.name};
+      for (const std::string& part : parts) cells.push_back(metric_cell(it->second, part, task->part_metric));
+      for (const std::string& metric : task->metrics) cells.push_back(metric_cell(it->second, "", metric));
+      table.add(std::move(cells));
+    }
+    text += fmt::format("{}## {} by part: {}\n\n{}{}{}", text.empty() ? "" : "\n", task->title, task->part_metric,
+                        task->part_note, task->part_note.empty() ? "" : "\n\n", table.markdown());
   }
-  return "## MME by task\n\nPoints: accuracy over questions plus accuracy over pictures with both questions right, 200 "
-         "at most for each. *Right answers* is the plain count that others call the total. One question of a subtask "
-         "of 40 is worth 2.5 to 7.5 points: look at the verdict above before a difference here.\n\n" +
-         table.markdown();
+  return text;
 }
 
 std::string divergence_section(const StudySummary& study) {

@@ -28,6 +28,7 @@ struct Panel {
   Kind kind = Kind::kStackedBars;
   std::vector<Series> series;
   std::optional<double> reference;  // a dashed line across all rows
+  std::vector<Mark> totals = {};    // numbers at the ends of the rows' bars where they are not the sums; or empty
   int decimals = 1;                 // of the numbers at the marks
   bool signs = false;               // "+0.4"
 };

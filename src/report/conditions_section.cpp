@@ -22,13 +22,13 @@ void flatten(const Json& json, const std::string& path, Table& table) {
 }
 
 std::string configurations_table(const StudySummary& study) {
-  Table table({"configuration", "recipe", "KV cache", "weights hash", "numerics", "products", "instruction set",
-               "pixels", "calibrated", "quantized in"},
+  Table table({"configuration", "recipe", "weights", "inputs", "KV cache", "weights hash", "numerics", "products",
+               "instruction set", "pixels", "calibrated", "quantized in"},
               true);
   for (const ConfigurationSummary& c : study.configurations) {
     const ConfigurationRow& r = c.row;
-    table.add({r.name, r.recipe, r.kv_format, short_hash(r.weights_hash), r.numerics, r.products, r.instruction_set,
-               fmt::format("{} to {}", r.min_pixels, r.max_pixels), r.calibrated ? "yes" : "no",
+    table.add({r.name, r.recipe, r.weights, r.inputs, r.kv_format, short_hash(r.weights_hash), r.numerics, r.products,
+               r.instruction_set, fmt::format("{} to {}", r.min_pixels, r.max_pixels), r.calibrated ? "yes" : "no",
                c.quantization ? fmt::format("{:.1f} s", c.quantization->seconds) : ""});
   }
   return table.markdown();

@@ -80,7 +80,9 @@ std::string speed_section(const StudySummary& study) {
       "## Speed\n\nMedians over the repeats with their distribution-free 95 % interval. Time to first token (TTFT) is "
       "the sum of its stages, from the bytes of the picture's file to the first token; decoding is (last token - first "
       "token) / (tokens - 1) at a fixed output length. Pictures are encoded anew each time. Speed-ups are over the "
-      "baseline on this machine; emulated products are slower than hardware that has them.\n";
+      "baseline on this machine; emulated products are slower than hardware that has them. Where a stage that "
+      "configurations share (the vision tower, unless a recipe quantizes it) differs between them, the machine was busy "
+      "with something else.\n";
   for (const std::string& workload : study.workloads) text += workload_tables(study, workload);
   return text;
 }
@@ -111,20 +113,21 @@ std::string memory_section(const StudySummary& study) {
 }
 
 std::string kv_ablation_section(const StudySummary& study) {
-  Table table({"KV cache", "KL, nats per token", "same top choice, %", "mean difference, points", "KV per token"});
-  for (const ConfigurationSummary& c : study.configurations) {
-    if (c.row.recipe != "fp8") continue;
-    const auto mean = c.mean_difference();
-    const bool has_kl = !c.divergence.empty();
-    table.add({c.row.kv_format, has_kl ? fmt::format("{:.4f}", *c.mean_kl()) : "",
-               has_kl ? percent_text(c.divergence.begin()->second.agreement) : "",
-               mean ? fmt::format("{:+.1f}", 100 * *mean) : "", size_text(c.row.kv_bytes_per_token)});
+  std::string text;
+  for (const auto& same_recipe : study.kv_ablations()) {
+    Table table({"KV cache", "KL, nats per token", "same top choice, %", "mean difference, points", "KV per token"});
+    for (const ConfigurationSummary* c : same_recipe) {
+      const auto mean = c->mean_difference();
+      const bool has_kl = !c->divergence.empty();
+      table.add({c->row.kv_format, has_kl ? fmt::format("{:.4f}", *c->mean_kl()) : "",
+                 has_kl ? percent_text(c->divergence.begin()->second.agreement) : "",
+                 mean ? fmt::format("{:+.1f}", 100 * *mean) : "", size_text(c->row.kv_bytes_per_token)});
+    }
+    text += fmt::format("\nThe recipe `{}`:\n\n{}", same_recipe.front()->row.recipe, table.markdown());
   }
-  if (table.empty()) return "";
-  return "## FP8: the format of the KV cache\n\nThe recipe `fp8` with each format of the cache; everything else is "
-         "equal. `fp8` stores keys and values with scale 1.0, `fp8_calibrated` with one calibrated scale a tensor, "
-         "`fp8_head` with one a head, `fp8_debiased` keys without their bias.\n\n" +
-         table.markdown();
+  if (text.empty()) return "";
+  return "## The format of the KV cache\n\nOne recipe with several formats of the cache; everything else is equal. " +
+         std::string(kKvFormatsNote) + "\n" + text;
 }
 
 }  // namespace halftone

@@ -10,6 +10,11 @@
 
 namespace halftone {
 
+// What the formats of the KV cache are.
+inline constexpr std::string_view kKvFormatsNote =
+    "fp8: E4M3 with scale 1.0; fp8_calibrated: one scale a tensor; fp8_head: one a head; fp8_debiased: keys stored "
+    "without their bias.";
+
 double mebibytes(std::int64_t bytes);
 // "24.6 MiB", "15.2 GiB".
 std::string size_text(std::int64_t bytes);

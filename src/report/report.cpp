@@ -52,7 +52,7 @@ std::string render_markdown(const StudySummary& study, const std::vector<std::pa
       recommendations(study),
       chart_section(charts),
       accuracy_section(study),
-      mme_section(study),
+      parts_section(study),
       divergence_section(study),
       speed_section(study),
       memory_section(study),

@@ -148,7 +148,8 @@ class RowChartPainter {
         right = std::max(right, axis.pixel(*mark.high));
       }
     }
-    if (total(panel, row)) canvas.text(right + 4, y + 3.5, number(panel, sum), kValueStyle);
+    const auto shown = panel.totals.empty() ? total(panel, row) : panel.totals.at(row).value;
+    if (shown) canvas.text(right + 4, y + 3.5, number(panel, *shown), kValueStyle);
   }
 
   void draw_dots(Canvas& canvas, const Panel& panel, const Axis& axis, std::size_t row) const {

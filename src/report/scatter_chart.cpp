@@ -94,7 +94,7 @@ class ScatterPainter {
     const Box* best = nullptr;
     double least = INFINITY;
     for (const Box& place : places) {
-      if (place.right > kWidth - 4 || place.left < kLeft) continue;
+      if (place.right > kWidth - kRight || place.left < kLeft) continue;
       double hidden = 0;
       for (const Box& other : taken) hidden += place.overlap(other);
       if (hidden < least) {

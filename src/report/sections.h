@@ -9,7 +9,7 @@ namespace halftone {
 
 std::string comparison_legend(const StudySummary& study);
 std::string accuracy_section(const StudySummary& study);
-std::string mme_section(const StudySummary& study);
+std::string parts_section(const StudySummary& study);
 std::string divergence_section(const StudySummary& study);
 std::string speed_section(const StudySummary& study);
 std::string memory_section(const StudySummary& study);

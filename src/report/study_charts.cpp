@@ -11,8 +11,12 @@ namespace {
 using Configurations = std::vector<const ConfigurationSummary*>;
 using Value = std::function<Mark(const ConfigurationSummary&)>;
 
+constexpr Color kPalette[] = {colors::kBlue,  colors::kOrange, colors::kPurple,
+                              colors::kGreen, colors::kRed,    colors::kSky};
+
 constexpr const char* kEmulatedNote =
-    "* products emulated on this machine with the rounding of the format: its results hold, its speed does not.";
+    "Stages and totals are medians of their own. * products emulated on this machine with the rounding of the format: "
+    "its results hold, its speed does not.";
 
 Configurations all_of(const StudySummary& study) {
   Configurations all;
@@ -69,6 +73,10 @@ RowChart speed_chart(const StudySummary& study, const std::string& workload) {
       return speed ? Mark{1000 * speed->stages.at(key), {}, {}, {}} : Mark{};
     }));
   }
+  ttft.totals = series_of(all, "", colors::kInk, [&](const auto& c) {
+                  const Speed* speed = of(c);
+                  return speed ? Mark{1000 * speed->ttft.median, {}, {}, {}} : Mark{};
+                }).marks;
   Panel decode{.title = "decode, ms per token", .series = {}, .reference = {}, .decimals = 2};
   decode.series.push_back(series_of(all, "", colors::kBlue.lighter(0.25), [&](const auto& c) {
     const Speed* speed = of(c);
@@ -110,8 +118,8 @@ RowChart accuracy_chart(const StudySummary& study) {
   RowChart chart{
       .title = "Accuracy, % of samples, with 95 % intervals",
       .note =
-          "Red: shown to be worse than the baseline. Blue: not enough samples to tell. Dashed: the baseline. "
-          "Intervals are of each accuracy; the comparison is paired and far sharper.",
+          "Red: shown to be worse than the baseline, green: better, blue: not enough samples to tell. Dashed: the "
+          "baseline. Intervals are of each accuracy; the paired comparison is sharper.",
       .rows = row_names(all, false),
       .panels = {}};
   for (const TaskRow* task : study.tasks_of(TaskKind::kAccuracy)) {
@@ -131,33 +139,27 @@ RowChart accuracy_chart(const StudySummary& study) {
   return chart;
 }
 
-// The benchmark's own points of the whole task: perception and cognition.
-RowChart mme_chart(const StudySummary& study) {
+// A headline that is a sum of the benchmark's own points, term by term.
+RowChart points_chart(const StudySummary& study, const TaskRow& task) {
   const Configurations all = all_of(study);
-  RowChart chart{.title = "MME, points", .note = "", .rows = row_names(all, false), .panels = {}};
-  const std::pair<const char*, Color> parts[] = {{"perception", colors::kBlue}, {"cognition", colors::kOrange}};
-  for (const auto& [metric, color] : parts) {
+  RowChart chart{.title = task.title + ", points", .note = "", .rows = row_names(all, false), .panels = {}};
+  for (const std::string& metric : task.headline) {
+    const Color color = kPalette[chart.panels.size() % std::size(kPalette)];
     Panel panel{.title = metric, .series = {}, .reference = {}};
-    panel.series.push_back(series_of(all, "", color.lighter(0.2), [&, key = metric](const auto& c) {
-      const auto it = c.accuracy.find("mme");
-      return it == c.accuracy.end() ? Mark{} : Mark{it->second.score("", key), {}, {}, {}};
+    panel.series.push_back(series_of(all, "", color.lighter(0.2), [&](const auto& c) {
+      const auto it = c.accuracy.find(task.name);
+      return it == c.accuracy.end() ? Mark{} : Mark{it->second.score("", metric), {}, {}, {}};
     }));
     chart.panels.push_back(std::move(panel));
   }
   return chart;
 }
 
-std::pair<std::string, Color> family(const ConfigurationRow& row) {
-  if (row.recipe.starts_with("int8")) return {"INT8", colors::kBlue};
-  if (row.recipe.starts_with("int4")) return {"INT4", colors::kOrange};
-  if (row.recipe.starts_with("fp8")) return {"FP8", colors::kPurple};
-  if (row.recipe.starts_with("nvfp4")) return {"NVFP4", colors::kGreen};
-  return {row.recipe, colors::kInk};
-}
-
 ScatterChart tradeoff_chart(const StudySummary& study) {
   ScatterChart chart{.title = "What each configuration costs and saves",
-                     .note = "Below and to the left is better. Rings: products emulated on this machine.",
+                     .note =
+                         "Below and to the left is better; sizes do not begin at zero. Rings: products emulated on "
+                         "this machine. Colours: formats of the weights.",
                      .x_title = "weights, MiB",
                      .y_title = "KL divergence from the baseline, nats per token",
                      .log_y = true,
@@ -167,35 +169,34 @@ ScatterChart tradeoff_chart(const StudySummary& study) {
     const auto kl = c.mean_kl();
     // A logarithmic axis has no zero; and nothing diverges by zero but the baseline.
     if (!kl || *kl <= 0 || c.weight_bytes() == 0) continue;
-    const auto entry = family(c.row);
-    const auto is_shown = [&](const auto& other) { return other.first == entry.first; };
-    if (std::none_of(chart.legend.begin(), chart.legend.end(), is_shown)) chart.legend.push_back(entry);
-    chart.points.push_back({c.row.name, mebibytes(c.weight_bytes()), *kl, entry.second, c.row.products != "emulated"});
+    auto entry = std::find_if(chart.legend.begin(), chart.legend.end(),
+                              [&](const auto& other) { return other.first == c.row.weights; });
+    if (entry == chart.legend.end()) {
+      entry = chart.legend.insert(entry, {c.row.weights, kPalette[chart.legend.size() % std::size(kPalette)]});
+    }
+    chart.points.push_back({c.row.name, mebibytes(c.weight_bytes()), *kl, entry->second, c.row.products != "emulated"});
+  }
+  if (const auto* baseline = study.find(study.baseline); baseline && baseline->weight_bytes() > 0) {
+    chart.note += fmt::format(" The baseline's weights: {}.", size_text(baseline->weight_bytes()));
   }
   return chart;
 }
 
-RowChart fp8_chart(const StudySummary& study) {
-  Configurations fp8;
-  for (const auto& c : study.configurations) {
-    if (c.row.recipe == "fp8") fp8.push_back(&c);
-  }
-  RowChart chart{.title = "FP8: what the format of the KV cache changes",
-                 .note =
-                     "Against the baseline. fp8: scale 1.0; fp8_calibrated: one scale a tensor; fp8_head: one a head; "
-                     "fp8_debiased: keys stored without their bias.",
+// Configurations of one recipe.
+RowChart kv_chart(const StudySummary& study, const Configurations& same_recipe) {
+  RowChart chart{.title = same_recipe.front()->row.recipe + ": what the format of the KV cache changes",
+                 .note = "Against the baseline. " + std::string(kKvFormatsNote),
                  .rows = {},
                  .panels = {}};
-  for (const auto* c : fp8) chart.rows.push_back(c->row.kv_format);
-  if (fp8.size() < 2) return chart;
+  for (const auto* c : same_recipe) chart.rows.push_back(c->row.kv_format);
   Panel kl{.title = "KL, nats per token", .series = {}, .reference = {}, .decimals = 3};
-  kl.series.push_back(series_of(fp8, "", colors::kPurple, [](const auto& c) {
+  kl.series.push_back(series_of(same_recipe, "", colors::kPurple, [](const auto& c) {
     if (c.divergence.empty()) return Mark{};
     const Interval& value = c.divergence.begin()->second.kl;
     return Mark{value.value, std::max(0.0, value.low), value.high, {}};
   }));
   Panel agreement{.title = "same top choice, %", .kind = Panel::Kind::kDots, .series = {}, .reference = 100};
-  agreement.series.push_back(series_of(fp8, "", colors::kBlue, [](const auto& c) {
+  agreement.series.push_back(series_of(same_recipe, "", colors::kBlue, [](const auto& c) {
     if (c.divergence.empty()) return Mark{};
     const Interval& value = c.divergence.begin()->second.agreement;
     return Mark{100 * value.value, 100 * value.low, std::min(100.0, 100 * value.high), {}};
@@ -204,7 +205,7 @@ RowChart fp8_chart(const StudySummary& study) {
   for (const TaskRow* task : study.tasks_of(TaskKind::kAccuracy)) {
     if (chart.panels.size() == 4) break;
     Panel panel{.title = task->title + ", points", .kind = Panel::Kind::kDots, .series = {}, .reference = 0};
-    panel.series.push_back(series_of(fp8, "", colors::kBlue, [&](const auto& c) {
+    panel.series.push_back(series_of(same_recipe, "", colors::kBlue, [&](const auto& c) {
       const auto it = c.accuracy.find(task->name);
       if (it == c.accuracy.end() || !it->second.difference) return Mark{};
       const Difference& d = *it->second.difference;
@@ -224,14 +225,20 @@ std::vector<NamedChart> draw_study_charts(const StudySummary& study) {
     charts.push_back({"tradeoff", "Divergence from the baseline against the size of the weights.", render(tradeoff)});
   }
   add(charts, "accuracy", "Accuracy by task with 95 % intervals.", accuracy_chart(study));
-  add(charts, "mme", "MME by its own points.", mme_chart(study));
+  for (const TaskRow* task : study.tasks_of(TaskKind::kAccuracy)) {
+    if (task->headline.size() < 2) continue;
+    add(charts, task->name, task->title + " by its own points.", points_chart(study, *task));
+  }
   for (std::size_t i = 0; i < study.workloads.size(); ++i) {
     const std::string& workload = study.workloads[i];
     add(charts, i == 0 ? "speed" : "speed_" + workload, "Time to first token by stage, and decoding: " + workload + ".",
         speed_chart(study, workload));
   }
   add(charts, "memory", "Memory by component.", memory_chart(study));
-  add(charts, "fp8_kv", "FP8 with each format of the KV cache.", fp8_chart(study));
+  for (const Configurations& same_recipe : study.kv_ablations()) {
+    const std::string& recipe = same_recipe.front()->row.recipe;
+    add(charts, recipe + "_kv", recipe + " with each format of the KV cache.", kv_chart(study, same_recipe));
+  }
   return charts;
 }
 

@@ -66,7 +66,13 @@ double kl_or_zero(Candidate c) { return c->mean_kl().value_or(0); }
 std::vector<Rule> rules(const StudySummary& study, Candidate baseline) {
   const auto not_worse = [](Candidate c) { return !shown_worse(c); };
   const auto small_drop = [](Candidate c) { return c->mean_difference().value_or(0) >= -kLargestDrop; };
-  const Candidate plain_fp8 = study.find("fp8");
+  // Of the same recipe, with a cache that is not quantized.
+  const auto with_plain_cache = [&study](Candidate c) -> Candidate {
+    for (const ConfigurationSummary& other : study.configurations) {
+      if (other.row.recipe == c->row.recipe && other.row.kv_format == "bf16") return &other;
+    }
+    return nullptr;
+  };
   return {
       {"Best balance",
        fmt::format(
@@ -88,11 +94,13 @@ std::vector<Rule> rules(const StudySummary& study, Candidate baseline) {
        [not_worse](Candidate c) { return !c->row.calibrated && not_worse(c); }, kl_or_zero},
       {"FP8",
        fmt::format(
-           "Of the configurations of the recipe fp8: the fewest bytes of KV cache per token with a KL divergence "
-           "at most {} nats above that of the bf16 cache.",
+           "Of the configurations with weights and inputs in FP8 (E4M3): the fewest bytes of KV cache per token with a "
+           "KL divergence at most {} nats above that of the same recipe with a bf16 cache.",
            kFp8KvKl),
-       [plain_fp8](Candidate c) {
-         return c->row.recipe == "fp8" && (!plain_fp8 || kl_or_zero(c) <= kl_or_zero(plain_fp8) + kFp8KvKl);
+       [with_plain_cache](Candidate c) {
+         const Candidate plain = with_plain_cache(c);
+         return c->row.weights.starts_with("e4m3") && c->row.inputs.starts_with("e4m3") &&
+                (!plain || kl_or_zero(c) <= kl_or_zero(plain) + kFp8KvKl);
        },
        [](Candidate c) { return static_cast<double>(c->row.kv_bytes_per_token); }},
   };

@@ -16,8 +16,8 @@ struct Recommendation {
   std::string reason;         // the numbers that decided
 };
 
-// Where a study lacks a figure that a rule looks at (no speed measured, no divergence), the rule does without it and
-// its reason says so. Empty while the baseline is not there.
+// Where a study lacks a figure that a rule looks at (no speed measured, no divergence), the rule does without it: the
+// reason names only the figures that there are. Empty while the baseline is not there.
 std::vector<Recommendation> recommend(const StudySummary& study);
 
 }  // namespace halftone

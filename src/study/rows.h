@@ -24,6 +24,7 @@ struct StudyInfo {
 struct ConfigurationRow {
   std::string name;  // "fp8+kv:fp8_calibrated"
   std::string recipe;
+  std::string weights, inputs;  // formats of the quantized linear layers; several joined by ", "; "none" without any
   std::string kv_format;
   std::string weights_hash;  // SHA-256 of all tensors as quantized
   std::string numerics;      // "f32" or "bf16"
@@ -43,10 +44,13 @@ struct TaskRow {
   std::string data_hash;
   std::string prompts;  // name of the preset
   std::string prompt_hash;
-  std::int64_t samples = 0;          // how many the study asks for
-  std::int64_t max_new_tokens = 0;   // 0: nothing is generated
-  std::vector<std::string> metrics;  // of ScoreRows of the whole task: those that a summary shows, the first one first
-  std::string note;                  // what the numbers mean: the scorer's variant, the windows, ...
+  std::int64_t samples = 0;           // how many the study asks for
+  std::int64_t max_new_tokens = 0;    // 0: nothing is generated
+  std::vector<std::string> metrics;   // of ScoreRows of the whole task: those that a summary shows, in this order
+  std::vector<std::string> headline;  // of these; their sum is the one number that stands for the task
+  std::string part_metric;            // of ScoreRows of its parts: shown in a table of its own; empty: no such table
+  std::string part_note;              // what the numbers of that table mean
+  std::string note;                   // what the numbers mean: the scorer's variant, the windows, ...
 };
 
 // One answer. Key: configuration, task, id.

@@ -4,7 +4,7 @@
 namespace halftone {
 
 inline constexpr int kApplicationId = 0x48544f4e;  // "HTON" in the file's header: this SQLite file is a study
-inline constexpr int kSchemaVersion = 1;           // PRAGMA user_version
+inline constexpr int kSchemaVersion = 2;           // PRAGMA user_version
 
 // Every row names its configuration and task; these carry the hashes of weights, pixel budget, data and prompts, and
 // the only row of `study` that of the program.
@@ -15,7 +15,8 @@ CREATE TABLE study(
   settings TEXT NOT NULL, machine TEXT NOT NULL) STRICT;
 CREATE TABLE configurations(
   name TEXT PRIMARY KEY, position INTEGER NOT NULL,
-  recipe TEXT NOT NULL, kv_format TEXT NOT NULL, weights_hash TEXT NOT NULL,
+  recipe TEXT NOT NULL, weights TEXT NOT NULL, inputs TEXT NOT NULL, kv_format TEXT NOT NULL,
+  weights_hash TEXT NOT NULL,
   numerics TEXT NOT NULL, products TEXT NOT NULL, instruction_set TEXT NOT NULL,
   min_pixels INTEGER NOT NULL, max_pixels INTEGER NOT NULL, kv_bytes_per_token INTEGER NOT NULL,
   calibrated INTEGER NOT NULL) STRICT;
@@ -23,8 +24,8 @@ CREATE TABLE tasks(
   name TEXT PRIMARY KEY, position INTEGER NOT NULL, title TEXT NOT NULL,
   kind TEXT NOT NULL CHECK(kind IN ('accuracy', 'kl', 'perplexity')),
   data_hash TEXT NOT NULL, prompts TEXT NOT NULL, prompt_hash TEXT NOT NULL,
-  samples INTEGER NOT NULL, max_new_tokens INTEGER NOT NULL, metrics TEXT NOT NULL,
-  note TEXT NOT NULL) STRICT;
+  samples INTEGER NOT NULL, max_new_tokens INTEGER NOT NULL, metrics TEXT NOT NULL, headline TEXT NOT NULL,
+  part_metric TEXT NOT NULL, part_note TEXT NOT NULL, note TEXT NOT NULL) STRICT;
 CREATE TABLE samples(
   configuration TEXT NOT NULL REFERENCES configurations, task TEXT NOT NULL REFERENCES tasks, id TEXT NOT NULL,
   picture TEXT NOT NULL, answer TEXT NOT NULL, tokens TEXT NOT NULL,

@@ -21,9 +21,11 @@ void check_is_study(const Database& database) {
   }
   require(application == kApplicationId, where, "expected a study, found an SQLite file of another program");
   const std::int64_t version = database.query_integer("PRAGMA user_version");
-  require(version == kSchemaVersion, where, "schema version {}, expected {}: {}", version, kSchemaVersion,
-          version > kSchemaVersion ? "written by a newer program; use that one"
-                                   : "written by an older program; run it again");
+  require(version == kSchemaVersion, where, "expected a study of schema version {}, found version {}: {}",
+          kSchemaVersion, version,
+          version > kSchemaVersion
+              ? "written by a newer program; use that one"
+              : "written by an older program; use that one, or run the study again into a new file");
 }
 
 void create_tables(Database& database, const StudyInfo& info) {

@@ -22,11 +22,11 @@ std::set<std::string> finished(const Database& database, std::string_view sql, s
 std::vector<ConfigurationRow> Store::configurations() const {
   std::vector<ConfigurationRow> rows;
   Statement row = state_->database.prepare(
-      "SELECT name, recipe, kv_format, weights_hash, numerics, products, instruction_set, min_pixels, max_pixels, "
-      "kv_bytes_per_token, calibrated FROM configurations ORDER BY position");
+      "SELECT name, recipe, weights, inputs, kv_format, weights_hash, numerics, products, instruction_set, min_pixels, "
+      "max_pixels, kv_bytes_per_token, calibrated FROM configurations ORDER BY position");
   while (row.step()) {
     rows.push_back({row.text(0), row.text(1), row.text(2), row.text(3), row.text(4), row.text(5), row.text(6),
-                    row.integer(7), row.integer(8), row.integer(9), row.integer(10) != 0});
+                    row.text(7), row.text(8), row.integer(9), row.integer(10), row.integer(11), row.integer(12) != 0});
   }
   return rows;
 }
@@ -34,12 +34,12 @@ std::vector<ConfigurationRow> Store::configurations() const {
 std::vector<TaskRow> Store::tasks() const {
   std::vector<TaskRow> rows;
   Statement row = state_->database.prepare(
-      "SELECT name, title, kind, data_hash, prompts, prompt_hash, samples, max_new_tokens, metrics, note FROM tasks "
-      "ORDER BY position");
+      "SELECT name, title, kind, data_hash, prompts, prompt_hash, samples, max_new_tokens, metrics, headline, "
+      "part_metric, part_note, note FROM tasks ORDER BY position");
+  const auto names = [&](int column) { return parse_json(row.text(column), "tasks").get<std::vector<std::string>>(); };
   while (row.step()) {
     rows.push_back({row.text(0), row.text(1), task_kind(row.text(2)), row.text(3), row.text(4), row.text(5),
-                    row.integer(6), row.integer(7), parse_json(row.text(8), "tasks").get<std::vector<std::string>>(),
-                    row.text(9)});
+                    row.integer(6), row.integer(7), names(8), names(9), row.text(10), row.text(11), row.text(12)});
   }
   return rows;
 }

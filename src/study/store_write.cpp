@@ -4,11 +4,18 @@ namespace halftone {
 namespace {
 
 Json columns(const ConfigurationRow& row) {
-  return {
-      {"recipe", row.recipe},         {"kv_format", row.kv_format},   {"weights_hash", row.weights_hash},
-      {"numerics", row.numerics},     {"products", row.products},     {"instruction_set", row.instruction_set},
-      {"min_pixels", row.min_pixels}, {"max_pixels", row.max_pixels}, {"kv_bytes_per_token", row.kv_bytes_per_token},
-      {"calibrated", row.calibrated}};
+  return {{"recipe", row.recipe},
+          {"weights", row.weights},
+          {"inputs", row.inputs},
+          {"kv_format", row.kv_format},
+          {"weights_hash", row.weights_hash},
+          {"numerics", row.numerics},
+          {"products", row.products},
+          {"instruction_set", row.instruction_set},
+          {"min_pixels", row.min_pixels},
+          {"max_pixels", row.max_pixels},
+          {"kv_bytes_per_token", row.kv_bytes_per_token},
+          {"calibrated", row.calibrated}};
 }
 
 Json columns(const TaskRow& row) {
@@ -20,6 +27,9 @@ Json columns(const TaskRow& row) {
           {"samples", row.samples},
           {"max_new_tokens", row.max_new_tokens},
           {"metrics", row.metrics},
+          {"headline", row.headline},
+          {"part_metric", row.part_metric},
+          {"part_note", row.part_note},
           {"note", row.note}};
 }
 
@@ -40,19 +50,20 @@ bool is_there(const std::vector<Row>& rows, const Row& row, const Database& data
 void Store::add_configuration(const ConfigurationRow& row) {
   const auto rows = configurations();
   if (is_there(rows, row, state_->database)) return;
-  state_->database.prepare("INSERT INTO configurations VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
-      .bind(row.name, static_cast<std::int64_t>(rows.size()), row.recipe, row.kv_format, row.weights_hash, row.numerics,
-            row.products, row.instruction_set, row.min_pixels, row.max_pixels, row.kv_bytes_per_token,
-            std::int64_t{row.calibrated})
+  state_->database.prepare("INSERT INTO configurations VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+      .bind(row.name, static_cast<std::int64_t>(rows.size()), row.recipe, row.weights, row.inputs, row.kv_format,
+            row.weights_hash, row.numerics, row.products, row.instruction_set, row.min_pixels, row.max_pixels,
+            row.kv_bytes_per_token, std::int64_t{row.calibrated})
       .run();
 }
 
 void Store::add_task(const TaskRow& row) {
   const auto rows = tasks();
   if (is_there(rows, row, state_->database)) return;
-  state_->database.prepare("INSERT INTO tasks VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+  state_->database.prepare("INSERT INTO tasks VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
       .bind(row.name, static_cast<std::int64_t>(rows.size()), row.title, to_string(row.kind), row.data_hash,
-            row.prompts, row.prompt_hash, row.samples, row.max_new_tokens, Json(row.metrics).dump(), row.note)
+            row.prompts, row.prompt_hash, row.samples, row.max_new_tokens, Json(row.metrics).dump(),
+            Json(row.headline).dump(), row.part_metric, row.part_note, row.note)
       .run();
 }
 

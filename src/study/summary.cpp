@@ -175,6 +175,16 @@ std::optional<double> Accuracy::score(std::string_view group, std::string_view m
   return std::nullopt;
 }
 
+double Accuracy::headline(const TaskRow& task) const {
+  double sum = 0;
+  for (const std::string& metric : task.headline) {
+    const auto figure = score("", metric);
+    if (!figure) return 100 * value.value;
+    sum += *figure;
+  }
+  return task.headline.empty() ? 100 * value.value : sum;
+}
+
 std::int64_t ConfigurationSummary::weight_bytes() const {
   std::int64_t bytes = 0;
   for (const MemoryRow& component : memory) bytes += component.component.starts_with("weights/") ? component.bytes : 0;
@@ -209,6 +219,21 @@ std::vector<const TaskRow*> StudySummary::tasks_of(TaskKind kind) const {
     if (task.kind == kind) rows.push_back(&task);
   }
   return rows;
+}
+
+std::vector<std::vector<const ConfigurationSummary*>> StudySummary::kv_ablations() const {
+  std::vector<std::vector<const ConfigurationSummary*>> lists;
+  for (const ConfigurationSummary& c : configurations) {
+    const auto same = std::find_if(lists.begin(), lists.end(),
+                                   [&](const auto& list) { return list.front()->row.recipe == c.row.recipe; });
+    if (same == lists.end()) {
+      lists.push_back({&c});
+    } else {
+      same->push_back(&c);
+    }
+  }
+  std::erase_if(lists, [](const auto& list) { return list.size() < 2; });
+  return lists;
 }
 
 std::vector<std::string> StudySummary::unfinished() const {

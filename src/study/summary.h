@@ -30,6 +30,9 @@ struct Accuracy {
 
   // The benchmark's own figure; nothing when there is none.
   std::optional<double> score(std::string_view group, std::string_view metric) const;
+  // The one number that stands for `task`, as the benchmark prints it: the sum of its headline figures, or the mean of
+  // the samples in percent where there are none.
+  double headline(const TaskRow& task) const;
 };
 
 struct Divergence {
@@ -78,6 +81,8 @@ struct StudySummary {
   // Null when the study has not come to it yet.
   const ConfigurationSummary* find(std::string_view configuration) const;
   std::vector<const TaskRow*> tasks_of(TaskKind kind) const;
+  // Configurations that differ in the format of the KV cache alone: one list for each recipe that has several.
+  std::vector<std::vector<const ConfigurationSummary*>> kv_ablations() const;
   // "vqav2 of fp8: 120 of 500 samples", one for each thing that is missing.
   std::vector<std::string> unfinished() const;
 };

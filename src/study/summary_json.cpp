@@ -36,6 +36,8 @@ Json to_json(const Summary& seconds) {
 Json to_json(const ConfigurationSummary& c) {
   Json json = {{"name", c.row.name},
                {"recipe", c.row.recipe},
+               {"weights", c.row.weights},
+               {"inputs", c.row.inputs},
                {"kv_format", c.row.kv_format},
                {"weights_hash", c.row.weights_hash},
                {"numerics", c.row.numerics},

@@ -63,7 +63,7 @@ std::vector<std::string> contents(const std::filesystem::path& file) {
       "SELECT configuration, report FROM quantizations",
       "SELECT * FROM notes",
   };
-  constexpr int kColumns[] = {4, 7, 11, 9, 8, 7, 3, 4, 2, 2};
+  constexpr int kColumns[] = {4, 7, 14, 9, 8, 7, 3, 4, 2, 2};
   std::vector<std::string> rows;
   const Database database(file, Database::Access::kRead);
   for (std::size_t i = 0; i < std::size(queries); ++i) {

@@ -39,6 +39,8 @@ inline StudyInfo example_info() {
 inline ConfigurationRow example_configuration(const std::string& recipe = "bf16", const std::string& kv = "bf16") {
   return {.name = kv == "bf16" ? recipe : recipe + "+kv:" + kv,
           .recipe = recipe,
+          .weights = recipe == "bf16" ? "none" : recipe + "_weights",
+          .inputs = "none",
           .kv_format = kv,
           .weights_hash = "w-" + recipe,
           .numerics = "f32",
@@ -60,6 +62,9 @@ inline TaskRow example_task(const std::string& name = "vqav2", TaskKind kind = T
           .samples = 3,
           .max_new_tokens = 16,
           .metrics = {"vqav2"},
+          .headline = {"vqav2"},
+          .part_metric = "",
+          .part_note = "",
           .note = "both sides normalised"};
 }
 

@@ -12,7 +12,7 @@
 namespace halftone::testing {
 
 struct SyntheticConfiguration {
-  const char *recipe, *kv_format, *products;
+  const char *recipe, *weights, *inputs, *kv_format, *products;
   bool calibrated;
   double flips;         // share of right answers that become wrong; a quarter of it the other way round
   double kl;            // nats per token
@@ -22,19 +22,19 @@ struct SyntheticConfiguration {
 
 inline const std::vector<SyntheticConfiguration>& synthetic_configurations() {
   static const std::vector<SyntheticConfiguration> rows = {
-      {"bf16", "bf16", "native", false, 0, 0, 2, 1},
-      {"int8_wo", "bf16", "native", false, 0.004, 0.0013, 1, 0.7},
-      {"int4_wo", "bf16", "native", false, 0.07, 0.199, 0.5, 0.55},
-      {"int8", "bf16", "native", true, 0.06, 0.242, 1, 0.6},
-      {"int8_sq", "bf16", "native", true, 0.01, 0.006, 1, 0.6},
-      {"fp8", "bf16", "emulated", true, 0.008, 0.009, 1, 1.3},
-      {"int4_awq", "bf16", "native", true, 0.006, 0.03, 0.5, 0.55},
-      {"nvfp4", "bf16", "emulated", true, 0.04, 0.12, 0.5, 1.6},
-      {"nvfp4_w4a8", "bf16", "emulated", true, 0.03, 0.08, 0.5, 1.5},
-      {"fp8", "fp8", "emulated", true, 0.12, 0.39, 1, 1.3},
-      {"fp8", "fp8_calibrated", "emulated", true, 0.012, 0.024, 1, 1.3},
-      {"fp8", "fp8_head", "emulated", true, 0.01, 0.015, 1, 1.3},
-      {"fp8", "fp8_debiased", "emulated", true, 0.009, 0.011, 1, 1.3},
+      {"bf16", "none", "none", "bf16", "native", false, 0, 0, 2, 1},
+      {"int8_wo", "int8_channel", "none", "bf16", "native", false, 0.004, 0.0013, 1, 0.7},
+      {"int4_wo", "int4_group128", "none", "bf16", "native", false, 0.07, 0.199, 0.5, 0.55},
+      {"int8", "int8_channel", "int8_tensor", "bf16", "native", true, 0.06, 0.242, 1, 0.6},
+      {"int8_sq", "int8_channel", "int8_tensor", "bf16", "native", true, 0.01, 0.006, 1, 0.6},
+      {"fp8", "e4m3_tensor", "e4m3_tensor", "bf16", "emulated", true, 0.008, 0.009, 1, 1.3},
+      {"int4_awq", "int4_group128", "none", "bf16", "native", true, 0.006, 0.03, 0.5, 0.55},
+      {"nvfp4", "nvfp4_block16", "nvfp4_block16", "bf16", "emulated", true, 0.04, 0.12, 0.5, 1.6},
+      {"nvfp4_w4a8", "nvfp4_block32", "e4m3_tensor", "bf16", "emulated", true, 0.03, 0.08, 0.5, 1.5},
+      {"fp8", "e4m3_tensor", "e4m3_tensor", "fp8", "emulated", true, 0.12, 0.39, 1, 1.3},
+      {"fp8", "e4m3_tensor", "e4m3_tensor", "fp8_calibrated", "emulated", true, 0.012, 0.024, 1, 1.3},
+      {"fp8", "e4m3_tensor", "e4m3_tensor", "fp8_head", "emulated", true, 0.01, 0.015, 1, 1.3},
+      {"fp8", "e4m3_tensor", "e4m3_tensor", "fp8_debiased", "emulated", true, 0.009, 0.011, 1, 1.3},
   };
   return rows;
 }
@@ -68,7 +68,7 @@ class SyntheticStudy {
 
   void add_tasks() {
     const auto add = [&](const char* name, const char* title, TaskKind kind, std::int64_t samples,
-                         std::vector<std::string> metrics, const char* note) {
+                         std::vector<std::string> metrics, std::vector<std::string> headline, const char* note) {
       store_.add_task({.name = name,
                        .title = title,
                        .kind = kind,
@@ -78,18 +78,24 @@ class SyntheticStudy {
                        .samples = samples,
                        .max_new_tokens = kind == TaskKind::kAccuracy ? 16 : 0,
                        .metrics = std::move(metrics),
+                       .headline = std::move(headline),
+                       .part_metric = title == std::string("MME") ? "score" : "",
+                       .part_note = title == std::string("MME") ? "Points of each part." : "",
                        .note = note});
     };
-    add("vqav2", "VQAv2", TaskKind::kAccuracy, 500, {"vqav2", "vqav2_upstream"}, "both sides normalised");
-    add("pope", "POPE", TaskKind::kAccuracy, 300, {"f1"}, "each pair asked once");
-    add("mme", "MME", TaskKind::kAccuracy, 240, {"perception", "cognition", "correct"}, "");
-    add("kl", "KL divergence", TaskKind::kKl, 100, {}, "teacher-forced on the baseline's answers");
-    add("perplexity", "Perplexity", TaskKind::kPerplexity, 60, {}, "answers, one conversation at a time");
+    add("vqav2", "VQAv2", TaskKind::kAccuracy, 500, {"vqav2", "vqav2_upstream"}, {"vqav2"}, "both sides normalised");
+    add("pope", "POPE", TaskKind::kAccuracy, 300, {"f1"}, {"f1"}, "each pair asked once");
+    add("mme", "MME", TaskKind::kAccuracy, 240, {"perception", "cognition", "correct"}, {"perception", "cognition"},
+        "");
+    add("kl", "KL divergence", TaskKind::kKl, 100, {}, {}, "teacher-forced on the baseline's answers");
+    add("perplexity", "Perplexity", TaskKind::kPerplexity, 60, {}, {}, "answers, one conversation at a time");
   }
 
   void add(const SyntheticConfiguration& c) {
     ConfigurationRow row = example_configuration(c.recipe, c.kv_format);
     row.weights_hash = sha256_hex(c.recipe);
+    row.weights = c.weights;
+    row.inputs = c.inputs;
     row.products = c.products;
     row.calibrated = c.calibrated;
     row.kv_bytes_per_token = std::string(c.kv_format) == "bf16" ? 8192 : 4096;
