@@ -51,13 +51,14 @@ struct BenchRepeat {
 };
 
 // Runs the repeats that are not `done` yet and hands over each as it is finished. Nothing is cached between requests:
-// every picture is decoded and encoded, no key or value is reused (the engine must have been loaded without picture
-// cache and prefix reuse; Error otherwise). Returns false when `stop` became true.
+// every picture is decoded and encoded, no key or value is reused. For that the engine must have been loaded without a
+// picture cache (the caller's care) and without prefix reuse (Error when a key or value was reused all the same).
+// Returns false when `stop` became true.
 bool run_workload(const std::shared_ptr<const Engine>& engine, const Workload& workload, const BenchOptions& options,
                   int threads, std::int64_t done, const std::function<void(const BenchRepeat&)>& sink,
                   const std::atomic<bool>* stop, const Progress& progress);
 
-// {"decode": {"median": ..., "p90": ..., ...}, ...} in milliseconds, by stage, with the formulas' names as keys:
+// {"ttft": {"median": ..., "p90": ..., ...}, ...} in milliseconds, by stage, with the formulas' names as keys:
 // picture_decode, resize, vision, prefill, first_token, ttft, decode_per_token; tokens_per_second; counts.
 Json summarize_repeats(const std::vector<BenchRepeat>& repeats);
 
