@@ -11,7 +11,7 @@ Progress make_progress_bar();
 // Ends the bar's line, so that other output starts on a fresh one.
 void finish_progress();
 
-// Whether stderr is a terminal, and whether colours are wanted (NO_COLOR is not set).
+// Whether stderr is a terminal. Nothing is printed in colour, so that NO_COLOR has nothing to switch off.
 bool stderr_is_terminal();
 
 }  // namespace halftone::cli

@@ -2,8 +2,8 @@
 // AWQ, activation-aware weight quantization (Lin et al. 2023): input channels with large activations are scaled up
 // before the weights are rounded, down again in the activations. The exponent is searched on the calibration inputs.
 //
-//   s = x^alpha                      ("plain"; alpha = 0 changes nothing)      x: mean |input| of a channel
-//   s = x^alpha / (w^(1-alpha) + t)  ("duo")                                   w: mean of |W| / largest |W| of its group
+//   s = x^alpha                      ("plain"; alpha = 0 changes nothing)   x: mean |input| of a channel
+//   s = x^alpha / (w^(1-alpha) + t)  ("duo")                                w: mean of |W| / largest |W| of its group
 //   s /= sqrt(max s * min s), within [1e-4, 1e4]; channels whose input is always zero keep 1
 //
 // One s for all linear layers that share the input, chosen by the summed loss
