@@ -1,4 +1,4 @@
-#include "base/error.h"
+#include "api/engine_options.h"
 #include "halftone/halftone.h"
 #include "runtime/engine.h"
 
@@ -14,13 +14,8 @@ VisionLanguageModel& VisionLanguageModel::operator=(VisionLanguageModel&&) noexc
 VisionLanguageModel::~VisionLanguageModel() = default;
 
 VisionLanguageModel VisionLanguageModel::load(const std::filesystem::path& checkpoint, const LoadOptions& options) {
-  require(options.numerics == "f32" || options.numerics == "bf16", "load", "expected numerics f32 or bf16, got '{}'",
-          options.numerics);
-  EngineOptions engine;
-  engine.numerics = options.numerics == "bf16" ? Numerics::kBF16 : Numerics::kF32;
-  engine.kv_format = options.kv_format;
   auto state = std::make_unique<State>();
-  state->session = Session::create(Engine::load(checkpoint, engine), options.threads);
+  state->session = Session::create(Engine::load(checkpoint, engine_options(options)), options.threads);
   return VisionLanguageModel(std::move(state));
 }
 

@@ -82,10 +82,16 @@ bool run_workload(const std::shared_ptr<const Engine>& engine, const Workload& w
     const Generation generation = ask(i);
     require(generation.reused_tokens == 0, "bench", "expected an engine without prefix reuse");
     sink({i, generation.prompt_tokens, generation.visual_tokens, static_cast<std::int64_t>(generation.tokens.size()),
-          generation.times});
+          generation.times, generation.workspace_bytes});
     if (progress) progress(workload.name, i + 1, options.repeats);
   }
   return true;
+}
+
+std::int64_t largest_workspace(std::span<const BenchRepeat> repeats) {
+  std::int64_t bytes = 0;
+  for (const BenchRepeat& repeat : repeats) bytes = std::max(bytes, repeat.workspace_bytes);
+  return bytes;
 }
 
 Json summarize_repeats(const std::vector<BenchRepeat>& repeats) {

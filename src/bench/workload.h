@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -42,6 +43,7 @@ struct BenchRepeat {
   std::int64_t index = 0;  // also which prompt: index % prompts
   std::int64_t prompt_tokens = 0, visual_tokens = 0, output_tokens = 0;
   StageTimes times;
+  std::int64_t workspace_bytes = 0;  // of the session after it
 
   double ttft() const;
   // Time per output token after the first: (last - first) / (output_tokens - 1).
@@ -57,6 +59,9 @@ struct BenchRepeat {
 bool run_workload(const std::shared_ptr<const Engine>& engine, const Workload& workload, const BenchOptions& options,
                   int threads, std::int64_t done, const std::function<void(const BenchRepeat&)>& sink,
                   const std::atomic<bool>* stop, const Progress& progress);
+
+// The largest workspace of the repeats, in bytes.
+std::int64_t largest_workspace(std::span<const BenchRepeat> repeats);
 
 // {"ttft": {"median": ..., "p90": ..., ...}, ...} in milliseconds, by stage, with the formulas' names as keys:
 // picture_decode, resize, vision, prefill, first_token, ttft, decode_per_token; tokens_per_second; counts.

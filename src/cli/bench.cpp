@@ -63,7 +63,7 @@ void print_workload(const std::string& name, const Json& summary) {
   print_row("tokens_per_second", summary["tokens_per_second"]);
 }
 
-void print_memory(const EngineInfo& info, std::int64_t peak) {
+void print_memory(const EngineInfo& info, std::int64_t workspace, std::int64_t peak) {
   constexpr double kMiB = 1024 * 1024;
   std::cout << "memory, MiB\n";
   for (const auto& [name, bytes] : info.memory.weights) {
@@ -71,6 +71,7 @@ void print_memory(const EngineInfo& info, std::int64_t peak) {
   }
   std::cout << fmt::format("  {:<22} {:>10.4f}\n", "KV cache per token",
                            static_cast<double>(info.memory.kv_per_token) / kMiB);
+  std::cout << fmt::format("  {:<22} {:>10.2f}\n", "workspace", static_cast<double>(workspace) / kMiB);
   std::cout << fmt::format("  {:<22} {:>10.2f}\n", "peak of the process", static_cast<double>(peak) / kMiB);
 }
 
@@ -92,23 +93,26 @@ int run_bench(const BenchFlags& flags, const Environment& environment) {
                         {"instruction_set", info.instruction_set},
                         {"min_pixels", info.budget.min_pixels},
                         {"max_pixels", info.budget.max_pixels}};
+  std::int64_t workspace = 0;
   for (const Workload& workload : workloads) {
     std::vector<BenchRepeat> repeats;
     const bool finished = run_workload(
         engine, workload, flags.bench, flags.engine.threads, 0,
         [&](const BenchRepeat& repeat) { repeats.push_back(repeat); }, &stop, environment.progress);
     if (!finished) return kInterrupted;
+    workspace = std::max(workspace, largest_workspace(repeats));
     json["workloads"][workload.name] = summarize_repeats(repeats);
     if (!flags.json) print_workload(workload.name, json["workloads"][workload.name]);
   }
   const std::int64_t peak = peak_resident_bytes();
   for (const auto& [name, bytes] : info.memory.weights) json["memory"]["weights"][name] = bytes;
   json["memory"]["kv_per_token"] = info.memory.kv_per_token;
+  json["memory"]["workspace"] = workspace;
   json["memory"]["peak"] = peak;
   if (flags.json) {
     print_json(json);
   } else {
-    print_memory(info, peak);
+    print_memory(info, workspace, peak);
     std::cout << fmt::format("{}, KV cache {}, numerics {}, quantized products {}, {}\n", info.checkpoint,
                              info.kv_format, info.numerics, info.products, info.instruction_set);
   }

@@ -12,8 +12,6 @@
 namespace halftone::cli {
 namespace {
 
-constexpr std::int64_t kPictureCacheBytes = 1ll << 30;
-
 struct EvalOptions {
   EngineFlags engine;
   std::vector<std::string> tasks;  // name=folder
@@ -56,7 +54,7 @@ Json to_json(const EngineInfo& info, const EvaluateResult& result) {
 int run_eval(EvalOptions& options, const Environment& environment) {
   for (const std::string& task : options.tasks) options.evaluate.tasks.push_back(parse_task(task));
   EngineOptions engine_options = options.engine.options();
-  engine_options.picture_cache = make_picture_cache(kPictureCacheBytes);
+  engine_options.picture_cache = make_picture_cache();
   const auto engine = Engine::load(options.engine.model, engine_options);
   options.evaluate.threads = options.engine.threads;
   options.evaluate.stop = environment.stop;

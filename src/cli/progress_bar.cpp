@@ -61,10 +61,13 @@ class Bar {
     const double seconds = since_start_.seconds();
     const double rate = seconds > 0 ? static_cast<double>(done - first_) / seconds : 0;
     const auto filled = static_cast<std::size_t>(share * kWidth);
-    std::string text = fmt::format("{} [{}{}] {}/{}", what_, std::string(filled, '#'),
-                                   std::string(static_cast<std::size_t>(kWidth) - filled, '.'), done, total);
+    const bool counts = total != kProgressWhole;
+    std::string text = fmt::format("{} [{}{}] {}", what_, std::string(filled, '#'),
+                                   std::string(static_cast<std::size_t>(kWidth) - filled, '.'),
+                                   counts ? fmt::format("{}/{}", done, total) : fmt::format("{:.1f} %", 100 * share));
     if (rate > 0 && done < total) {
-      text += fmt::format("  {:.1f}/s  {} left", rate, format_seconds(static_cast<double>(total - done) / rate));
+      if (counts) text += fmt::format("  {:.1f}/s", rate);
+      text += fmt::format("  {} left", format_seconds(static_cast<double>(total - done) / rate));
     } else if (done >= total) {
       text += fmt::format("  {}", format_seconds(seconds));
     }

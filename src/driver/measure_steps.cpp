@@ -136,12 +136,14 @@ void StudyRunner::measure_speed(const std::string& configuration, const std::fil
   const auto engine = Engine::load(folder, options);
   std::atomic<bool> stop = false;
   const std::stop_callback on_stop(options_.stop, [&] { stop = true; });
+  std::int64_t workspace = 0;
   const BenchOptions bench{plan_.bench->warmup, plan_.bench->repeats, plan_.bench->seconds};
   for (const Workload& workload : inputs_.workloads) {
     if (speed_is_done(configuration, workload)) continue;
     auto done = static_cast<std::int64_t>(store_.timings(configuration, workload.name).size());
     const auto sink = [&](const BenchRepeat& repeat) {
       store_.add_timing({configuration, workload.name, repeat.index, stages_of(repeat)});
+      workspace = std::max(workspace, repeat.workspace_bytes);
       ++done;
       advance(cost::kRepeat);
     };
@@ -152,6 +154,7 @@ void StudyRunner::measure_speed(const std::string& configuration, const std::fil
           fmt::format("{} of {} repeats within the time budget of {} s", done, bench.repeats, bench.budget_seconds));
     }
   }
+  if (workspace > 0) store_.set_memory({configuration, "workspace", workspace, true});
   if (has_peak) {
     store_.set_memory(
         {configuration, "peak above idle", std::max<std::int64_t>(0, peak_resident_bytes() - idle), true});

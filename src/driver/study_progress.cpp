@@ -43,7 +43,8 @@ bool StudyRunner::speed_is_done(const std::string& configuration, const Workload
 
 void StudyRunner::advance(std::int64_t cost) {
   done_ = std::min(done_ + cost, total_);
-  if (options_.progress) options_.progress(plan_.name, done_, total_);
+  if (options_.progress)
+    options_.progress(plan_.name, done_ * kProgressWhole / std::max<std::int64_t>(1, total_), kProgressWhole);
 }
 
 void StudyRunner::check_stop() const {

@@ -8,8 +8,6 @@
 namespace halftone {
 namespace {
 
-constexpr std::int64_t kPictureCacheBytes = 256 << 20;
-
 std::string identity_of(const StudyInfo& info) {
   return sha256_hex(
       Json{{"program", info.program_hash}, {"settings", info.settings}, {"machine", info.machine}}.dump());
@@ -24,7 +22,7 @@ StudyRunner::StudyRunner(const StudyPlan& plan, const RunStudyOptions& options, 
       store_(store),
       work_(options.work.empty() ? std::filesystem::path(options.file.string() + ".work") : options.work),
       identity_(identity_of(inputs.info)),
-      pictures_(make_picture_cache(kPictureCacheBytes)) {}
+      pictures_(make_picture_cache()) {}
 
 bool StudyRunner::run() {
   prepare_work_folder();

@@ -178,8 +178,11 @@ std::vector<std::pair<std::string, std::int64_t>> Model::weight_bytes() const {
                                                                         : "";
     if (!info.linear) {
       const Tensor weight = state_->weights.stored_weight(info.module);
-      bytes[std::string(info.rule_class == RuleClass::kEmbedding ? dtype_name(weight.dtype()) : "F32") + part] +=
-          info.rule_class == RuleClass::kEmbedding ? weight.nbytes() : weight.numel() * 4;
+      if (info.rule_class == RuleClass::kEmbedding) {
+        bytes[to_string(wrap_unquantized(weight).spec) + part] += weight.nbytes();
+      } else {
+        bytes["f32" + part] += weight.numel() * 4;
+      }
       continue;
     }
     const LinearParts linear = state_->weights.linear(info.module);

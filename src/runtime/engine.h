@@ -38,7 +38,8 @@ struct Prompt {
 // Outputs of the vision tower by content of picture, pixel budget and vision weights. Safe to share between engines and
 // threads; bounded (least recently used out first).
 class PictureCache;
-std::shared_ptr<PictureCache> make_picture_cache(std::int64_t max_bytes);
+inline constexpr std::int64_t kPictureCacheBytes = 256 << 20;  // by default
+std::shared_ptr<PictureCache> make_picture_cache(std::int64_t max_bytes = kPictureCacheBytes);
 
 struct EngineOptions {
   Numerics numerics = Numerics::kF32;
@@ -90,6 +91,7 @@ struct Generation {
   bool stopped = false;    // by a stop token, not by length
   float smallest_gap = 0;  // between the two largest logits on the way
   StageTimes times;
+  std::int64_t workspace_bytes = 0;  // the session's buffers of activations and logits, when it was done
 };
 
 // Called for each complete piece of text; false stops the generation.

@@ -205,6 +205,7 @@ class SessionState final : public Session {
 
   Generation finish(Writer& writer, const TextSink& sink) {
     writer.finish(sink);
+    writer.result.workspace_bytes = workspace_.nbytes();
     return std::move(writer.result);
   }
 
