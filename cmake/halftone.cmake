@@ -8,8 +8,6 @@ set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 if(NOT CMAKE_BUILD_TYPE)
   set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
 endif()
-# without CMake's -DNDEBUG: an assert of a library's header must not vanish where a broken invariant would become a wrong
-# number
 set(CMAKE_CXX_FLAGS_RELEASE "-O2")
 set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O1 -g1")
 
@@ -28,6 +26,11 @@ endif()
 add_compile_options(-Wall -Wextra -Wpedantic -ffp-contract=off)
 if(HALFTONE_WERROR)
   add_compile_options(-Werror)
+endif()
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_GREATER_EQUAL 13)
+  # it sees overruns in the standard library's own copies where there are none
+  add_compile_options(-Wno-array-bounds -Wno-stringop-overflow -Wno-stringop-overread -Wno-maybe-uninitialized)
+  add_compile_options(-Wno-dangling-reference)
 endif()
 if(HALFTONE_SANITIZE)
   add_compile_options(-fsanitize=${HALFTONE_SANITIZE} -fno-omit-frame-pointer -g1)

@@ -1,7 +1,7 @@
 #pragma once
 // Halftone's public interface: load a checkpoint, ask it, quantize it, evaluate it. Standard types only; the program
-// `halftone` is made of the same parts. Everything throws halftone::Error (a std::runtime_error) with a message that
-// names the file, the field, what was expected and what was found.
+// `halftone` is made of the same parts. Everything throws std::runtime_error with a message that names the file, the
+// field, what was expected and what was found. Link the target halftone::halftone.
 //
 //   using namespace halftone::api;
 //   quantize("Qwen2-VL-2B-Instruct", "int4_awq", "Qwen2-VL-2B-int4", {.calibration = "train2017"});

@@ -12,6 +12,7 @@ namespace halftone {
 namespace {
 
 constexpr std::size_t kMaxDepth = 256;
+constexpr std::size_t kMaxNodes = 1'000'000;  // of a YAML file
 
 Json scalar_from_yaml(const YAML::Node& node) {
   const std::string& text = node.Scalar();
@@ -27,12 +28,14 @@ Json scalar_from_yaml(const YAML::Node& node) {
   return text;
 }
 
-Json from_yaml(const YAML::Node& node, std::string_view source, std::size_t depth) {
+// Each alias ("*name") is a copy of what it stands for, so a short file can hold a great many nodes: `left` counts down.
+Json from_yaml(const YAML::Node& node, std::string_view source, std::size_t depth, std::size_t& left) {
   require(depth < kMaxDepth, source, "expected at most {} levels of nesting", kMaxDepth);
+  require(left-- > 0, source, "expected at most {} values, with those that aliases repeat", kMaxNodes);
   if (node.IsScalar()) return scalar_from_yaml(node);
   if (node.IsSequence()) {
     Json list = Json::array();
-    for (const auto& item : node) list.push_back(from_yaml(item, source, depth + 1));
+    for (const auto& item : node) list.push_back(from_yaml(item, source, depth + 1, left));
     return list;
   }
   if (node.IsMap()) {
@@ -40,7 +43,7 @@ Json from_yaml(const YAML::Node& node, std::string_view source, std::size_t dept
     for (const auto& item : node) {
       const auto key = item.first.as<std::string>();
       require(!object.contains(key), source, "field '{}': given twice", key);
-      object[key] = from_yaml(item.second, source, depth + 1);
+      object[key] = from_yaml(item.second, source, depth + 1, left);
     }
     return object;
   }
@@ -86,8 +89,15 @@ class StructureCheck : public nlohmann::json_sax<AnyJson> {
   std::vector<std::set<std::string>> keys_;  // of the objects and arrays around
 };
 
+// The parser takes a NUL byte for the end of its input.
+void require_no_nul(std::string_view text, std::string_view source) {
+  const std::size_t nul = text.find('\0');
+  require(nul == std::string_view::npos, source, "expected JSON, found a NUL byte at byte {}", nul);
+}
+
 template <typename AnyJson>
 AnyJson parse(std::string_view text, std::string_view source) {
+  require_no_nul(text, source);
   StructureCheck<AnyJson> check(source);
   AnyJson::sax_parse(text.begin(), text.end(), &check);
   try {
@@ -115,7 +125,8 @@ OrderedJson read_ordered_json(const std::filesystem::path& path) {
 
 Json parse_yaml(std::string_view text, std::string_view source) {
   try {
-    return from_yaml(YAML::Load(std::string(text)), source, 0);
+    std::size_t left = kMaxNodes;
+    return from_yaml(YAML::Load(std::string(text)), source, 0, left);
   } catch (const YAML::Exception& e) {
     fail(source, "expected YAML: {}", e.what());
   }

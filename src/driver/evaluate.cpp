@@ -32,6 +32,7 @@ std::vector<Asked> read_tasks(const EvaluateOptions& options) {
 // What must be equal for answers to belong together.
 Json conditions_of(const EngineInfo& info, const std::vector<Asked>& tasks) {
   Json json = {{"weights", info.weights_hash},
+               {"files", info.files_hash},
                {"numerics", info.numerics},
                {"kv", info.kv_format},
                {"min_pixels", info.budget.min_pixels},

@@ -94,19 +94,35 @@ Calibration calibrate_job(const QuantizeJob& job, const Checkpoint& checkpoint, 
   return calibrate(checkpoint, read_calibration(job.calibration, job.data), run, stream, progress);
 }
 
+namespace {
+
+// Before hours of work: the folder must be free, or a checkpoint that may be replaced, and not the source itself.
+void check_output(const QuantizeJob& job) {
+  require(!job.out.empty(), "quantize", "expected a folder to write (--out), found none");
+  if (!std::filesystem::exists(job.out)) return;
+  const std::string out = job.out.string();
+  require(job.replace, "quantize", "{}: exists already", out);
+  require(!std::filesystem::equivalent(job.out, job.checkpoint), "quantize",
+          "{}: expected another folder than the checkpoint that is quantized", out);
+  require(std::filesystem::exists(job.out / "config.json"), "quantize",
+          "{}: expected a checkpoint to replace, found no config.json in it", out);
+}
+
+}  // namespace
+
 QuantizationReport quantize_folder(const QuantizeJob& job, const Calibration* calibration, Stream& stream,
                                    const Progress& progress) {
   const Recipe recipe = recipe_of(job);
-  require(job.replace || !std::filesystem::exists(job.out), "quantize", "{}: exists already", job.out.string());
+  check_output(job);
   const Checkpoint source = Checkpoint::open(job.checkpoint);
   check_recipe(source, recipe);
+  PendingFolder pending(job.out);  // now: a place that cannot be written is an error before the work
   Calibration own;
   if (calibration == nullptr && (is_calibrated(recipe) || !job.calibration.empty())) {
     own = calibrate_job(job, source, stream, progress);
     calibration = &own;
   }
   const QuantizedCheckpoint quantized = quantize(source, recipe, calibration, stream, progress);
-  PendingFolder pending(job.out);
   ExportOptions options;
   options.replace = true;  // the pending folder itself
   export_checkpoint(plan_export(source, recipe, quantized), pending.path(), options, progress);

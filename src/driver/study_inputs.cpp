@@ -137,9 +137,10 @@ Json bench_settings(const StudyPlan& plan, const StudyInputs& inputs) {
   return settings;
 }
 
-Json settings_of(const StudyPlan& plan, const StudyInputs& inputs, const std::string& weights_hash) {
+Json settings_of(const StudyPlan& plan, const StudyInputs& inputs, const Checkpoint& checkpoint) {
   Json settings = {{"model", plan.model.filename().string()},
-                   {"weights_hash", weights_hash},
+                   {"weights_hash", checkpoint.content_hash()},
+                   {"files_hash", checkpoint.files_hash()},
                    {"seed", plan.seed},
                    {"numerics", plan.numerics},
                    {"decoding", "greedy"},
@@ -183,7 +184,7 @@ StudyInputs read_study_inputs(const StudyPlan& plan, const Progress& progress) {
   };
   StudyInputs inputs;
   tell();
-  const std::string weights_hash = Checkpoint::open(plan.model).content_hash();
+  const Checkpoint checkpoint = Checkpoint::open(plan.model);
   for (const TaskPlan& task : plan.tasks) {
     tell();
     inputs.tasks.push_back(read_task(task, plan.seed));
@@ -197,7 +198,7 @@ StudyInputs read_study_inputs(const StudyPlan& plan, const Progress& progress) {
     }
   }
   inputs.info = {
-      plan.name,         program_version(), program_hash(), utc_now(), settings_of(plan, inputs, weights_hash),
+      plan.name,         program_version(), program_hash(), utc_now(), settings_of(plan, inputs, checkpoint),
       describe_machine()};
   tell();
   return inputs;

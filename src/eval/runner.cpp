@@ -50,13 +50,22 @@ class Run {
       for (std::size_t group = next_++; group < groups_.size(); group = next_++) {
         for (const Sample* sample : groups_[group]) {
           if (is_stopped()) return;
-          deliver(work_(*session, *sample));
+          deliver(work(*session, *sample));
         }
       }
     } catch (...) {
       const std::lock_guard lock(mutex_);
       if (!error_) error_ = std::current_exception();
       failed_ = true;
+    }
+  }
+
+  // An error names the sample that met it.
+  Delivery work(Session& session, const Sample& sample) const {
+    try {
+      return work_(session, sample);
+    } catch (const Error& error) {
+      fail(sample.id, "{}", error.what());
     }
   }
 

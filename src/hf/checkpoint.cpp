@@ -1,5 +1,6 @@
 #include "hf/checkpoint.h"
 
+#include <array>
 #include <mutex>
 #include <set>
 
@@ -164,6 +165,20 @@ std::string Checkpoint::content_hash(std::string_view prefix) const {
                          std::span(state_->locations.at(name).data, static_cast<std::size_t>(info.nbytes)));
   }
   return state_->hashes[std::string(prefix)] = hash_tensors(tensors);
+}
+
+std::string Checkpoint::files_hash() const {
+  constexpr std::array kFiles{"config.json",           "generation_config.json", "hf_quant_config.json",
+                              "tokenizer.json",        "tokenizer_config.json",  "chat_template.json",
+                              "chat_template.jinja",   "preprocessor_config.json"};
+  Sha256 hash;
+  for (const char* name : kFiles) {
+    const std::filesystem::path path = folder() / name;
+    if (!std::filesystem::exists(path)) continue;
+    const std::string content = read_file(path);
+    hash.update(fmt::format("{} {}\n", name, content.size())).update(content);
+  }
+  return hash.hex();
 }
 
 }  // namespace halftone

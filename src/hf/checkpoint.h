@@ -41,6 +41,9 @@ class Checkpoint {
   void drop_pages(std::string_view prefix) const;
   // SHA-256 over names, dtypes, shapes and contents of the tensors whose names start with `prefix`. Remembered.
   std::string content_hash(std::string_view prefix = "") const;
+  // SHA-256 over names and contents of the other files that decide answers: config.json, generation_config.json, the
+  // tokenizer's, the chat template's and the preprocessor's.
+  std::string files_hash() const;
 
  private:
   struct State;

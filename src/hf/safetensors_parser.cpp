@@ -126,6 +126,8 @@ class HeaderHandler : public nlohmann::json_sax<Json> {
 }  // namespace
 
 SafetensorsHeader parse_safetensors_json(std::string_view text, std::string_view source) {
+  const std::size_t nul = text.find('\0');  // the parser would take it for the end
+  require(nul == std::string_view::npos, source, "header: expected JSON, found a NUL byte at byte {}", nul);
   HeaderHandler handler(source);
   Json::sax_parse(text.begin(), text.end(), &handler);
   return handler.take();

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <limits>
 #include <optional>
 
@@ -104,15 +105,37 @@ void read_rope(const Section& text, DecoderConfig& config) {
           config.head_dim / 2, sum);
 }
 
-void read_sliding_window(const Section& text, DecoderConfig& config) {
-  if (!text.flag("use_sliding_window", false) || !text.has("sliding_window")) return;
-  config.sliding_window = text.count("sliding_window", std::numeric_limits<std::int32_t>::max());
-  config.first_sliding_layer = config.layers;
-  if (text.has("max_window_layers") && text.at("max_window_layers") == 0) {
-    config.first_sliding_layer = 0;
-  } else {
-    config.first_sliding_layer = text.count("max_window_layers", std::numeric_limits<std::int32_t>::max(), 80);
+// "layer_types" says it layer by layer; else max_window_layers says how many layers at the beginning see all.
+std::vector<bool> read_sliding_layers(const Section& text, std::int64_t layers) {
+  std::vector<bool> sliding(static_cast<std::size_t>(layers));
+  if (text.has("layer_types")) {
+    const OrderedJson& types = text.at("layer_types");
+    require(types.is_array() && types.size() == sliding.size(), text.file(), "field '{}': expected a list of {}, found {}",
+            text.name("layer_types"), layers, Section::shorten(types));
+    for (std::size_t i = 0; i < sliding.size(); ++i) {
+      sliding[i] = types[i] == "sliding_attention";
+      require(sliding[i] || types[i] == "full_attention", text.file(),
+              "field '{}': expected \"full_attention\" or \"sliding_attention\", found {}", text.name("layer_types"),
+              Section::shorten(types[i]));
+    }
+    return sliding;
   }
+  constexpr std::int64_t kDefault = 80;  // of transformers
+  const bool all = text.has("max_window_layers") && text.at("max_window_layers") == 0;
+  const std::int64_t first = all ? 0 : text.count("max_window_layers", std::numeric_limits<std::int32_t>::max(), kDefault);
+  for (std::int64_t i = first; i < layers; ++i) sliding[static_cast<std::size_t>(i)] = true;
+  return sliding;
+}
+
+void read_sliding_window(const Section& text, DecoderConfig& config) {
+  const bool used = text.flag("use_sliding_window", false) && text.has("sliding_window");
+  if (!used && !text.has("layer_types")) return;
+  std::vector<bool> sliding = read_sliding_layers(text, config.layers);
+  if (std::find(sliding.begin(), sliding.end(), true) == sliding.end()) return;
+  require(used, text.file(), "field '{}': expected use_sliding_window and sliding_window beside \"sliding_attention\"",
+          text.name("layer_types"));
+  config.sliding_window = text.count("sliding_window", std::numeric_limits<std::int32_t>::max());
+  config.sliding_layers = std::move(sliding);
 }
 
 DecoderConfig read_decoder(const Section& text) {

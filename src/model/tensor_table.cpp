@@ -54,7 +54,8 @@ void check_tensor(const Checkpoint& checkpoint, const std::string& name, const S
 }
 
 void check_module(const ModuleInfo& info, const Checkpoint& checkpoint) {
-  check_tensor(checkpoint, info.stored + ".weight", info.shape, info.linear);
+  const bool quantized = checkpoint.quantization().layout() != Layout::kAsIs;
+  check_tensor(checkpoint, info.stored + ".weight", info.shape, info.linear && quantized);
   if (info.has_bias) check_tensor(checkpoint, info.stored + ".bias", {info.shape[0]}, false);
 }
 

@@ -102,6 +102,7 @@ const EngineInfo& EngineState::info() const {
   // hashing reads every weight: only for those who record results
   std::call_once(hashed_, [&] {
     info_.weights_hash = checkpoint_.content_hash();
+    info_.files_hash = checkpoint_.files_hash();
     info_.vision_hash = checkpoint_.content_hash(vision_prefix(model_));
   });
   return info_;

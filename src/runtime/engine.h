@@ -59,6 +59,7 @@ struct MemoryLedger {
 struct EngineInfo {
   std::string checkpoint;    // folder name
   std::string weights_hash;  // SHA-256 of all tensors
+  std::string files_hash;    // SHA-256 of configuration, tokenizer, template and preprocessor
   std::string vision_hash;   // of the vision tower and projector
   std::string numerics;      // "f32" or "bf16"
   std::string kv_format;

@@ -11,7 +11,8 @@
 
 namespace halftone {
 
-struct PictureFile {
+// A picture file on its way through a decoder.
+struct EncodedPicture {
   std::span<const std::byte> bytes;
   std::string_view source;  // names the file in errors
   std::int64_t max_pixels = 0;
@@ -23,12 +24,12 @@ struct PictureMetadata {
   std::string xmp;
 };
 
-Picture decode_jpeg(const PictureFile& file, PictureMetadata& metadata);
-Picture decode_png(const PictureFile& file, PictureMetadata& metadata);
-Picture decode_webp(const PictureFile& file, PictureMetadata& metadata);
+Picture decode_jpeg(const EncodedPicture& file, PictureMetadata& metadata);
+Picture decode_png(const EncodedPicture& file, PictureMetadata& metadata);
+Picture decode_webp(const EncodedPicture& file, PictureMetadata& metadata);
 
 // Throws Error unless 1 <= width * height <= max_pixels.
-void check_size(const PictureFile& file, std::int64_t width, std::int64_t height);
+void check_size(const EncodedPicture& file, std::int64_t width, std::int64_t height);
 
 // width * height pixels of zeros.
 Picture blank_picture(std::int64_t width, std::int64_t height);

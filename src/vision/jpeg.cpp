@@ -173,7 +173,7 @@ Picture read_pixels(JpegDecoder& decoder, std::string_view source) {
 
 }  // namespace
 
-Picture decode_jpeg(const PictureFile& file, PictureMetadata& metadata) {
+Picture decode_jpeg(const EncodedPicture& file, PictureMetadata& metadata) {
   JpegDecoder decoder;
   set_up(decoder, file.bytes);
   if (!read_header(decoder)) fail(file.source, "expected a JPEG file, found: {}", decoder.message.data());

@@ -39,7 +39,7 @@ bool is_webp(std::span<const std::byte> bytes) {
 
 }  // namespace
 
-void check_size(const PictureFile& file, std::int64_t width, std::int64_t height) {
+void check_size(const EncodedPicture& file, std::int64_t width, std::int64_t height) {
   require(width > 0 && height > 0, file.source, "expected a picture of at least one pixel, found {} x {}", width,
           height);
   require(width <= file.max_pixels / height, file.source, "expected at most {} pixels, found {} x {}", file.max_pixels,
@@ -53,15 +53,15 @@ Picture blank_picture(std::int64_t width, std::int64_t height) {
 }
 
 Picture decode_picture(std::span<const std::byte> file, std::string_view source, std::int64_t max_pixels) {
-  const PictureFile picture_file{.bytes = file, .source = source, .max_pixels = max_pixels};
+  const EncodedPicture encoded{.bytes = file, .source = source, .max_pixels = max_pixels};
   PictureMetadata metadata;
   Picture picture;
   if (starts_with(file, "\xff\xd8\xff")) {
-    picture = decode_jpeg(picture_file, metadata);
+    picture = decode_jpeg(encoded, metadata);
   } else if (starts_with(file, "\x89PNG\r\n\x1a\n")) {
-    picture = decode_png(picture_file, metadata);
+    picture = decode_png(encoded, metadata);
   } else if (is_webp(file)) {
-    picture = decode_webp(picture_file, metadata);
+    picture = decode_webp(encoded, metadata);
   } else {
     fail(source, "expected a JPEG, PNG or WebP picture, found {}", name_of_other_type(file));
   }

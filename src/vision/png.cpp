@@ -46,7 +46,7 @@ std::int64_t big_endian_32(const std::byte* at) {
 
 // Walks over the chunks up to IEND. Throws Error when one reaches beyond the end of the file, so that no length that
 // libpng reads can exceed the file.
-ChunkSummary walk_chunks(const PictureFile& file) {
+ChunkSummary walk_chunks(const EncodedPicture& file) {
   constexpr std::size_t kAround = 12;  // length and name before a chunk's data, CRC after it
   ChunkSummary summary;
   auto rest = file.bytes.subspan(kSignatureBytes);
@@ -210,13 +210,13 @@ void read_text(const PngReader& reader, png_infop info, PictureMetadata& metadat
   }
 }
 
-[[noreturn]] void fail_with_message(const PictureFile& file, const PngReader& reader) {
+[[noreturn]] void fail_with_message(const EncodedPicture& file, const PngReader& reader) {
   fail(file.source, "expected a complete PNG file, found: {}", reader.message.data());
 }
 
 }  // namespace
 
-Picture decode_png(const PictureFile& file, PictureMetadata& metadata) {
+Picture decode_png(const EncodedPicture& file, PictureMetadata& metadata) {
   ChunkSummary chunks = walk_chunks(file);
   PngReader reader;
   reader.rest = file.bytes;

@@ -43,7 +43,7 @@ bool decode_first_frame(const WebPData& data, Picture& picture) {
 
 }  // namespace
 
-Picture decode_webp(const PictureFile& file, PictureMetadata& metadata) {
+Picture decode_webp(const EncodedPicture& file, PictureMetadata& metadata) {
   const WebPData data{reinterpret_cast<const std::uint8_t*>(file.bytes.data()), file.bytes.size()};
   const std::unique_ptr<WebPDemuxer, Deleter> demuxer(WebPDemux(&data));
   require(demuxer != nullptr, file.source, "expected a complete WebP file, found it truncated or damaged");

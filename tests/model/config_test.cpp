@@ -26,7 +26,7 @@ TEST(Config, ReadsTheFlatLayout) {
   EXPECT_EQ(config.decoder.mrope_section, (std::array<std::int64_t, 3>{2, 3, 3}));
   EXPECT_EQ(config.decoder.rope_theta, 1e4);
   EXPECT_EQ(config.decoder.sliding_window, 7);
-  EXPECT_EQ(config.decoder.first_sliding_layer, 1);
+  EXPECT_EQ(config.decoder.sliding_layers, (std::vector<bool>{false, true}));
   EXPECT_TRUE(config.decoder.tied_head);
   EXPECT_EQ(config.vision.columns(), 3 * 2 * 4 * 4);
   EXPECT_EQ(config.vision.mlp_width, 64);
@@ -42,6 +42,17 @@ TEST(Config, ReadsTheNestedLayout) {
   EXPECT_EQ(config.decoder.sliding_window, 0);
   EXPECT_FALSE(config.decoder.tied_head);
   EXPECT_EQ(config.vision.mlp_width, 72);
+}
+
+TEST(Config, LayerTypesDecideWhichLayersSlide) {
+  const auto read = [](OrderedJson types) {
+    return read_patched("tiny_mha_bf16", [&](OrderedJson& config) { config["layer_types"] = types; }).decoder;
+  };
+  EXPECT_EQ(read({"sliding_attention", "full_attention"}).sliding_layers, (std::vector<bool>{true, false}));
+  EXPECT_TRUE(read({"full_attention", "full_attention"}).sliding_layers.empty());
+  EXPECT_THROW(read({"full_attention"}), Error);
+  EXPECT_THROW(read({"full_attention", "chunked_attention"}), Error);
+  EXPECT_THROW(read({"full_attention", 1}), Error);
 }
 
 struct Lie {

@@ -109,8 +109,8 @@ TEST(ChatTemplateGolden, EqualsApplyChatTemplate) {
   ASSERT_GE(chats.size(), 50u);
   for (const Json& chat : chats) {
     const std::vector<ChatMessage> messages = messages_from_json(chat["messages"]);
-    EXPECT_EQ(chat_template.render(messages, false), chat["prompt"]);
-    EXPECT_EQ(chat_template.render(messages, true), chat["generation_prompt"]);
+    EXPECT_EQ(chat_template.render(messages, false), chat["prompt"].get<std::string>());
+    EXPECT_EQ(chat_template.render(messages, true), chat["generation_prompt"].get<std::string>());
   }
 }
 

@@ -140,7 +140,7 @@ class Qwen2Decoder final : public Decoder {
   // length of that.
   void attend_slice(std::int64_t index, KvCache& cache, std::int64_t first, const Tensor& q, Tensor& out,
                     RunContext run) const {
-    const bool sliding = config_.sliding_window > 0 && index >= config_.first_sliding_layer;
+    const bool sliding = !config_.sliding_layers.empty() && config_.sliding_layers[static_cast<std::size_t>(index)];
     std::vector<AttentionRange> ranges;
     ranges.reserve(static_cast<std::size_t>(q.dim(0)));
     for (std::int64_t t = 0; t < q.dim(0); ++t) {
