@@ -34,9 +34,8 @@ Answer VisionLanguageModel::ask(const std::string& question, const std::vector<s
   sampling.seed = options.seed;
   sampling.max_new_tokens = options.max_new_tokens;
   const Generation generation = state_->session->generate(prompt, sampling, on_text);
-  const StageTimes& t = generation.times;
   return {generation.text,          generation.tokens,  generation.prompt_tokens,
-          generation.visual_tokens, generation.stopped, t.decode + t.resize + t.vision + t.prefill + t.first_token};
+          generation.visual_tokens, generation.stopped, generation.times.ttft()};
 }
 
 }  // namespace halftone::api

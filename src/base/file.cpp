@@ -1,11 +1,14 @@
 #include "base/file.h"
 
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <fstream>
 
@@ -34,6 +37,32 @@ std::string reason() { return std::strerror(errno); }
 void sync_to_disk(const fs::path& path) {
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (file.get() >= 0) ::fsync(file.get());
+}
+
+// Null when another process holds it, or where folders cannot be locked.
+std::shared_ptr<const void> try_lock_folder(const fs::path& folder) {
+  auto file = std::make_shared<Descriptor>(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (file->get() < 0 || ::flock(file->get(), LOCK_EX | LOCK_NB) != 0) return nullptr;
+  return file;
+}
+
+bool process_lives(std::string_view number) {
+  pid_t id = 0;
+  const auto parsed = std::from_chars(number.data(), number.data() + number.size(), id);
+  return parsed.ec == std::errc() && id > 0 && (::kill(id, 0) == 0 || errno != ESRCH);
+}
+
+// Removes "final.partial-PROCESS" of processes that are gone; the lock covers those of other machines and containers.
+void remove_leftovers(const fs::path& final_path) {
+  const std::string prefix = final_path.filename().string() + ".partial-";
+  std::error_code error;
+  const fs::path parent = final_path.has_parent_path() ? final_path.parent_path() : fs::path(".");
+  for (fs::directory_iterator entry(parent, error), end; !error && entry != end; entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    if (!name.starts_with(prefix) || process_lives(std::string_view(name).substr(prefix.size()))) continue;
+    std::error_code ignored;
+    if (const auto lock = try_lock_folder(entry->path())) fs::remove_all(entry->path(), ignored);
+  }
 }
 
 }  // namespace
@@ -97,9 +126,11 @@ PendingFolder::PendingFolder(fs::path final_path) : final_(std::move(final_path)
   if (final_.filename().empty()) final_ = final_.parent_path();  // "folder/"
   temporary_ = final_.string() + ".partial-" + std::to_string(::getpid());
   std::error_code error;
+  remove_leftovers(final_);
   fs::remove_all(temporary_, error);
   fs::create_directories(temporary_, error);
   require(!error, "write folder", "{}: cannot create: {}", temporary_.string(), error.message());
+  lock_ = try_lock_folder(temporary_);
 }
 
 PendingFolder::~PendingFolder() {

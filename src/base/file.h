@@ -38,6 +38,7 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view c
 
 // A folder that appears under its final name only when it is complete: write into path(), then commit().
 // The destructor removes what was not committed. commit() refuses to replace an existing folder unless told to.
+// What killed processes left of the same folder is removed.
 class PendingFolder {
  public:
   explicit PendingFolder(std::filesystem::path final_path);
@@ -50,6 +51,7 @@ class PendingFolder {
  private:
   std::filesystem::path final_;
   std::filesystem::path temporary_;
+  std::shared_ptr<const void> lock_;  // held while this object lives
 };
 
 }  // namespace halftone

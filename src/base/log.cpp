@@ -6,18 +6,18 @@ namespace halftone {
 namespace {
 
 std::mutex mutex;
-LogSink sink;
+WarningSink sink;
 
 }  // namespace
 
-void set_log_sink(LogSink new_sink) {
+void set_warning_sink(WarningSink new_sink) {
   const std::lock_guard lock(mutex);
   sink = std::move(new_sink);
 }
 
-void log_message(LogLevel level, std::string_view message) {
+void warn(std::string_view message) {
   const std::lock_guard lock(mutex);
-  if (sink) sink(level, message);
+  if (sink) sink(message);
 }
 
 }  // namespace halftone

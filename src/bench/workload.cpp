@@ -44,17 +44,13 @@ Workload synthetic_workload(std::int64_t width, std::int64_t height, std::int64_
   return workload;
 }
 
-double BenchRepeat::ttft() const {
-  return times.decode + times.resize + times.vision + times.prefill + times.first_token;
-}
-
-double BenchRepeat::decode() const {
+double BenchRepeat::per_token() const {
   if (times.tokens.empty()) return 0;
   return std::accumulate(times.tokens.begin(), times.tokens.end(), 0.0) / static_cast<double>(times.tokens.size());
 }
 
 double BenchRepeat::throughput() const {
-  const double seconds = ttft() + std::accumulate(times.tokens.begin(), times.tokens.end(), 0.0);
+  const double seconds = times.ttft() + std::accumulate(times.tokens.begin(), times.tokens.end(), 0.0);
   return seconds > 0 ? static_cast<double>(output_tokens) / seconds : 0;
 }
 
@@ -104,13 +100,11 @@ Json summarize_repeats(const std::vector<BenchRepeat>& repeats) {
   };
   constexpr double kMilliseconds = 1000;
   Json json;
-  json["picture_decode"] = column([](const BenchRepeat& r) { return r.times.decode; }, kMilliseconds);
-  json["resize"] = column([](const BenchRepeat& r) { return r.times.resize; }, kMilliseconds);
-  json["vision"] = column([](const BenchRepeat& r) { return r.times.vision; }, kMilliseconds);
-  json["prefill"] = column([](const BenchRepeat& r) { return r.times.prefill; }, kMilliseconds);
-  json["first_token"] = column([](const BenchRepeat& r) { return r.times.first_token; }, kMilliseconds);
-  json["ttft"] = column([](const BenchRepeat& r) { return r.ttft(); }, kMilliseconds);
-  json["decode_per_token"] = column([](const BenchRepeat& r) { return r.decode(); }, kMilliseconds);
+  for (const Stage& stage : kStages) {
+    json[std::string(stage.name)] = column([&](const BenchRepeat& r) { return r.times.*stage.seconds; }, kMilliseconds);
+  }
+  json["ttft"] = column([](const BenchRepeat& r) { return r.times.ttft(); }, kMilliseconds);
+  json["decode_per_token"] = column([](const BenchRepeat& r) { return r.per_token(); }, kMilliseconds);
   json["tokens_per_second"] = column([](const BenchRepeat& r) { return r.throughput(); }, 1);
   json["prompt_tokens"] = column([](const BenchRepeat& r) { return static_cast<double>(r.prompt_tokens); }, 1);
   json["visual_tokens"] = column([](const BenchRepeat& r) { return static_cast<double>(r.visual_tokens); }, 1);

@@ -32,22 +32,24 @@ Workload synthetic_workload(std::int64_t width, std::int64_t height, std::int64_
 // The JPEG file of one such picture.
 std::string synthetic_jpeg(std::int64_t width, std::int64_t height, std::uint64_t seed);
 
+// Fewer repeats than this have no 95 % interval of their median (base/statistics.h).
+inline constexpr std::int64_t kFewestForInterval = 6;
+
 struct BenchOptions {
   std::int64_t warmup = 2;
   std::int64_t repeats = 30;
   double budget_seconds = 0;  // stop after this long even with fewer repeats (at least one is made); 0: no limit
 };
 
-// One request. Times in seconds. TTFT = decode + resize + vision + prefill + first token.
+// One request. Times in seconds.
 struct BenchRepeat {
   std::int64_t index = 0;  // also which prompt: index % prompts
   std::int64_t prompt_tokens = 0, visual_tokens = 0, output_tokens = 0;
   StageTimes times;
   std::int64_t workspace_bytes = 0;  // of the session after it
 
-  double ttft() const;
   // Time per output token after the first: (last - first) / (output_tokens - 1).
-  double decode() const;
+  double per_token() const;
   // Output tokens per second of the whole request.
   double throughput() const;
 };
@@ -63,8 +65,9 @@ bool run_workload(const std::shared_ptr<const Engine>& engine, const Workload& w
 // The largest workspace of the repeats, in bytes.
 std::int64_t largest_workspace(std::span<const BenchRepeat> repeats);
 
-// {"ttft": {"median": ..., "p90": ..., ...}, ...} in milliseconds, by stage, with the formulas' names as keys:
-// picture_decode, resize, vision, prefill, first_token, ttft, decode_per_token; tokens_per_second; counts.
+// {"ttft": {"median": ..., "low": ..., "high": ..., "p90": ..., "p99": ..., "min": ..., "max": ..., "count": ...}, ...}:
+// the stages by their names, ttft and decode_per_token in milliseconds; tokens_per_second; prompt_tokens, visual_tokens
+// and output_tokens. "low" and "high" are the median's 95 % interval, of fewer than kFewestForInterval values their range.
 Json summarize_repeats(const std::vector<BenchRepeat>& repeats);
 
 // The process's peak resident memory in bytes since start or the last reset, as the kernel counts it (VmHWM).

@@ -4,6 +4,8 @@
 
 #include <iostream>
 
+#include "base/number_text.h"
+#include "base/usage_error.h"
 #include "bench/workload.h"
 #include "cli/command.h"
 #include "cli/engine_options.h"
@@ -21,11 +23,15 @@ struct BenchFlags {
   bool json = false;
 };
 
+constexpr std::int64_t kMostPixels = 20'000;  // of a side
+
+bool fits(std::int64_t side) { return side >= 1 && side <= kMostPixels; }
+
 std::pair<std::int64_t, std::int64_t> parse_size(const std::string& text) {
   std::int64_t width = 0, height = 0;
   char end = 0;
-  require(std::sscanf(text.c_str(), "%ldx%ld%c", &width, &height, &end) == 2, "--synthetic",
-          "expected WIDTHxHEIGHT, found '{}'", text);
+  require_usage(std::sscanf(text.c_str(), "%ldx%ld%c", &width, &height, &end) == 2 && fits(width) && fits(height),
+                "--synthetic", "expected WIDTHxHEIGHT of 1 to {}, found '{}'", kMostPixels, text);
   return {width, height};
 }
 
@@ -49,30 +55,28 @@ void print_row(const std::string& name, const Json& s) {
                            s["low"].get<double>(), s["high"].get<double>());
 }
 
-void print_workload(const std::string& name, const Json& summary) {
+void print_workload(const std::string& name, const Json& summary, std::int64_t wanted) {
+  const auto repeats = summary["ttft"]["count"].get<std::int64_t>();
   std::cout << fmt::format(
-      "{}: {} repeats, {:.0f} prompt tokens of which {:.0f} visual, {:.0f} output tokens (medians)\n", name,
-      summary["ttft"]["count"].get<int>(), summary["prompt_tokens"]["median"].get<double>(),
+      "{}: {} of {} repeats, {:.0f} prompt tokens of which {:.0f} visual, {:.0f} output tokens (medians)\n", name,
+      repeats, wanted, summary["prompt_tokens"]["median"].get<double>(),
       summary["visual_tokens"]["median"].get<double>(), summary["output_tokens"]["median"].get<double>());
   std::cout << fmt::format("  {:<22} {:>10} {:>10} {:>10}   {}\n", "ms", "median", "p90", "p99",
-                           "95 % interval of the median");
-  for (const char* stage :
-       {"picture_decode", "resize", "vision", "prefill", "first_token", "ttft", "decode_per_token"}) {
-    print_row(stage, summary[stage]);
-  }
-  print_row("tokens_per_second", summary["tokens_per_second"]);
+                           repeats < kFewestForInterval ? "range: too few repeats for an interval of the median"
+                                                        : "95 % interval of the median");
+  for (const Stage& stage : kStages) print_row(std::string(stage.name), summary[stage.name]);
+  for (const char* name : {"ttft", "decode_per_token", "tokens_per_second"}) print_row(name, summary[name]);
 }
 
 void print_memory(const EngineInfo& info, std::int64_t workspace, std::int64_t peak) {
-  constexpr double kMiB = 1024 * 1024;
-  std::cout << "memory, MiB\n";
-  for (const auto& [name, bytes] : info.memory.weights) {
-    std::cout << fmt::format("  {:<22} {:>10.2f}\n", name, static_cast<double>(bytes) / kMiB);
-  }
-  std::cout << fmt::format("  {:<22} {:>10.4f}\n", "KV cache per token",
-                           static_cast<double>(info.memory.kv_per_token) / kMiB);
-  std::cout << fmt::format("  {:<22} {:>10.2f}\n", "workspace", static_cast<double>(workspace) / kMiB);
-  std::cout << fmt::format("  {:<22} {:>10.2f}\n", "peak of the process", static_cast<double>(peak) / kMiB);
+  const auto print = [](const std::string& name, std::int64_t bytes) {
+    std::cout << fmt::format("  {:<22} {:>12}\n", name, size_text(bytes));
+  };
+  std::cout << "memory\n";
+  for (const auto& [name, bytes] : info.memory.weights) print(name, bytes);
+  print("KV cache per token", info.memory.kv_per_token);
+  print("workspace", workspace);
+  print("peak of the process", peak);
 }
 
 int run_bench(const BenchFlags& flags, const Environment& environment) {
@@ -85,15 +89,8 @@ int run_bench(const BenchFlags& flags, const Environment& environment) {
   const auto engine = Engine::load(flags.engine.model, options);
   const EngineInfo& info = engine->info();
   Json json;
-  json["conditions"] = {{"checkpoint", info.checkpoint},
-                        {"weights", info.weights_hash},
-                        {"numerics", info.numerics},
-                        {"kv", info.kv_format},
-                        {"products", info.products},
-                        {"instruction_set", info.instruction_set},
-                        {"min_pixels", info.budget.min_pixels},
-                        {"max_pixels", info.budget.max_pixels}};
   std::int64_t workspace = 0;
+  json["conditions"] = to_json(info);
   for (const Workload& workload : workloads) {
     std::vector<BenchRepeat> repeats;
     const bool finished = run_workload(
@@ -102,7 +99,7 @@ int run_bench(const BenchFlags& flags, const Environment& environment) {
     if (!finished) return kInterrupted;
     workspace = std::max(workspace, largest_workspace(repeats));
     json["workloads"][workload.name] = summarize_repeats(repeats);
-    if (!flags.json) print_workload(workload.name, json["workloads"][workload.name]);
+    if (!flags.json) print_workload(workload.name, json["workloads"][workload.name], flags.bench.repeats);
   }
   const std::int64_t peak = peak_resident_bytes();
   for (const auto& [name, bytes] : info.memory.weights) json["memory"]["weights"][name] = bytes;
@@ -135,11 +132,14 @@ Command declare_bench(CLI::App& parent) {
   app->add_option("-n,--output-tokens", flags->output_tokens, "Tokens of each answer, exactly")
       ->check(CLI::Range(1, 100'000))
       ->capture_default_str();
-  app->add_option("--warmup", flags->bench.warmup, "Requests before the first that counts")->capture_default_str();
+  app->add_option("--warmup", flags->bench.warmup, "Requests before the first that counts")
+      ->check(CLI::Range(0, 1'000'000))
+      ->capture_default_str();
   app->add_option("--repeats", flags->bench.repeats, "Requests that count")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   app->add_option("--budget", flags->bench.budget_seconds, "Stop a workload after so many seconds; 0: no limit")
+      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   app->add_flag("--json", flags->json, "Result as JSON");
   return {app, [flags](const Environment& environment) { return run_bench(*flags, environment); }};

@@ -1,6 +1,7 @@
 // halftone chat: one answer, or a conversation on a terminal, streamed.
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <iostream>
 
@@ -27,8 +28,9 @@ void print_answer(const Generation& generation) {
   json["prompt_tokens"] = generation.prompt_tokens;
   json["visual_tokens"] = generation.visual_tokens;
   json["stopped"] = generation.stopped;
-  json["seconds"] = {{"decode", t.decode},   {"resize", t.resize},           {"vision", t.vision},
-                     {"prefill", t.prefill}, {"first_token", t.first_token}, {"tokens", t.tokens}};
+  for (const Stage& stage : kStages) json["seconds"][std::string(stage.name)] = t.*stage.seconds;
+  json["seconds"]["ttft"] = t.ttft();
+  json["seconds"]["tokens"] = t.tokens;
   print_json(json);
 }
 
@@ -62,7 +64,10 @@ int run_chat(const ChatOptions& options, const Environment& environment) {
   }
   // a conversation: one line a turn, until the end of the input
   std::string line;
-  while (!environment.stop.stop_requested() && (std::cerr << "> " << std::flush, std::getline(std::cin, line))) {
+  const bool ask = ::isatty(STDIN_FILENO) == 1;
+  while (true) {
+    if (ask) std::cerr << "> " << std::flush;
+    if (!read_line(line, environment.stop)) break;
     if (line.empty()) continue;
     prompt.messages.push_back(user_message(line, pictures));
     pictures = 0;  // they belong to the first turn
@@ -70,6 +75,13 @@ int run_chat(const ChatOptions& options, const Environment& environment) {
     prompt.messages.push_back({"assistant", {{ContentPart::Kind::kText, generation.text}}});
   }
   return environment.stop.stop_requested() ? kInterrupted : kDone;
+}
+
+// 0 would leave no token to choose.
+std::string check_probability(const std::string& text) {
+  double value = 0;
+  const bool good = CLI::detail::lexical_cast(text, value) && value > 0 && value <= 1;
+  return good ? "" : fmt::format("expected a number above 0 and at most 1, found '{}'", text);
 }
 
 }  // namespace
@@ -89,7 +101,7 @@ Command declare_chat(CLI::App& parent) {
       ->check(CLI::Range(0.0, 100.0))
       ->capture_default_str();
   app->add_option("--top-p", options->sampling.top_p, "Smallest set of tokens with this probability")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(CLI::Validator(check_probability, "(0 to 1]"))
       ->capture_default_str();
   app->add_option("--top-k", options->sampling.top_k, "Only the k likeliest tokens; 0 for all")
       ->check(CLI::NonNegativeNumber)

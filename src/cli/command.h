@@ -8,15 +8,19 @@
 
 #include "base/json.h"
 #include "base/progress.h"
+#include "cli/signals.h"
 
 namespace halftone::cli {
 
-enum ExitCode { kDone = 0, kFailed = 1, kWrongUsage = 2, kGateNotMet = 3, kInterrupted = 130 };
+enum ExitCode { kDone = 0, kFailed = 1, kWrongUsage = 2, kInterrupted = 130 };
 
 // What main() hands to a command.
 struct Environment {
   std::stop_token stop;  // requested on SIGINT and SIGTERM
   Progress progress;     // draws on stderr
+
+  // The same for work that nothing else ends early: throws Interrupted once `stop` is requested.
+  Progress stopping_progress() const;
 };
 
 // A declared subcommand and what runs it; the result is the process's exit code.

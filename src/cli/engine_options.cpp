@@ -1,5 +1,6 @@
 #include "cli/engine_options.h"
 
+#include "base/usage_error.h"
 #include "hf/kv_cache_key.h"
 
 namespace halftone::cli {
@@ -22,10 +23,14 @@ EngineOptions EngineFlags::options() const {
   EngineOptions options;
   options.numerics = numerics == "bf16" ? Numerics::kBF16 : Numerics::kF32;
   options.kv_format = kv;
+  options.threads = threads;
   if (min_pixels > 0 || max_pixels > 0) {
     options.budget = Qwen2VlProcessor::load(model).budget;
     if (min_pixels > 0) options.budget->min_pixels = min_pixels;
     if (max_pixels > 0) options.budget->max_pixels = max_pixels;
+    require_usage(options.budget->min_pixels <= options.budget->max_pixels, "--min-pixels",
+                  "expected at most --max-pixels, {}, found {}", options.budget->max_pixels,
+                  options.budget->min_pixels);
   }
   return options;
 }

@@ -16,7 +16,8 @@ struct EngineFlags {
 
   // MODEL, --numerics, --kv, --min-pixels, --max-pixels, --threads
   void declare(CLI::App& app);
-  // Throws Error when a pixel limit is given and the other is not to be had from the checkpoint.
+  // Throws Error when one pixel limit is given and the other is not to be had from the checkpoint, UsageError when they
+  // exclude every size.
   EngineOptions options() const;
 };
 

@@ -4,10 +4,12 @@
 
 #include <iostream>
 
+#include "base/usage_error.h"
 #include "cli/command.h"
 #include "cli/engine_options.h"
 #include "driver/evaluate.h"
 #include "eval/prompts.h"
+#include "eval/task.h"
 
 namespace halftone::cli {
 namespace {
@@ -21,31 +23,36 @@ struct EvalOptions {
 
 EvaluateTask parse_task(const std::string& text) {
   const auto equals = text.find('=');
-  require(equals != std::string::npos && equals > 0, "--task", "expected NAME=FOLDER, found '{}'", text);
-  return {text.substr(0, equals), text.substr(equals + 1)};
+  require_usage(equals != std::string::npos && equals > 0, "--task", "expected NAME=FOLDER, found '{}'", text);
+  EvaluateTask task{text.substr(0, equals), text.substr(equals + 1)};
+  find_task(task.name);
+  require_usage(std::filesystem::exists(task.data), "--task", "{}: no such folder", task.data.string());
+  return task;
 }
 
 void print_task(const TaskResult& task) {
   std::cout << fmt::format("{}: {} samples\n", task.task, task.samples);
   for (const Figure& figure : task.figures) {
     std::string interval;
-    if (figure.interval)
-      interval = fmt::format("   [{:.1f}, {:.1f}] {}", figure.interval->low, figure.interval->high, figure.method);
-    std::cout << fmt::format("  {:<28} {:<18} {:>9.2f} {:>7}{}\n", figure.group, figure.metric, figure.value,
+    if (figure.interval) interval = fmt::format("   [{:.1f}, {:.1f}]", figure.interval->low, figure.interval->high);
+    std::cout << fmt::format("  {:<28} {:<18} {:>7.1f} {:>7}{}\n", figure.group, figure.metric, figure.value,
                              figure.samples, interval);
   }
+  for (const std::string& note : task.notes) std::cout << fmt::format("  note: {}\n", note);
 }
 
-Json to_json(const EngineInfo& info, const EvaluateResult& result) {
+Json to_json(const EngineInfo& info, const std::string& prompts, const EvaluateResult& result) {
   Json json;
   json["finished"] = result.finished;
-  json["conditions"] = {{"checkpoint", info.checkpoint}, {"weights", info.weights_hash},
-                        {"numerics", info.numerics},     {"kv", info.kv_format},
-                        {"products", info.products},     {"instruction_set", info.instruction_set}};
+  json["conditions"] = halftone::to_json(info);
+  json["conditions"]["prompts"] = prompts;
   for (const TaskResult& task : result.tasks) {
     Json& row = json["tasks"][task.task];
-    row = {
-        {"samples", task.samples}, {"data", task.data_hash}, {"prompts", task.prompt_hash}, {"figures", Json::array()}};
+    row = {{"samples", task.samples},
+           {"data", task.data_hash},
+           {"prompts", task.prompt_hash},
+           {"notes", task.notes},
+           {"figures", Json::array()}};
     for (const Figure& figure : task.figures) row["figures"].push_back(halftone::to_json(figure));
   }
   return json;
@@ -61,7 +68,7 @@ int run_eval(EvalOptions& options, const Environment& environment) {
   options.evaluate.progress = environment.progress;
   const EvaluateResult result = evaluate(engine, options.evaluate);
   if (options.json) {
-    print_json(to_json(engine->info(), result));
+    print_json(to_json(engine->info(), options.evaluate.prompts, result));
   } else {
     for (const TaskResult& task : result.tasks) print_task(task);
   }

@@ -1,9 +1,12 @@
-// halftone info: what a checkpoint consists of, what each recipe would make of it, and which layers cannot follow.
+// halftone info: what a checkpoint consists of, what each recipe and each format would make of it, and which layers
+// cannot follow.
 
 #include <fmt/format.h>
 
 #include <iostream>
+#include <map>
 
+#include "base/number_text.h"
 #include "cli/command.h"
 #include "hf/checkpoint.h"
 #include "quant/inventory.h"
@@ -11,12 +14,20 @@
 namespace halftone::cli {
 namespace {
 
-constexpr double kMiB = 1024 * 1024;
-
 struct InfoOptions {
   std::string model;
   bool json = false;
 };
+
+Json to_json(const std::vector<Refusal>& refusals) {
+  Json json = Json::array();
+  for (const Refusal& refusal : refusals) json.push_back({{"module", refusal.module}, {"reason", refusal.reason}});
+  return json;
+}
+
+std::string name_of(const FormatCost& cost) {
+  return cost.inputs == "none" ? cost.weights : fmt::format("{}, inputs {}", cost.weights, cost.inputs);
+}
 
 Json to_json(const Inventory& inventory) {
   Json json;
@@ -30,41 +41,55 @@ Json to_json(const Inventory& inventory) {
     json["parts"][part.part] = {{"modules", part.modules}, {"parameters", part.parameters}, {"bytes", part.bytes}};
   }
   for (const RecipeCost& cost : inventory.recipes) {
-    Json& row = json["recipes"][cost.recipe];
-    row = {{"bytes", cost.bytes}, {"layers", cost.quantized}, {"calibration", cost.needs_calibration}};
-    row["refused"] = Json::array();
-    for (const Refusal& refusal : cost.refusals) {
-      row["refused"].push_back({{"module", refusal.module}, {"reason", refusal.reason}});
-    }
+    json["recipes"][cost.recipe] = {{"bytes", cost.bytes},
+                                    {"layers", cost.quantized},
+                                    {"calibration", cost.needs_calibration},
+                                    {"refused", to_json(cost.refusals)}};
+  }
+  for (const FormatCost& cost : inventory.formats) {
+    json["formats"][name_of(cost)] = {{"weights", cost.weights}, {"inputs", cost.inputs},
+                                      {"layout", cost.layout},   {"bytes", cost.bytes},
+                                      {"layers", cost.layers},   {"refused", to_json(cost.refusals)}};
   }
   return json;
 }
 
 void print_parts(const Inventory& inventory) {
-  std::cout << fmt::format("{:<12} {:>8} {:>16} {:>12}\n", "part", "modules", "parameters", "MiB");
-  std::int64_t parameters = 0, bytes = 0;
+  std::cout << fmt::format("{:<12} {:>8} {:>16} {:>12}\n", "part", "modules", "parameters", "size");
+  PartSize all{"all"};
   for (const PartSize& part : inventory.parts) {
-    std::cout << fmt::format("{:<12} {:>8} {:>16} {:>12.2f}\n", part.part, part.modules, part.parameters,
-                             static_cast<double>(part.bytes) / kMiB);
-    parameters += part.parameters;
-    bytes += part.bytes;
+    std::cout << fmt::format("{:<12} {:>8} {:>16} {:>12}\n", part.part, part.modules, part.parameters,
+                             size_text(part.bytes));
+    all.parameters += part.parameters;
+    all.bytes += part.bytes;
   }
-  std::cout << fmt::format("{:<12} {:>8} {:>16} {:>12.2f}\n\n", "all", "", parameters,
-                           static_cast<double>(bytes) / kMiB);
+  std::cout << fmt::format("{:<12} {:>8} {:>16} {:>12}\n", all.part, "", all.parameters, size_text(all.bytes));
 }
 
-void print_recipes(const Inventory& inventory) {
-  std::cout << fmt::format("{:<14} {:>10} {:>8} {:>12}  {}\n", "recipe", "MiB", "layers", "calibration",
+void print_recipes(const std::vector<RecipeCost>& recipes) {
+  std::cout << fmt::format("\n{:<14} {:>10} {:>8} {:>12} {:>14}\n", "recipe", "size", "layers", "calibration",
                            "cannot follow");
-  for (const RecipeCost& cost : inventory.recipes) {
-    std::cout << fmt::format("{:<14} {:>10.2f} {:>8} {:>12}  {}\n", cost.recipe, static_cast<double>(cost.bytes) / kMiB,
-                             cost.quantized, cost.needs_calibration ? "yes" : "no",
-                             cost.refusals.empty() ? "-" : fmt::format("{} layers", cost.refusals.size()));
+  for (const RecipeCost& cost : recipes) {
+    std::cout << fmt::format("{:<14} {:>10} {:>8} {:>12} {:>14}\n", cost.recipe, size_text(cost.bytes), cost.quantized,
+                             cost.needs_calibration ? "yes" : "no", cost.refusals.size());
   }
-  for (const RecipeCost& cost : inventory.recipes) {
-    for (const Refusal& refusal : cost.refusals) {
-      std::cout << fmt::format("{}: {}: {}\n", cost.recipe, refusal.module, refusal.reason);
-    }
+}
+
+void print_formats(const std::vector<FormatCost>& formats) {
+  std::cout << fmt::format("\n{:<36} {:<18} {:>10} {:>8} {:>12}\n", "format on every linear layer", "layout", "size",
+                           "layers", "cannot take");
+  for (const FormatCost& cost : formats) {
+    std::cout << fmt::format("{:<36} {:<18} {:>10} {:>8} {:>12}\n", name_of(cost), cost.layout, size_text(cost.bytes),
+                             cost.layers, cost.refusals.size());
+  }
+}
+
+// One line for a reason, with how many layers have it and the first of them: a tower's layers are all alike.
+void print_refusals(const std::string& name, const std::vector<Refusal>& refusals) {
+  std::map<std::string, std::vector<std::string>> by_reason;
+  for (const Refusal& refusal : refusals) by_reason[refusal.reason].push_back(refusal.module);
+  for (const auto& [reason, modules] : by_reason) {
+    std::cout << fmt::format("{}: {}: {} layers, such as {}\n", name, reason, modules.size(), modules.front());
   }
 }
 
@@ -80,7 +105,12 @@ int run_info(const InfoOptions& options) {
   std::cout << fmt::format("quantization: {}; KV cache: {} bytes a token in bf16\n\n", inventory.quantization,
                            inventory.kv_bytes_per_token);
   print_parts(inventory);
-  if (!inventory.recipes.empty()) print_recipes(inventory);
+  if (inventory.recipes.empty()) return kDone;
+  print_recipes(inventory.recipes);
+  print_formats(inventory.formats);
+  std::cout << '\n';
+  for (const RecipeCost& cost : inventory.recipes) print_refusals("recipe " + cost.recipe, cost.refusals);
+  for (const FormatCost& cost : inventory.formats) print_refusals(name_of(cost), cost.refusals);
   return kDone;
 }
 
@@ -88,8 +118,8 @@ int run_info(const InfoOptions& options) {
 
 Command declare_info(CLI::App& parent) {
   auto options = std::make_shared<InfoOptions>();
-  CLI::App* app =
-      parent.add_subcommand("info", "Parts, parameters and bytes; what each recipe would cost, and what it cannot do");
+  CLI::App* app = parent.add_subcommand(
+      "info", "Parts, parameters and bytes; what each recipe and format would cost, and which layers cannot follow");
   app->add_option("model", options->model, "Checkpoint folder")->required()->check(CLI::ExistingDirectory);
   app->add_flag("--json", options->json, "Result as JSON");
   return {app, [options](const Environment&) { return run_info(*options); }};

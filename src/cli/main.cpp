@@ -1,37 +1,39 @@
 // The program: declares the subcommands, runs the chosen one, and turns its outcome into an exit code.
 
-#include <chrono>
-#include <csignal>
-#include <cstdio>
+#include <fmt/ranges.h>
+
 #include <exception>
 #include <iostream>
-#include <thread>
+#include <span>
 #include <vector>
 
 #include "base/log.h"
+#include "base/usage_error.h"
 #include "cli/command.h"
 #include "cli/progress_bar.h"
 
 namespace halftone::cli {
 namespace {
 
-volatile std::sig_atomic_t signalled = 0;
-
-// The first signal asks for an orderly end; the second one finds the default action and ends at once.
-void on_signal(int signal) {
-  signalled = 1;
-  std::signal(signal, SIG_DFL);
-}
-
-// Turns the signal into a stop request: a signal handler may not do it itself.
-void watch_for_signal(const std::stop_token& ended, std::stop_source source) {
-  while (!ended.stop_requested() && signalled == 0) std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  if (signalled != 0) source.request_stop();
-}
-
-void write_log(LogLevel level, std::string_view message) {
+void write_warning(std::string_view message) {
   finish_progress();
-  std::cerr << (level == LogLevel::kWarning ? "warning: " : "") << message << '\n';
+  std::cerr << "warning: " << message << '\n';
+}
+
+// CLI11 only says that a subcommand is missing where a word is none.
+void check_command_names(const CLI::App* app, std::span<char* const> words) {
+  for (const std::string_view word : words) {
+    if (word.starts_with("-") || app->get_require_subcommand_min() == 0) return;
+    std::vector<std::string> names;
+    const CLI::App* found = nullptr;
+    for (const CLI::App* command : app->get_subcommands({})) {
+      names.push_back(command->get_name());
+      if (word == names.back()) found = command;
+    }
+    require_usage(found != nullptr, app->get_name(), "expected a command ({}), found '{}'", fmt::join(names, ", "),
+                  word);
+    app = found;
+  }
 }
 
 int run(int argc, char** argv) {
@@ -40,45 +42,63 @@ int run(int argc, char** argv) {
   app.set_version_flag("--version", std::string("halftone ") + HALFTONE_VERSION);
   app.require_subcommand(1);
   app.get_formatter()->column_width(34);
-  std::vector<Command> commands{declare_info(app),  declare_quantize(app), declare_chat(app),   declare_eval(app),
-                                declare_bench(app), declare_study(app),    declare_report(app), declare_synth(app)};
+  const Command commands[] = {declare_info(app),  declare_quantize(app), declare_chat(app),   declare_eval(app),
+                              declare_bench(app), declare_study(app),    declare_report(app), declare_synth(app)};
+  check_command_names(&app, {argv + 1, argv + argc});
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? kDone : kWrongUsage;
+    if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
+    throw UsageError(e.what());
   }
-  Environment environment;
-  const std::stop_source interrupted;
-  const std::jthread watcher(watch_for_signal, interrupted);
-  environment.stop = interrupted.get_token();
-  environment.progress = make_progress_bar();
+  const SignalWatch signals;
+  const Environment environment{signals.stop(), make_progress_bar()};
   for (const Command& command : commands) {
     if (command.app->parsed()) return command.run(environment);
   }
   return kWrongUsage;
 }
 
+int report_error(std::string_view message, ExitCode code) {
+  finish_progress();
+  std::cerr << "error: " << message << '\n';
+  if (code == kWrongUsage) std::cerr << "halftone --help and halftone COMMAND --help tell what there is\n";
+  return code;
+}
+
+// Runs the program and turns what it throws into an exit code and a line on stderr.
+int run_and_report(int argc, char** argv) {
+  try {
+    const int code = run(argc, argv);
+    std::cout.flush();
+    return std::cout.good() ? code : report_error("cannot write to stdout", kFailed);
+  } catch (const Interrupted&) {
+    finish_progress();
+    std::cerr << "interrupted; nothing was written\n";
+    return kInterrupted;
+  } catch (const UsageError& e) {
+    return report_error(e.what(), kWrongUsage);
+  } catch (const std::bad_alloc&) {
+    return report_error("out of memory", kFailed);
+  } catch (const std::exception& e) {
+    return report_error(e.what(), kFailed);
+  }
+}
+
 }  // namespace
+
+Progress Environment::stopping_progress() const {
+  return [*this](std::string_view what, std::int64_t done, std::int64_t total) {
+    if (stop.stop_requested()) throw Interrupted{};
+    progress(what, done, total);
+  };
+}
 
 void print_json(const Json& json) { std::cout << json.dump(2) << std::endl; }
 
 }  // namespace halftone::cli
 
 int main(int argc, char** argv) {
-  using namespace halftone;
-  std::signal(SIGINT, cli::on_signal);
-  std::signal(SIGTERM, cli::on_signal);
-  set_log_sink(cli::write_log);
-  try {
-    const int code = cli::run(argc, argv);
-    std::cout.flush();
-    return std::cout.good() ? code : cli::kFailed;
-  } catch (const std::bad_alloc&) {
-    cli::finish_progress();
-    std::cerr << "error: out of memory\n";
-  } catch (const std::exception& e) {
-    cli::finish_progress();
-    std::cerr << "error: " << e.what() << '\n';
-  }
-  return cli::kFailed;
+  halftone::set_warning_sink(halftone::cli::write_warning);
+  return halftone::cli::run_and_report(argc, argv);
 }

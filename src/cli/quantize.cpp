@@ -4,6 +4,7 @@
 
 #include <iostream>
 
+#include "base/number_text.h"
 #include "cli/command.h"
 #include "driver/quantize_folder.h"
 #include "hf/kv_cache_key.h"
@@ -11,27 +12,30 @@
 namespace halftone::cli {
 namespace {
 
-constexpr double kMiB = 1024 * 1024;
+struct QuantizeFlags {
+  QuantizeJob job;
+  int threads = 0;
+  bool json = false;
+};
 
 void print_report(const QuantizationReport& report, const std::string& folder) {
-  std::cout << fmt::format("{:<48} {:<16} {:>9} {:>10} {:>10} {:>10}\n", "layer", "weights", "MiB", "weight", "SQNR dB",
-                           "output");
+  std::cout << fmt::format("{:<48} {:<16} {:>9} {:>10} {:>10} {:>10}\n", "layer", "weights", "size", "weight",
+                           "SQNR dB", "output");
   for (const LayerReport& layer : report.layers) {
     if (layer.weights == "none") continue;
-    std::cout << fmt::format("{:<48} {:<16} {:>9.3f} {:>9.2f}% {:>10.1f} {:>10}\n", layer.module, layer.weights,
-                             static_cast<double>(layer.bytes) / kMiB, 100 * layer.weight_error, layer.sqnr_db,
-                             layer.output_error ? fmt::format("{:.2f}%", 100 * *layer.output_error) : "-");
+    std::cout << fmt::format("{:<48} {:<16} {:>9} {:>9.1f}% {:>10.1f} {:>10}\n", layer.module, layer.weights,
+                             size_text(layer.bytes), 100 * layer.weight_error, layer.sqnr_db,
+                             layer.output_error ? fmt::format("{:.1f}%", 100 * *layer.output_error) : "-");
   }
-  std::cout << fmt::format("{}: {}, {:.2f} MiB of {:.2f} MiB in linear layers, {:.1f} s\n{}\n", report.configuration,
-                           report.layout, static_cast<double>(report.bytes()) / kMiB,
-                           static_cast<double>(report.bytes_before()) / kMiB, report.seconds, folder);
+  std::cout << fmt::format("{}: {}, {} of {} in linear layers, {:.1f} s\n{}\n", report.configuration, report.layout,
+                           size_text(report.bytes()), size_text(report.bytes_before()), report.seconds, folder);
 }
 
 }  // namespace
 
 Command declare_quantize(CLI::App& parent) {
-  auto job = std::make_shared<QuantizeJob>();
-  auto json = std::make_shared<bool>(false);
+  auto flags = std::make_shared<QuantizeFlags>();
+  const std::shared_ptr<QuantizeJob> job(flags, &flags->job);
   const std::vector<std::string> kv_formats(kKvFormats.begin(), kKvFormats.end());
   CLI::App* app = parent.add_subcommand(
       "quantize", "Write a checkpoint in a recipe's formats, verified, with the error of every layer");
@@ -45,8 +49,8 @@ Command declare_quantize(CLI::App& parent) {
   app->add_option("--alpha", job->alpha,
                   "SmoothQuant's exponent, in place of the recipe's: 0 weights only, 1 inputs only")
       ->check(CLI::Range(0.0, 1.0));
-  app->add_option("-c,--calib", job->calibration,
-                  "Calibration data: LLaVA or COCO JSON, a folder of pictures, or text");
+  app->add_option("-c,--calib", job->calibration, "Calibration data: LLaVA or COCO JSON, a folder of pictures, or text")
+      ->check(CLI::ExistingPath);
   app->add_option("--samples", job->data.count, "Calibration samples; 0 for all")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
@@ -56,10 +60,13 @@ Command declare_quantize(CLI::App& parent) {
   app->add_option("--seed", job->data.seed, "Seed of the samples' order")->capture_default_str();
   app->add_option("-o,--out", job->out, "Folder to write")->required();
   app->add_flag("--replace", job->replace, "Replace the folder if it is there");
-  app->add_flag("--json", *json, "The report as JSON");
-  return {app, [job, json](const Environment& environment) {
-            const QuantizationReport report = quantize_folder(*job, nullptr, default_stream(), environment.progress);
-            if (*json) {
+  app->add_option("--threads", flags->threads, "Threads (default: all cores)")->check(CLI::Range(1, 1024));
+  app->add_flag("--json", flags->json, "The report as JSON");
+  return {app, [flags, job](const Environment& environment) {
+            ThreadPool pool(flags->threads);
+            Stream stream{&pool, Device::kCpu};
+            const QuantizationReport report = quantize_folder(*job, nullptr, stream, environment.stopping_progress());
+            if (flags->json) {
               print_json(Json(to_json(report)));
             } else {
               print_report(report, job->out.string());

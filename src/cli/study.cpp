@@ -30,7 +30,11 @@ int run_study_command(const StudyOptions& options, const Environment& environmen
     std::cerr << "interrupted; run the same command again to go on\n";
     return kInterrupted;
   }
-  std::cout << run.file.string() << std::endl;
+  if (options.json) {
+    print_json({{"study", run.file.string()}});
+  } else {
+    std::cout << run.file.string() << std::endl;
+  }
   return kDone;
 }
 
@@ -54,6 +58,7 @@ Command declare_study(CLI::App& parent) {
   run->add_option("plan", options->plan, "Study file in YAML")->required()->check(CLI::ExistingFile);
   run->add_option("-o,--out", options->folder, "Folder for study.db and the quantized checkpoints")->required();
   run->add_option("--threads", options->threads, "Threads (default: all cores)")->check(CLI::Range(1, 1024));
+  run->add_flag("--json", options->json, "The study file's path as JSON");
   CLI::App* show = app->add_subcommand("show", "The comparison table");
   show->add_option("study", options->file, "Study file (study.db)")->required()->check(CLI::ExistingFile);
   show->add_flag("--json", options->json, "The summary as JSON");

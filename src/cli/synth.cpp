@@ -2,12 +2,10 @@
 
 #include "hf/synth.h"
 
-#include <fmt/format.h>
-
 #include <iostream>
 
+#include "base/thread_pool.h"
 #include "cli/command.h"
-#include "tensor/stream.h"
 
 namespace halftone::cli {
 namespace {
@@ -15,6 +13,8 @@ namespace {
 struct SynthOptions {
   std::string like, out;
   std::uint64_t seed = 1;
+  int threads = 0;
+  bool json = false;
 };
 
 }  // namespace
@@ -25,9 +25,16 @@ Command declare_synth(CLI::App& parent) {
   app->add_option("--like", options->like, "Architecture")->required()->check(CLI::IsMember(synth_names()));
   app->add_option("-o,--out", options->out, "Folder to write; must not exist")->required();
   app->add_option("--seed", options->seed, "Seed of the weights")->capture_default_str();
+  app->add_option("--threads", options->threads, "Threads (default: all cores)")->check(CLI::Range(1, 1024));
+  app->add_flag("--json", options->json, "Result as JSON");
   return {app, [options](const Environment& environment) {
-            synthesize(options->like, options->out, options->seed, *default_stream().pool, environment.progress);
-            std::cout << options->out << std::endl;
+            ThreadPool pool(options->threads);
+            synthesize(options->like, options->out, options->seed, pool, environment.stopping_progress());
+            if (options->json) {
+              print_json({{"folder", options->out}, {"like", options->like}, {"seed", options->seed}});
+            } else {
+              std::cout << options->out << std::endl;
+            }
             return static_cast<int>(kDone);
           }};
 }

@@ -1,9 +1,8 @@
 #include "driver/evaluate.h"
 
-#include <fstream>
 #include <set>
 
-#include "base/file.h"
+#include "driver/answer_file.h"
 #include "eval/answer.h"
 #include "eval/runner.h"
 
@@ -31,81 +30,21 @@ std::vector<Asked> read_tasks(const EvaluateOptions& options) {
 
 // What must be equal for answers to belong together.
 Json conditions_of(const EngineInfo& info, const std::vector<Asked>& tasks) {
-  Json json = {{"weights", info.weights_hash},
-               {"files", info.files_hash},
-               {"numerics", info.numerics},
-               {"kv", info.kv_format},
-               {"min_pixels", info.budget.min_pixels},
-               {"max_pixels", info.budget.max_pixels}};
+  Json json = to_json(info);
+  json.erase("checkpoint");  // a folder may be moved
   for (const Asked& asked : tasks) {
     json["tasks"][std::string(asked.task->name)] = {{"data", asked.data.data_hash}, {"prompts", asked.rule.hash()}};
   }
   return json;
 }
 
-Json to_line(const AnswerResult& result) {
-  return {{"id", result.id},
-          {"answer", result.answer},
-          {"tokens", result.tokens},
-          {"picture", result.picture},
-          {"value", result.verdict.value},
-          {"groups", result.verdict.groups},
-          {"score", result.verdict.score},
-          {"gap", result.smallest_gap},
-          {"seconds", result.seconds}};
-}
-
-// The file of answers: found ones go to their tasks, new ones are appended.
-class AnswerFile {
- public:
-  AnswerFile(const std::filesystem::path& path, const Json& conditions, std::vector<Asked>& tasks) : path_(path) {
-    if (path.empty()) return;
-    std::uint64_t valid = 0;
-    if (std::filesystem::exists(path)) valid = read(conditions, tasks);
-    if (valid > 0) std::filesystem::resize_file(path, valid);  // drops a line that a crash cut off
-    out_.open(path, valid > 0 ? std::ios::app : std::ios::trunc);
-    if (valid == 0) write({{"conditions", conditions}});
-  }
-
-  void write(const Json& line) {
-    if (path_.empty()) return;
-    out_ << line.dump() << '\n' << std::flush;
-    require(out_.good(), path_.string(), "cannot write");
-  }
-
- private:
-  // Returns where the last whole line ends.
-  std::uint64_t read(const Json& conditions, std::vector<Asked>& tasks) {
-    const std::string text = read_file(path_);
-    std::uint64_t begin = 0, number = 0;
-    for (auto end = text.find('\n'); end != std::string::npos; end = text.find('\n', begin)) {
-      const std::string source = fmt::format("{}, line {}", path_.string(), ++number);
-      const Json line = parse_json(std::string_view(text).substr(begin, end - begin), source);
-      if (number == 1) {
-        const auto found = get_field<Json>(line, "conditions", source);
-        require(found == conditions, source, "expected the conditions {}, found {}", conditions.dump(), found.dump());
-      } else {
-        take(line, source, tasks);
-      }
-      begin = end + 1;
-    }
-    return begin;
-  }
-
-  static void take(const Json& line, const std::string& source, std::vector<Asked>& tasks) {
-    const auto id = get_field<std::string>(line, "id", source);
+void take_found(const std::vector<StoredVerdict>& found, std::vector<Asked>& tasks) {
+  for (const StoredVerdict& verdict : found) {
     for (Asked& asked : tasks) {
-      if (!id.starts_with(std::string(asked.task->name) + "/")) continue;
-      asked.verdicts.push_back(
-          {id,
-           {get_field<double>(line, "value", source), get_field<std::vector<std::string>>(line, "groups", source),
-            get_field<Json>(line, "score", source)}});
+      if (verdict.id.starts_with(std::string(asked.task->name) + "/")) asked.verdicts.push_back(verdict);
     }
   }
-
-  std::filesystem::path path_;
-  std::ofstream out_;
-};
+}
 
 bool answer(const std::shared_ptr<const Engine>& engine, const EvaluateOptions& options, Asked& asked,
             AnswerFile& file) {
@@ -117,7 +56,7 @@ bool answer(const std::shared_ptr<const Engine>& engine, const EvaluateOptions& 
       samples_to_do(asked.data, [&](const std::string& id) { return done.contains(id); }),
       [&](Session& session, const Sample& sample) { return answer_sample(session, *asked.task, asked.rule, sample); },
       [&](const AnswerResult& result) {
-        file.write(to_line(result));
+        file.add(result);
         asked.verdicts.push_back({result.id, result.verdict});
       },
       run);
@@ -127,13 +66,13 @@ bool answer(const std::shared_ptr<const Engine>& engine, const EvaluateOptions& 
 
 EvaluateResult evaluate(const std::shared_ptr<const Engine>& engine, const EvaluateOptions& options) {
   std::vector<Asked> tasks = read_tasks(options);
-  AnswerFile file(options.samples, conditions_of(engine->info(), tasks), tasks);
+  AnswerFile file(options.samples, conditions_of(engine->info(), tasks));
+  take_found(file.found(), tasks);
   EvaluateResult result;
   for (Asked& asked : tasks) {
     result.finished = answer(engine, options, asked, file);
-    result.tasks.push_back({std::string(asked.task->name), static_cast<std::int64_t>(asked.verdicts.size()),
-                            asked.data.data_hash, asked.rule.hash(),
-                            aggregate(*asked.task, asked.data, asked.verdicts)});
+    result.tasks.push_back({std::string(asked.task->name), std::ssize(asked.verdicts), asked.data.data_hash,
+                            asked.rule.hash(), aggregate(*asked.task, asked.data, asked.verdicts), asked.data.notes});
     if (!result.finished) break;
   }
   return result;

@@ -34,6 +34,7 @@ struct TaskResult {
   std::int64_t samples = 0;
   std::string data_hash, prompt_hash;
   std::vector<Figure> figures;
+  std::vector<std::string> notes;  // on the data: parts that are missing, counts that differ from the published ones
 };
 
 struct EvaluateResult {
@@ -41,7 +42,7 @@ struct EvaluateResult {
   std::vector<TaskResult> tasks;
 };
 
-// Throws Error when `samples` is there and was made under other conditions (weights, numerics, KV format, pixel budget,
+// Throws Error when `samples` is there and was made under other conditions (of the engine, but for its folder;
 // data, prompts): the message names both.
 EvaluateResult evaluate(const std::shared_ptr<const Engine>& engine, const EvaluateOptions& options);
 

@@ -20,11 +20,12 @@ LikelihoodRow to_row(const std::string& configuration, const std::string& task, 
 }
 
 Json stages_of(const BenchRepeat& repeat) {
-  return {{"decode", repeat.times.decode},           {"resize", repeat.times.resize},
-          {"vision", repeat.times.vision},           {"prefill", repeat.times.prefill},
-          {"first_token", repeat.times.first_token}, {"per_token", repeat.decode()},
-          {"prompt_tokens", repeat.prompt_tokens},   {"visual_tokens", repeat.visual_tokens},
-          {"output_tokens", repeat.output_tokens}};
+  Json json = {{"per_token", repeat.per_token()},
+               {"prompt_tokens", repeat.prompt_tokens},
+               {"visual_tokens", repeat.visual_tokens},
+               {"output_tokens", repeat.output_tokens}};
+  for (const Stage& stage : kStages) json[std::string(stage.name)] = repeat.times.*stage.seconds;
+  return json;
 }
 
 }  // namespace
@@ -34,6 +35,7 @@ EngineOptions StudyRunner::engine_options() const {
   options.numerics = plan_.numerics == "bf16" ? Numerics::kBF16 : Numerics::kF32;
   options.budget = plan_.pixels;
   options.picture_cache = pictures_;
+  options.threads = options_.threads;
   return options;
 }
 
@@ -150,7 +152,7 @@ void StudyRunner::measure_speed(const std::string& configuration, const std::fil
     if (!run_workload(engine, workload, bench, options_.threads, done, sink, &stop, {})) throw Stopped{};
     if (done < bench.repeats) {
       store_.set_note(
-          fmt::format("{} on {}", configuration, workload.name),
+          budget_note(configuration, workload.name),
           fmt::format("{} of {} repeats within the time budget of {} s", done, bench.repeats, bench.budget_seconds));
     }
   }

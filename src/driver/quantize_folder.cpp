@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "base/file.h"
+#include "base/usage_error.h"
 #include "export/export.h"
 #include "hf/kv_cache_key.h"
 
@@ -69,16 +70,16 @@ ExportPlan plan_export(const Checkpoint& source, const Recipe& recipe, const Qua
 }  // namespace
 
 Recipe recipe_of(const QuantizeJob& job) {
-  Recipe recipe = load_recipe(job.configuration);
+  Recipe recipe = load_recipe(job.configuration, job.recipe_folder);
   if (!job.kv_format.empty()) {
-    require(is_kv_format(job.kv_format), "quantize", "KV format: expected one of {}, found '{}'",
-            fmt::join(kKvFormats, ", "), job.kv_format);
+    require_usage(is_kv_format(job.kv_format), "quantize", "KV format: expected one of {}, found '{}'",
+                  fmt::join(kKvFormats, ", "), job.kv_format);
     recipe.kv_format = job.kv_format;
   }
   if (job.alpha) {
-    require(recipe.algorithm == Algorithm::kSmoothQuant, "quantize",
-            "alpha: only SmoothQuant has one, recipe {} uses {}", recipe.name, to_string(recipe.algorithm));
-    require(*job.alpha >= 0 && *job.alpha <= 1, "quantize", "alpha: expected 0 to 1, found {}", *job.alpha);
+    require_usage(recipe.algorithm == Algorithm::kSmoothQuant, "quantize",
+                  "alpha: only SmoothQuant has one, recipe {} uses {}", recipe.name, to_string(recipe.algorithm));
+    require_usage(*job.alpha >= 0 && *job.alpha <= 1, "quantize", "alpha: expected 0 to 1, found {}", *job.alpha);
     recipe.alpha = *job.alpha;
   }
   return recipe;
@@ -88,7 +89,8 @@ bool is_calibrated(const Recipe& recipe) { return recipe.needs_calibration() || 
 
 Calibration calibrate_job(const QuantizeJob& job, const Checkpoint& checkpoint, Stream& stream,
                           const Progress& progress) {
-  require(!job.calibration.empty(), "quantize", "'{}' needs calibration data, found none (--calib)", job.configuration);
+  require_usage(!job.calibration.empty(), "quantize", "'{}' needs calibration data, found none (--calib)",
+                job.configuration);
   CalibrateOptions run = watch_for(recipe_of(job), checkpoint, job.run);
   run.seed = job.data.seed;
   return calibrate(checkpoint, read_calibration(job.calibration, job.data), run, stream, progress);

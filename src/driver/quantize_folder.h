@@ -14,10 +14,11 @@ namespace halftone {
 
 struct QuantizeJob {
   std::filesystem::path checkpoint;
-  std::string configuration;          // "int8_sq", "fp8+kv:fp8_head", "my.yaml": see load_recipe()
-  std::string kv_format;              // overrides the recipe's; "" keeps it
-  std::optional<float> alpha;         // SmoothQuant's, in place of the recipe's
-  std::filesystem::path calibration;  // data that read_calibration() knows; "" for none
+  std::string configuration;            // "int8_sq", "fp8+kv:fp8_head", "my.yaml": see load_recipe()
+  std::filesystem::path recipe_folder;  // that a recipe's file is relative to; "": the working directory
+  std::string kv_format;                // overrides the recipe's; "" keeps it
+  std::optional<float> alpha;           // SmoothQuant's, in place of the recipe's
+  std::filesystem::path calibration;    // data that read_calibration() knows; "" for none
   CalibrationOptions data;
   CalibrateOptions run;
   std::filesystem::path out;

@@ -2,6 +2,7 @@
 #include <set>
 
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "driver/study_runner.h"
 
@@ -10,11 +11,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Folder names that every file system takes.
-std::string folder_name(std::string configuration) {
+// A name that every file system takes, and that no other configuration has: files of recipes are told apart by a hash.
+std::string folder_name(const std::string& configuration, const Recipe& recipe) {
+  std::string name = configuration_name(recipe);
   std::replace_if(
-      configuration.begin(), configuration.end(), [](char c) { return c == '+' || c == ':' || c == '/'; }, '-');
-  return configuration;
+      name.begin(), name.end(), [](char c) { return c == '+' || c == ':'; }, '-');
+  return is_shipped(recipe) ? name : fmt::format("{}-{:.8}", name, sha256_hex(configuration));
 }
 
 // How long things took is no part of what they are.
@@ -52,9 +54,9 @@ void StudyRunner::prepare_work_folder() {
 }
 
 fs::path StudyRunner::checkpoint_of(const std::string& configuration) {
-  const Recipe recipe = load_recipe(configuration);
+  const Recipe recipe = load_recipe(configuration, plan_.folder);
   if (recipe.layout == Layout::kAsIs && recipe.kv_format == "bf16") return plan_.model;
-  const fs::path folder = work_ / folder_name(configuration);
+  const fs::path folder = work_ / folder_name(configuration, recipe);
   if (!fs::exists(folder)) quantize_configuration(configuration, folder);
   return folder;
 }
@@ -63,6 +65,7 @@ void StudyRunner::quantize_configuration(const std::string& configuration, const
   QuantizeJob job;
   job.checkpoint = plan_.model;
   job.configuration = configuration;
+  job.recipe_folder = plan_.folder;
   job.out = folder;
   if (plan_.calibration) {
     job.calibration = plan_.calibration->data;
@@ -71,11 +74,12 @@ void StudyRunner::quantize_configuration(const std::string& configuration, const
   }
   // Only to be left early: the study's own progress runs on.
   const Progress watch = [this](std::string_view, std::int64_t, std::int64_t) { check_stop(); };
-  Stream& stream = default_stream();
+  ThreadPool pool(options_.threads);
+  Stream stream{&pool, Device::kCpu};
   if (!calibration_ && plan_.calibration) {
     const Checkpoint checkpoint = Checkpoint::open(plan_.model);
     for (const std::string& name : plan_.configurations) {
-      job.run = watch_for(load_recipe(name), checkpoint, job.run);  // one calibration serves all
+      job.run = watch_for(load_recipe(name, plan_.folder), checkpoint, job.run);  // one calibration serves all
     }
     calibration_ = calibrate_job(job, checkpoint, stream, watch);
   }
@@ -96,7 +100,7 @@ void StudyRunner::record_quantization(const std::string& configuration, const fs
 }
 
 void StudyRunner::record_configuration(const std::string& configuration, const EngineInfo& info) {
-  const Recipe recipe = load_recipe(configuration);
+  const Recipe recipe = load_recipe(configuration, plan_.folder);
   const fs::path report = checkpoint_of(configuration) / "quantization_report.json";
   store_.add_configuration({.name = configuration,
                             .recipe = recipe.name,
@@ -112,7 +116,7 @@ void StudyRunner::record_configuration(const std::string& configuration, const E
                             .kv_bytes_per_token = info.memory.kv_per_token,
                             .calibrated = is_calibrated(recipe)});
   for (const auto& [part, bytes] : info.memory.weights)
-    store_.set_memory({configuration, "weights/" + part, bytes, false});
+    store_.set_memory({configuration, std::string(kWeightsPrefix) + part, bytes, false});
   record_quantization(configuration, checkpoint_of(configuration));
 }
 

@@ -50,7 +50,7 @@ TaskInput read_task(const TaskPlan& plan, std::uint64_t seed) {
 }
 
 // The samples of `all` whose ids begin with `prefix`, at most `limit`, as a task of its own.
-std::optional<PerplexityInput> select(const TaskData& all, const std::string& prefix, const PerplexityPlan& plan,
+std::optional<PerplexityInput> select(const TaskData& all, std::string_view prefix, const PerplexityPlan& plan,
                                       TaskRow row) {
   PerplexityInput input{{row.name, {}, all.data_hash, {}}, std::move(row)};
   for (const Sample& sample : all.samples) {
@@ -79,10 +79,10 @@ void read_perplexity(const StudyPlan& plan, StudyInputs& inputs) {
       "Windows of {} tokens that do not overlap, every token but the first of a window, the tail "
       "dropped.",
       plan.perplexity->window);
-  if (auto input = select(all, "perplexity/answers/", *plan.perplexity, answers)) {
+  if (auto input = select(all, kAnswersPrefix, *plan.perplexity, answers)) {
     inputs.perplexity.push_back(std::move(*input));
   }
-  if (auto input = select(all, "perplexity/windows/", *plan.perplexity, windows)) {
+  if (auto input = select(all, kWindowsPrefix, *plan.perplexity, windows)) {
     inputs.perplexity.push_back(std::move(*input));
   }
 }
@@ -150,8 +150,7 @@ Json settings_of(const StudyPlan& plan, const StudyInputs& inputs, const Checkpo
                    {"recipe_hashes", Json::object()}};
   if (plan.pixels) settings["pixels"] = {{"min", plan.pixels->min_pixels}, {"max", plan.pixels->max_pixels}};
   for (const std::string& name : plan.configurations) {
-    const Recipe recipe = load_recipe(name);
-    settings["recipe_hashes"][recipe.name] = sha256_hex(recipe.text);
+    settings["recipe_hashes"][name] = sha256_hex(load_recipe(name, plan.folder).text);
   }
   const auto add = [&](const TaskRow& row) {
     settings["tasks"][row.name] = {{"data_hash", row.data_hash},
@@ -197,9 +196,8 @@ StudyInputs read_study_inputs(const StudyPlan& plan, const Progress& progress) {
       inputs.workloads.push_back(read_workload(w, plan.bench->output_tokens, plan.seed));
     }
   }
-  inputs.info = {
-      plan.name,         program_version(), program_hash(), utc_now(), settings_of(plan, inputs, checkpoint),
-      describe_machine()};
+  inputs.info = {plan.name,         program_version(), program_hash(), utc_now(), settings_of(plan, inputs, checkpoint),
+                 describe_machine()};
   tell();
   return inputs;
 }

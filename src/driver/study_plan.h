@@ -74,6 +74,7 @@ struct BenchPlan {
 
 struct StudyPlan {
   std::string name, note;
+  std::filesystem::path folder;  // that recipes' files are relative to
   std::filesystem::path model;
   std::uint64_t seed = 0;
   std::string numerics = "f32";

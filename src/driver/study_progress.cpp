@@ -35,10 +35,13 @@ std::int64_t StudyRunner::missing_cost(const std::string& configuration) const {
   return sum;
 }
 
+std::string StudyRunner::budget_note(const std::string& configuration, const std::string& workload) {
+  return fmt::format("{} on {}", configuration, workload);
+}
+
 bool StudyRunner::speed_is_done(const std::string& configuration, const Workload& workload) const {
   const auto repeats = static_cast<std::int64_t>(store_.timings(configuration, workload.name).size());
-  return repeats >= plan_.bench->repeats ||
-         store_.notes().contains(fmt::format("{} on {}", configuration, workload.name));
+  return repeats >= plan_.bench->repeats || store_.notes().contains(budget_note(configuration, workload.name));
 }
 
 void StudyRunner::advance(std::int64_t cost) {

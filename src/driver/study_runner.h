@@ -58,6 +58,8 @@ class StudyRunner {
   // study_progress.cpp: progress over the whole study, in units of about a hundredth of an answer.
   std::int64_t missing_cost(const std::string& configuration) const;
   std::int64_t missing_speed_cost(const std::string& configuration) const;
+  // Of the note on a workload that its time budget ended early.
+  static std::string budget_note(const std::string& configuration, const std::string& workload);
   bool speed_is_done(const std::string& configuration, const Workload& workload) const;
   void advance(std::int64_t cost);
   void check_stop() const;

@@ -29,14 +29,11 @@ AnswerResult answer_sample(Session& session, const Task& task, const PromptRule&
   AnswerResult result;
   result.id = sample.id;
   result.picture = picture_hash(prompt);
-  result.prompt_hash = rule.hash();
   result.verdict = judge_answer(task, sample, generation.text);
   result.answer = std::move(generation.text);
   result.tokens = std::move(generation.tokens);
   result.smallest_gap = generation.smallest_gap;
   result.stopped = generation.stopped;
-  result.prompt_tokens = generation.prompt_tokens;
-  result.visual_tokens = generation.visual_tokens;
   result.seconds = timer.seconds();
   return result;
 }

@@ -14,14 +14,12 @@ namespace halftone {
 // All but `seconds` depends on the engine, the sample and the rule alone.
 struct AnswerResult {
   std::string id;
-  std::string picture;      // SHA-256 of the picture's file
-  std::string prompt_hash;  // of the rule
-  std::string answer;       // as generated, special tokens removed
+  std::string picture;  // SHA-256 of the picture's file
+  std::string answer;   // as generated, special tokens removed
   std::vector<TokenId> tokens;
   Verdict verdict;
   float smallest_gap = 0;  // between the two largest logits on the way: near 0, another machine may answer otherwise
   bool stopped = false;    // by a stop token, not by length
-  std::int64_t prompt_tokens = 0, visual_tokens = 0;
   double seconds = 0;
 };
 

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "base/estimate.h"
 #include "base/json.h"
-#include "base/statistics.h"
 
 namespace halftone {
 
@@ -18,25 +18,12 @@ struct Figure {
   double value = 0;    // as the benchmark prints it, unrounded: percent, points, ...
   std::int64_t samples = 0;
   std::optional<Interval> interval;  // 95 %
-  std::string method;                // of the interval: "Wilson", "normal", "normal, clustered by sample"
 };
 
-// 100 * hits / n with Wilson's score interval (Wilson 1927). n = 0 gives 0 without interval. Samples that share a
-// picture are taken as independent; a comparison that must not do so works on the stored samples.
-Figure percent_of(std::string group, std::string metric, std::int64_t hits, std::int64_t n);
-
-// 100 * the mean of values in [0, 1] with the interval mean +- 1.96 s / sqrt(n), cut to [0, 100]; none for n < 2.
-Figure percent_mean(std::string group, std::string metric, std::span<const double> values);
-
-// A sum of `tokens` over the whole by sample, for a mean over tokens.
-struct TokenSum {
-  double sum = 0;
-  std::int64_t tokens = 0;
-};
-
-// sum / tokens over all samples with the ratio estimator's interval: samples, not tokens, are independent.
-// Throws Error when there are no tokens.
-Figure mean_over_tokens(std::string group, std::string metric, std::span<const TokenSum> samples);
+// 100 * sum(value) / sum(weight) with share_with_interval()'s interval, as a study's report has it: samples on one
+// picture are not independent. `samples` counts the observations. Nothing observed gives 0 without interval, and one
+// picture no interval either.
+Figure percent_of(std::string group, std::string metric, std::span<const Observation> observations);
 
 Json to_json(const Figure& figure);
 

@@ -15,18 +15,14 @@ Verdict judge_gqa(const Sample& sample, std::string_view answer) {
 }
 
 std::vector<Figure> aggregate_gqa(std::span<const JudgedSample> samples) {
-  std::map<std::string, std::pair<std::int64_t, std::int64_t>> groups;  // right, all
+  std::map<std::string, std::vector<Observation>> groups;
   for (const JudgedSample& judged : samples) {
     std::vector<std::string> names = judged.verdict->groups;
     names.emplace_back();
-    for (const std::string& name : names) {
-      groups[name].first += judged.verdict->value == 1 ? 1 : 0;
-      ++groups[name].second;
-    }
+    for (const std::string& name : names) groups[name].push_back(judged.observe(judged.verdict->value));
   }
   std::vector<Figure> figures;
-  for (const auto& [name, counts] : groups)
-    figures.push_back(percent_of(name, "accuracy", counts.first, counts.second));
+  for (const auto& [name, right] : groups) figures.push_back(percent_of(name, "accuracy", right));
   return figures;
 }
 

@@ -67,16 +67,13 @@ Verdict judge_grounding(const Sample& sample, std::string_view answer) {
 }
 
 std::vector<Figure> aggregate_grounding(std::span<const JudgedSample> samples) {
-  std::vector<double> ious;
-  std::int64_t right = 0, invalid = 0;
+  std::vector<Observation> ious, right, invalid;
   for (const JudgedSample& judged : samples) {
-    ious.push_back(judged.verdict->score.at("iou").get<double>());
-    right += judged.verdict->value == 1 ? 1 : 0;
-    invalid += judged.verdict->score.at("invalid").get<bool>() ? 1 : 0;
+    ious.push_back(judged.observe(judged.verdict->score.at("iou").get<double>()));
+    right.push_back(judged.observe(judged.verdict->value));
+    invalid.push_back(judged.observe(judged.verdict->score.at("invalid").get<bool>()));
   }
-  const auto n = std::ssize(samples);
-  return {percent_of("", "iou_50", right, n), percent_mean("", "mean_iou", ious),
-          percent_of("", "invalid", invalid, n)};
+  return {percent_of("", "iou_50", right), percent_of("", "mean_iou", ious), percent_of("", "invalid", invalid)};
 }
 
 }  // namespace halftone

@@ -101,21 +101,4 @@ LikelihoodResult measure_kl(Session& session, const Sample& sample, const Distri
   return result;
 }
 
-std::vector<Figure> aggregate_kl(std::span<const LikelihoodResult> results) {
-  std::map<std::string, std::pair<std::vector<TokenSum>, std::int64_t>> groups;  // KL by sample, tokens that agree
-  for (const LikelihoodResult& result : results) {
-    require(result.kl.has_value(), result.id, "expected a KL divergence, found none");
-    for (const std::string& name : {std::string(), task_of(result.id)}) {
-      groups[name].first.push_back({*result.kl, result.tokens});
-      groups[name].second += result.top1_agree;
-    }
-  }
-  std::vector<Figure> figures;
-  for (const auto& [name, group] : groups) {
-    figures.push_back(mean_over_tokens(name, "kl", group.first));
-    figures.push_back(percent_of(name, "top1_agreement", group.second, figures.back().samples));
-  }
-  return figures;
-}
-
 }  // namespace halftone

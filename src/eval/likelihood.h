@@ -5,11 +5,11 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "data/sample.h"
 #include "data/text_file.h"
-#include "eval/figure.h"
 #include "runtime/engine.h"
 
 namespace halftone {
@@ -32,6 +32,9 @@ double kl_divergence(std::span<const float> p, std::span<const float> q);
 // The first of the largest.
 std::size_t argmax(std::span<const float> logits);
 
+// What the ids of the two kinds of samples begin with.
+inline constexpr std::string_view kAnswersPrefix = "perplexity/answers/", kWindowsPrefix = "perplexity/windows/";
+
 // The samples of a perplexity task over `text`:
 //   "perplexity/answers/0000"  a conversation of its own; predicted are the tokens after each
 //                              "<|im_start|>assistant\n" up to and with "<|im_end|>"
@@ -40,9 +43,6 @@ std::size_t argmax(std::span<const float> logits);
 // truth: {"ids": [token], "predicted": [[begin, end)]}.  Text without conversations has windows only.
 TaskData perplexity_data(const TextFile& text, const Tokenizer& tokenizer, std::int64_t window = 256);
 LikelihoodResult measure_perplexity(Session& session, const Sample& sample);
-// ("", "answers") and ("", "every_token"): exp of the mean negative log-likelihood over the tokens of all samples.
-// `samples` of a figure counts tokens; the interval is that of the mean, exponentiated.
-std::vector<Figure> aggregate_perplexity(std::span<const LikelihoodResult> results);
 
 // An answer of the baseline.
 struct BaselineAnswer {
@@ -62,7 +62,5 @@ class DistributionReader;
 LikelihoodResult record_baseline(Session& session, const Sample& sample, DistributionWriter& baseline);
 // Teacher-forced on the baseline's answer with the picture in the prompt. Throws Error when `baseline` lacks the answer.
 LikelihoodResult measure_kl(Session& session, const Sample& sample, const DistributionReader& baseline);
-// Of the whole and of each task: "kl", the mean over tokens, and "top1_agreement" in percent of tokens.
-std::vector<Figure> aggregate_kl(std::span<const LikelihoodResult> results);
 
 }  // namespace halftone

@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <map>
 
 #include "data/readers.h"
@@ -10,32 +9,30 @@ namespace halftone {
 namespace {
 
 struct Subtask {
-  std::int64_t right = 0, questions = 0;
+  std::vector<Observation> right;
   std::map<std::string, bool> both_right;  // by picture
 };
 
-std::map<std::string, Subtask> count_subtasks(std::span<const JudgedSample> samples) {
+std::map<std::string, Subtask> collect_subtasks(std::span<const JudgedSample> samples) {
   std::map<std::string, Subtask> subtasks;
   for (const JudgedSample& judged : samples) {
     const Json& truth = judged.sample->truth;
     Subtask& subtask = subtasks[truth.at("subtask").get<std::string>()];
-    const bool right = judged.verdict->value == 1;
-    subtask.right += right ? 1 : 0;
-    ++subtask.questions;
+    subtask.right.push_back(judged.observe(judged.verdict->value));
     bool& both = subtask.both_right.try_emplace(truth.at("picture").get<std::string>(), true).first->second;
-    both = both && right;
+    both = both && judged.verdict->value == 1;
   }
   return subtasks;
 }
 
 // Adds the subtask's three figures and returns its score.
 double add_subtask(std::vector<Figure>& figures, const std::string& name, const Subtask& subtask) {
-  const auto both =
-      std::count_if(subtask.both_right.begin(), subtask.both_right.end(), [](const auto& p) { return p.second; });
-  const Figure accuracy = percent_of(name, "accuracy", subtask.right, subtask.questions);
-  const Figure plus = percent_of(name, "accuracy_plus", both, std::ssize(subtask.both_right));
+  std::vector<Observation> both;
+  for (const auto& [picture, right] : subtask.both_right) both.push_back({picture, 1, right ? 1.0 : 0.0});
+  const Figure accuracy = percent_of(name, "accuracy", subtask.right);
+  const Figure plus = percent_of(name, "accuracy_plus", both);
   const double score = accuracy.value + plus.value;
-  figures.insert(figures.end(), {accuracy, plus, Figure{name, "score", score, subtask.questions, std::nullopt, ""}});
+  figures.insert(figures.end(), {accuracy, plus, Figure{name, "score", score, accuracy.samples, std::nullopt}});
   return score;
 }
 
@@ -56,25 +53,26 @@ Verdict judge_mme(const Sample& sample, std::string_view answer) {
 }
 
 std::vector<Figure> aggregate_mme(std::span<const JudgedSample> samples) {
-  const std::map<std::string, Subtask> subtasks = count_subtasks(samples);
+  const std::map<std::string, Subtask> subtasks = collect_subtasks(samples);
   std::vector<Figure> parts;
-  Figure perception{"", "perception", 0, 0, std::nullopt, ""}, cognition{"", "cognition", 0, 0, std::nullopt, ""};
-  std::int64_t right = 0;
+  Figure perception{"", "perception", 0, 0, std::nullopt}, cognition{"", "cognition", 0, 0, std::nullopt};
   for (std::size_t i = 0; i < kMmeSubtasks.size(); ++i) {
     const auto it = subtasks.find(std::string(kMmeSubtasks[i]));
     if (it == subtasks.end()) continue;
     Figure& sum = i < kMmePerceptionSubtasks ? perception : cognition;
     sum.value += add_subtask(parts, it->first, it->second);
-    sum.samples += it->second.questions;
-    right += it->second.right;
+    sum.samples += std::ssize(it->second.right);
   }
-  const auto total = std::ssize(samples);
-  const auto invalid = std::count_if(samples.begin(), samples.end(), [](const JudgedSample& judged) {
-    return judged.verdict->score.at("said") == "other";
-  });
+  std::vector<Observation> right, invalid;
+  double correct = 0;
+  for (const JudgedSample& judged : samples) {
+    right.push_back(judged.observe(judged.verdict->value));
+    invalid.push_back(judged.observe(judged.verdict->score.at("said") == "other"));
+    correct += judged.verdict->value;
+  }
   std::vector<Figure> figures = {perception, cognition,
-                                 Figure{"", "correct", static_cast<double>(right), total, std::nullopt, ""},
-                                 percent_of("", "accuracy", right, total), percent_of("", "invalid", invalid, total)};
+                                 Figure{"", "correct", correct, std::ssize(samples), std::nullopt},
+                                 percent_of("", "accuracy", right), percent_of("", "invalid", invalid)};
   figures.insert(figures.end(), parts.begin(), parts.end());
   return figures;
 }

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cmath>
 
 #include "base/hash.h"
 #include "base/timer.h"
@@ -8,8 +7,6 @@
 namespace halftone {
 
 namespace {
-
-constexpr std::string_view kAnswers = "perplexity/answers/", kWindows = "perplexity/windows/";
 
 // [begin, end) of the tokens after each occurrence of `head` up to and with `stop`, or to the end without one.
 Json answer_ranges(const std::vector<TokenId>& ids, const std::vector<TokenId>& head, TokenId stop) {
@@ -38,17 +35,9 @@ void add_conversations(TaskData& data, const std::string& text, const Tokenizer&
     std::vector<TokenId> ids = tokenizer.encode(talk);
     Json ranges = answer_ranges(ids, head, *stop);
     if (ranges.empty()) continue;
-    add_sample(data, fmt::format("{}{:04}", kAnswers, number++), std::string(talk), std::move(ids), std::move(ranges));
+    add_sample(data, fmt::format("{}{:04}", kAnswersPrefix, number++), std::string(talk), std::move(ids),
+               std::move(ranges));
   }
-}
-
-Figure perplexity_of(const char* metric, std::span<const TokenSum> sums) {
-  Figure figure = mean_over_tokens("", metric, sums);
-  figure.value = std::exp(figure.value);
-  if (figure.interval) {
-    figure.interval = Interval{figure.value, std::exp(figure.interval->low), std::exp(figure.interval->high)};
-  }
-  return figure;
 }
 
 }  // namespace
@@ -60,7 +49,7 @@ TaskData perplexity_data(const TextFile& text, const Tokenizer& tokenizer, std::
   const std::vector<TokenId> ids = tokenizer.encode(text.text);
   std::size_t number = 0;
   for (std::int64_t begin = 0; begin + window <= std::ssize(ids); begin += window) {
-    add_sample(data, fmt::format("{}{:04}", kWindows, number++), "",
+    add_sample(data, fmt::format("{}{:04}", kWindowsPrefix, number++), "",
                {ids.begin() + begin, ids.begin() + begin + window}, Json::array({Json::array({1, window})}));
   }
   require(!data.samples.empty(), "perplexity", "expected conversations, or {} tokens or more, found {} tokens", window,
@@ -89,17 +78,6 @@ LikelihoodResult measure_perplexity(Session& session, const Sample& sample) {
   });
   result.seconds = timer.seconds();
   return result;
-}
-
-std::vector<Figure> aggregate_perplexity(std::span<const LikelihoodResult> results) {
-  std::vector<TokenSum> answers, windows;
-  for (const LikelihoodResult& result : results) {
-    (result.id.starts_with(kAnswers) ? answers : windows).push_back({result.nll, result.tokens});
-  }
-  std::vector<Figure> figures;
-  if (!answers.empty()) figures.push_back(perplexity_of("answers", answers));
-  if (!windows.empty()) figures.push_back(perplexity_of("every_token", windows));
-  return figures;
 }
 
 }  // namespace halftone

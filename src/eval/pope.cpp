@@ -27,37 +27,46 @@ bool is_invalid(std::string_view answer) {
   return has_word(answer, "yes") == (has_word(answer, "no") || has_word(answer, "not"));
 }
 
-// Answers of one split by what was said and what is true.
-struct Counts {
-  std::int64_t true_yes = 0, false_yes = 0, true_no = 0, false_no = 0, invalid = 0;
-  std::int64_t total() const { return true_yes + false_yes + true_no + false_no; }
+// Answers of one split: shares, and what F1 is made of.
+struct Split {
+  std::vector<Observation> accuracy, precision, recall, yes_ratio, invalid;
+  std::int64_t true_yes = 0, said_yes = 0, is_yes = 0;
+
+  void add(const JudgedSample& judged) {
+    const bool said = judged.verdict->score.at("said") == "yes", is = judged.sample->truth.at("label") == "yes";
+    accuracy.push_back(judged.observe(said == is));
+    if (said) precision.push_back(judged.observe(is));
+    if (is) recall.push_back(judged.observe(said));
+    yes_ratio.push_back(judged.observe(said));
+    invalid.push_back(judged.observe(judged.verdict->score.at("invalid").get<bool>()));
+    true_yes += said && is;
+    said_yes += said;
+    is_yes += is;
+  }
+
+  // 2 TP / (2 TP + FP + FN), in percent; 0 where nobody said or meant yes.
+  double f1() const {
+    return 200.0 * static_cast<double>(true_yes) / static_cast<double>(std::max<std::int64_t>(1, said_yes + is_yes));
+  }
 };
 
-double ratio(std::int64_t part, std::int64_t whole) {
-  return 100.0 * static_cast<double>(part) / static_cast<double>(std::max<std::int64_t>(1, whole));
+void add_figures(std::vector<Figure>& figures, const std::string& name, const Split& split) {
+  figures.push_back(percent_of(name, "accuracy", split.accuracy));
+  figures.push_back(percent_of(name, "precision", split.precision));
+  figures.push_back(percent_of(name, "recall", split.recall));
+  figures.push_back({name, "f1", split.f1(), std::ssize(split.accuracy), std::nullopt});
+  figures.push_back(percent_of(name, "yes_ratio", split.yes_ratio));
+  figures.push_back(percent_of(name, "invalid", split.invalid));
 }
 
-void add_split(std::vector<Figure>& figures, const std::string& split, const Counts& n) {
-  figures.push_back(percent_of(split, "accuracy", n.true_yes + n.true_no, n.total()));
-  figures.push_back(percent_of(split, "precision", n.true_yes, n.true_yes + n.false_yes));
-  figures.push_back(percent_of(split, "recall", n.true_yes, n.true_yes + n.false_no));
-  const double f1 = ratio(2 * n.true_yes, 2 * n.true_yes + n.false_yes + n.false_no);
-  figures.push_back({split, "f1", f1, n.total(), std::nullopt, ""});
-  figures.push_back(percent_of(split, "yes_ratio", n.true_yes + n.false_yes, n.total()));
-  figures.push_back(percent_of(split, "invalid", n.invalid, n.total()));
-}
-
-Counts count_split(std::span<const JudgedSample> samples, const std::string& split) {
-  Counts counts;
+Split collect_split(std::span<const JudgedSample> samples, const std::string& name) {
+  Split split;
   for (const JudgedSample& judged : samples) {
-    const bool said_yes = judged.verdict->score.at("said") == "yes", is_yes = judged.sample->truth.at("label") == "yes";
     for (const Json& ask : judged.sample->truth.at("asks")) {
-      if (!ask.get_ref<const std::string&>().starts_with(split + "/")) continue;
-      ++(said_yes ? (is_yes ? counts.true_yes : counts.false_yes) : (is_yes ? counts.false_no : counts.true_no));
-      counts.invalid += judged.verdict->score.at("invalid").get<bool>() ? 1 : 0;
+      if (ask.get_ref<const std::string&>().starts_with(name + "/")) split.add(judged);
     }
   }
-  return counts;
+  return split;
 }
 
 }  // namespace
@@ -87,13 +96,12 @@ Verdict judge_pope(const Sample& sample, std::string_view answer) {
 
 std::vector<Figure> aggregate_pope(std::span<const JudgedSample> samples) {
   std::vector<Figure> splits;
-  Figure f1{"", "f1", 0, 0, std::nullopt, ""}, accuracy{"", "accuracy", 0, 0, std::nullopt, ""};
+  Figure f1{"", "f1", 0, 0, std::nullopt}, accuracy{"", "accuracy", 0, 0, std::nullopt};
   int found = 0;
   for (const std::string_view name : kPopeSplits) {
-    const std::string split(name);
-    const Counts counts = count_split(samples, split);
-    if (counts.total() == 0) continue;
-    add_split(splits, split, counts);
+    const Split split = collect_split(samples, std::string(name));
+    if (split.accuracy.empty()) continue;
+    add_figures(splits, std::string(name), split);
     ++found;
   }
   for (const Figure& figure : splits) {
@@ -103,10 +111,11 @@ std::vector<Figure> aggregate_pope(std::span<const JudgedSample> samples) {
       mean->samples += figure.samples;
     }
   }
-  const auto invalid = std::count_if(samples.begin(), samples.end(), [](const JudgedSample& judged) {
-    return judged.verdict->score.at("invalid").get<bool>();
-  });
-  std::vector<Figure> figures = {f1, accuracy, percent_of("", "invalid", invalid, std::ssize(samples))};
+  std::vector<Observation> invalid;
+  for (const JudgedSample& judged : samples) {
+    invalid.push_back(judged.observe(judged.verdict->score.at("invalid").get<bool>()));
+  }
+  std::vector<Figure> figures = {f1, accuracy, percent_of("", "invalid", invalid)};
   figures.insert(figures.end(), splits.begin(), splits.end());
   return figures;
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "base/usage_error.h"
 #include "data/readers.h"
 #include "eval/prompts.h"
 #include "eval/python_text.h"
@@ -76,11 +77,17 @@ const Task& find_task(std::string_view name) {
     if (task.name == name) return task;
     known += (known.empty() ? "" : ", ") + std::string(task.name);
   }
-  fail("task", "expected one of {}, found '{}'", known, name);
+  throw UsageError(fmt::format("[task] expected one of {}, found '{}'", known, name));
 }
 
 Verdict judge_answer(const Task& task, const Sample& sample, std::string_view answer) {
   return task.judge(sample, python_strip(answer));
+}
+
+Observation JudgedSample::observe(double value) const {
+  std::string cluster;
+  for (const auto& picture : sample->pictures) cluster += picture.string() + "\n";
+  return {std::move(cluster), 1, value};
 }
 
 std::vector<Figure> aggregate(const Task& task, const TaskData& data, std::span<const StoredVerdict> verdicts) {
@@ -98,7 +105,7 @@ std::vector<Figure> aggregate(const Task& task, const TaskData& data, std::span<
           by_id.size() - judged.size());
   std::vector<Figure> figures = task.aggregate(judged);
   const auto missing = static_cast<std::int64_t>(data.samples.size() - judged.size());
-  if (missing > 0) figures.push_back({"", "missing", static_cast<double>(missing), missing, std::nullopt, ""});
+  if (missing > 0) figures.push_back({"", "missing", static_cast<double>(missing), missing, std::nullopt});
   return figures;
 }
 

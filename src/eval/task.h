@@ -24,6 +24,9 @@ struct Verdict {
 struct JudgedSample {
   const Sample* sample = nullptr;
   const Verdict* verdict = nullptr;
+
+  // For a share in which the sample counts once; samples on the same pictures are one cluster.
+  Observation observe(double value) const;
 };
 
 // What one preset puts around a task's question. The presets are those of prompts.h.

@@ -41,15 +41,14 @@ Verdict judge_vqav2(const Sample& sample, std::string_view answer) {
 std::vector<Figure> aggregate_vqav2(std::span<const JudgedSample> samples) {
   std::vector<Figure> figures;
   for (const char* metric : kMetrics) {
-    std::vector<double> all;
-    std::map<std::string, std::vector<double>> by_group;
+    std::vector<Observation> all;
+    std::map<std::string, std::vector<Observation>> by_group;
     for (const JudgedSample& judged : samples) {
-      const double value = judged.verdict->score.at(metric).get<double>();
-      all.push_back(value);
-      for (const std::string& group : judged.verdict->groups) by_group[group].push_back(value);
+      all.push_back(judged.observe(judged.verdict->score.at(metric).get<double>()));
+      for (const std::string& group : judged.verdict->groups) by_group[group].push_back(all.back());
     }
-    figures.push_back(percent_mean("", metric, all));
-    for (const auto& [group, values] : by_group) figures.push_back(percent_mean(group, metric, values));
+    figures.push_back(percent_of("", metric, all));
+    for (const auto& [group, values] : by_group) figures.push_back(percent_of(group, metric, values));
   }
   return figures;
 }

@@ -168,9 +168,9 @@ std::string Checkpoint::content_hash(std::string_view prefix) const {
 }
 
 std::string Checkpoint::files_hash() const {
-  constexpr std::array kFiles{"config.json",           "generation_config.json", "hf_quant_config.json",
-                              "tokenizer.json",        "tokenizer_config.json",  "chat_template.json",
-                              "chat_template.jinja",   "preprocessor_config.json"};
+  constexpr std::array kFiles{"config.json",         "generation_config.json",  "hf_quant_config.json",
+                              "tokenizer.json",      "tokenizer_config.json",   "chat_template.json",
+                              "chat_template.jinja", "preprocessor_config.json"};
   Sha256 hash;
   for (const char* name : kFiles) {
     const std::filesystem::path path = folder() / name;

@@ -10,11 +10,6 @@ void expect(bool condition, std::string_view field, const char* expected, const 
 
 }  // namespace
 
-std::string shown(const OrderedJson& value) {
-  if (value.is_structured()) return value.is_array() ? "a list" : "an object";
-  return value.dump(-1, ' ', false, OrderedJson::error_handler_t::replace).substr(0, 80);
-}
-
 const OrderedJson* find_field(const OrderedJson& object, std::string_view field, std::string_view source) {
   require(object.is_object(), source, "field '{}': expected an object around it, found {}", field, shown(object));
   const auto it = object.find(field);

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "base/json.h"
+#include "base/fields.h"
 
 namespace halftone {
 
@@ -18,8 +18,5 @@ std::optional<std::string> string_field(const OrderedJson& object, std::string_v
 std::optional<bool> bool_field(const OrderedJson& object, std::string_view field, std::string_view source);
 // Empty when missing or null.
 std::vector<std::string> strings_field(const OrderedJson& object, std::string_view field, std::string_view source);
-
-// At most 80 characters of the value, for messages.
-std::string shown(const OrderedJson& value);
 
 }  // namespace halftone

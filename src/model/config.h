@@ -20,7 +20,7 @@ struct DecoderConfig {
   float norm_eps = 1e-6f;
   double rope_theta = 1e6;
   std::array<std::int64_t, 3> mrope_section{};  // frequencies of time, height, width; their sum is head_dim / 2
-  std::vector<bool> sliding_layers;  // [layers] which see the last sliding_window tokens only; empty: none
+  std::vector<bool> sliding_layers;             // [layers] which see the last sliding_window tokens only; empty: none
   std::int64_t sliding_window = 0;
   bool tied_head = false;  // the head is the embedding table
 };

@@ -45,9 +45,9 @@ std::string list_names(const Rows& rows, Name name) {
 }
 
 template <typename Rows>
-const auto& find_row(const Rows& rows, std::string_view name, std::string_view what, std::string_view source) {
+const auto& find_row(const Rows& rows, std::string_view name, std::string_view source, std::string_view field) {
   const auto it = std::find_if(std::begin(rows), std::end(rows), [&](const auto& row) { return row.name == name; });
-  require(it != std::end(rows), source, "expected a format of {} ({}), found '{}'", what,
+  require(it != std::end(rows), source, "field '{}': expected one of {}, found '{}'", field,
           list_names(rows, [](const auto& row) { return row.name; }), name);
   return *it;
 }
@@ -72,17 +72,17 @@ bool pair_has_layout(std::string_view weights, std::string_view inputs) {
 
 std::string_view layout_name(Layout layout) { return kLayouts[static_cast<std::size_t>(layout)]; }
 
-QuantSpec weight_format_from_name(std::string_view name, std::string_view source) {
-  return find_row(kWeights, name, "weights", source).spec;
+QuantSpec weight_format_from_name(std::string_view name, std::string_view source, std::string_view field) {
+  return find_row(kWeights, name, source, field).spec;
 }
 
-InputQuant::Kind input_format_from_name(std::string_view name, std::string_view source) {
-  return find_row(kInputs, name, "inputs", source).kind;
+InputQuant::Kind input_format_from_name(std::string_view name, std::string_view source, std::string_view field) {
+  return find_row(kInputs, name, source, field).kind;
 }
 
 Layout layout_from_name(std::string_view name, std::string_view source) {
   const auto it = std::find(std::begin(kLayouts), std::end(kLayouts), name);
-  require(it != std::end(kLayouts), source, "expected a layout ({}), found '{}'",
+  require(it != std::end(kLayouts), source, "field 'layout': expected one of {}, found '{}'",
           list_names(kLayouts, [](std::string_view n) { return n; }), name);
   return static_cast<Layout>(it - std::begin(kLayouts));
 }
@@ -90,6 +90,18 @@ Layout layout_from_name(std::string_view name, std::string_view source) {
 std::string_view weight_format_name(const QuantSpec& spec) { return row_of(spec).name; }
 
 std::string_view input_format_name(InputQuant::Kind kind) { return kInputs[static_cast<std::size_t>(kind)].name; }
+
+std::vector<StoredFormat> stored_formats() {
+  std::vector<StoredFormat> formats;
+  for (const WeightRow& weights : kWeights) {
+    for (const InputRow& inputs : kInputs) {
+      const StoredFormat stored{{weights.spec, inputs.kind}, weights.layout};
+      const Shape any = {weights.spec.group, weights.spec.group};
+      if (stored.format.quantized() && !why_not(any, stored.format, stored.layout)) formats.push_back(stored);
+    }
+  }
+  return formats;
+}
 
 std::optional<std::string> why_not(const Shape& shape, const LinearFormat& format, Layout layout) {
   if (!format.quantized()) return std::nullopt;

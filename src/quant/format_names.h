@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "hf/layout.h"
 #include "tensor/qtensor.h"
@@ -18,14 +19,24 @@ struct LinearFormat {
   bool operator==(const LinearFormat&) const = default;
 };
 
-// "int4_group128" -> int4, groups of 128; "none" -> as it is. Throws Error("[source] ...") listing the known names.
-QuantSpec weight_format_from_name(std::string_view name, std::string_view source);
-InputQuant::Kind input_format_from_name(std::string_view name, std::string_view source);
+// "int4_group128" -> int4, groups of 128; "none" -> as it is. Throws Error("[source] field '...': ...") listing the known
+// names.
+QuantSpec weight_format_from_name(std::string_view name, std::string_view source, std::string_view field = "weights");
+InputQuant::Kind input_format_from_name(std::string_view name, std::string_view source,
+                                        std::string_view field = "inputs");
 Layout layout_from_name(std::string_view name, std::string_view source);
 // The inverses.
 std::string_view weight_format_name(const QuantSpec& spec);
 std::string_view input_format_name(InputQuant::Kind kind);
 std::string_view layout_name(Layout layout);
+
+// A pair of formats of weights and inputs, and the layout that stores it.
+struct StoredFormat {
+  LinearFormat format;
+  Layout layout = Layout::kAsIs;
+};
+// All of them, in the order of the names.
+std::vector<StoredFormat> stored_formats();
 
 // Why a matrix of `shape` cannot take `format` in `layout`; nothing when it can.
 std::optional<std::string> why_not(const Shape& shape, const LinearFormat& format, Layout layout);

@@ -56,24 +56,44 @@ std::vector<PartSize> sizes_by_part(const Checkpoint& checkpoint, const std::vec
   return parts;
 }
 
+// Bytes of the module in `format`; what it has now, and a refusal, when it cannot take it.
+std::int64_t bytes_in_format(const Checkpoint& checkpoint, const ModuleInfo& info, const LinearFormat& format,
+                             Layout layout, std::vector<Refusal>& refusals) {
+  const std::int64_t bytes = bytes_in_file(checkpoint, info);
+  if (!format.quantized()) return bytes;
+  if (const auto reason = why_not(info.shape, format, layout)) {
+    refusals.push_back({info.module, *reason});
+    return bytes;
+  }
+  return bytes + stored_bytes(info.shape, format.weights) - checkpoint.tensors().at(info.stored + ".weight").nbytes;
+}
+
 RecipeCost cost_of(const Recipe& recipe, const Checkpoint& checkpoint, const std::vector<ModuleInfo>& modules) {
   RecipeCost cost{recipe.name, 0, 0, recipe.needs_calibration(), {}};
   const std::vector<LinearFormat> formats = resolve_rules(recipe, modules);
   for (std::size_t i = 0; i < modules.size(); ++i) {
-    const ModuleInfo& info = modules[i];
-    if (info.tied) continue;
-    std::int64_t bytes = bytes_in_file(checkpoint, info);
-    if (formats[i].quantized()) {
-      if (const auto reason = why_not(info.shape, formats[i], recipe.layout)) {
-        cost.refusals.push_back({info.module, *reason});
-      } else {
-        ++cost.quantized;
-        const std::int64_t weight = checkpoint.tensors().at(info.stored + ".weight").nbytes;
-        bytes += stored_bytes(info.shape, formats[i].weights) - weight;
-      }
-    }
-    cost.bytes += bytes;
+    if (modules[i].tied) continue;
+    cost.bytes += bytes_in_format(checkpoint, modules[i], formats[i], recipe.layout, cost.refusals);
+    cost.quantized += formats[i].quantized();
   }
+  cost.quantized -= std::ssize(cost.refusals);
+  return cost;
+}
+
+FormatCost cost_of(const StoredFormat& stored, const Checkpoint& checkpoint, const std::vector<ModuleInfo>& modules) {
+  FormatCost cost{std::string(weight_format_name(stored.format.weights)),
+                  std::string(input_format_name(stored.format.inputs)),
+                  std::string(layout_name(stored.layout)),
+                  0,
+                  0,
+                  {}};
+  for (const ModuleInfo& info : modules) {
+    if (info.tied) continue;
+    cost.bytes +=
+        bytes_in_format(checkpoint, info, info.linear ? stored.format : LinearFormat{}, stored.layout, cost.refusals);
+    cost.layers += info.linear;
+  }
+  cost.layers -= std::ssize(cost.refusals);
   return cost;
 }
 
@@ -117,6 +137,9 @@ Inventory take_inventory(const Checkpoint& checkpoint) {
   if (layout != Layout::kAsIs) return inventory;
   for (const std::string& name : shipped_recipes()) {
     inventory.recipes.push_back(cost_of(load_recipe(name), checkpoint, modules));
+  }
+  for (const StoredFormat& stored : stored_formats()) {
+    inventory.formats.push_back(cost_of(stored, checkpoint, modules));
   }
   return inventory;
 }

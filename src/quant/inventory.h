@@ -1,5 +1,5 @@
 #pragma once
-// What a checkpoint consists of, and what each recipe would make of it, without running anything.
+// What a checkpoint consists of, and what each recipe and format would make of it, without running anything.
 
 #include <string>
 #include <vector>
@@ -31,13 +31,23 @@ struct RecipeCost {
   std::vector<Refusal> refusals;  // layers that cannot take the format that the recipe wants for them
 };
 
+// A format applied to every linear layer that can take it, those outside the decoder too.
+struct FormatCost {
+  std::string weights, inputs, layout;
+  std::int64_t bytes = 0;   // of all weights then
+  std::int64_t layers = 0;  // that can take it
+  std::vector<Refusal> refusals;
+};
+
 struct Inventory {
   std::string architecture;  // model_type
   std::string quantization;  // "none", or what the folder's quantization_config says
   std::int64_t layers = 0, hidden = 0, heads = 0, kv_heads = 0, head_dim = 0, vocabulary = 0;
   std::int64_t kv_bytes_per_token = 0;  // in bf16
   std::vector<PartSize> parts;
-  std::vector<RecipeCost> recipes;  // empty for a checkpoint that is quantized already
+  // Both empty for a checkpoint that is quantized already.
+  std::vector<RecipeCost> recipes;
+  std::vector<FormatCost> formats;
 };
 
 // Throws Error for a folder that is no checkpoint of a known architecture.

@@ -1,11 +1,13 @@
 #include "quant/recipe.h"
 
-#include <algorithm>
-#include <set>
+#include <fmt/ranges.h>
 
+#include <algorithm>
+
+#include "base/fields.h"
 #include "base/file.h"
 #include "base/glob.h"
-#include "base/json.h"
+#include "base/usage_error.h"
 #include "hf/kv_cache_key.h"
 #include "quant/shipped_recipes.h"
 
@@ -19,44 +21,38 @@ bool in_decoder(const ModuleInfo& module) {
   return module.linear && (module.rule_class == RuleClass::kAttention || module.rule_class == RuleClass::kMlp);
 }
 
-void check_keys(const Json& object, const std::set<std::string>& known, std::string_view where,
-                std::string_view source) {
-  require(object.is_object(), source, "{}: expected keys and values, found {}", where, object.type_name());
-  for (const auto& [key, value] : object.items()) {
-    require(known.contains(key), source, "{}: unknown key '{}', expected {}", where, key, fmt::join(known, ", "));
-  }
-}
-
-Algorithm algorithm_from_name(std::string_view name, std::string_view source) {
+Algorithm algorithm_from_name(const Fields& fields, std::string_view key) {
+  const auto name = fields.get<std::string>(key);
   const auto it = std::find(std::begin(kAlgorithms), std::end(kAlgorithms), name);
-  require(it != std::end(kAlgorithms), source, "field 'algorithm': expected {}, found '{}'",
-          fmt::join(kAlgorithms, ", "), name);
+  if (it == std::end(kAlgorithms)) {
+    fields.refuse(key, fmt::format("one of {}", fmt::join(kAlgorithms, ", ")), fields.at(key));
+  }
   return static_cast<Algorithm>(it - std::begin(kAlgorithms));
 }
 
-void read_algorithm(const Json& value, std::string_view source, Recipe& recipe) {
-  if (value.is_string()) {
-    recipe.algorithm = algorithm_from_name(value.get<std::string>(), source);
+void read_algorithm(const Fields& root, Recipe& recipe) {
+  if (!root.has("algorithm")) return;
+  if (root.at("algorithm").is_string()) {
+    recipe.algorithm = algorithm_from_name(root, "algorithm");
     return;
   }
-  check_keys(value, {"name", "alpha"}, "field 'algorithm'", source);
-  recipe.algorithm = algorithm_from_name(get_field<std::string>(value, "name", source), source);
-  if (!value.contains("alpha")) return;
-  require(recipe.algorithm == Algorithm::kSmoothQuant, source, "field 'algorithm.alpha': only smoothquant has one");
-  recipe.alpha = get_field<float>(value, "alpha", source);
-  require(recipe.alpha >= 0 && recipe.alpha <= 1, source, "field 'algorithm.alpha': expected 0 to 1, found {}",
-          recipe.alpha);
+  const Fields fields = root.object("algorithm");
+  fields.allow_only({"name", "alpha"});
+  recipe.algorithm = algorithm_from_name(fields, "name");
+  require(!fields.has("alpha") || recipe.algorithm == Algorithm::kSmoothQuant, root.source(),
+          "field 'algorithm.alpha': only smoothquant has one");
+  recipe.alpha = static_cast<float>(fields.number_or("alpha", recipe.alpha, 0, 1));
 }
 
-Rule read_rule(const Json& value, std::size_t index, std::string_view source) {
-  const std::string where = fmt::format("field 'rules[{}]'", index);
-  check_keys(value, {"match", "weights", "inputs"}, where, source);
+Rule read_rule(const Fields& fields) {
+  fields.allow_only({"match", "weights", "inputs"});
   Rule rule;
-  rule.glob = get_field<std::string>(value, "match", source);
-  rule.format.weights = weight_format_from_name(get_field<std::string>(value, "weights", source), source);
-  rule.format.inputs = input_format_from_name(get_field_or<std::string>(value, "inputs", "none", source), source);
-  require(rule.format.quantized() || rule.format.inputs == InputQuant::Kind::kNone, source,
-          "{}: quantized inputs need quantized weights", where);
+  rule.glob = fields.text("match");
+  rule.format.weights = weight_format_from_name(fields.text("weights"), fields.source(), fields.place("weights"));
+  rule.format.inputs =
+      input_format_from_name(fields.text_or("inputs", "none"), fields.source(), fields.place("inputs"));
+  require(rule.format.quantized() || rule.format.inputs == InputQuant::Kind::kNone, fields.source(),
+          "field '{}': quantized inputs need quantized weights", fields.place("inputs"));
   return rule;
 }
 
@@ -70,53 +66,55 @@ bool Recipe::needs_calibration() const {
          });
 }
 
-void check_kv_format(std::string_view name, std::string_view source) {
-  require(is_kv_format(name), source, "expected a KV format ({}), found '{}'", fmt::join(kKvFormats, ", "), name);
-}
-
 const std::vector<std::string>& shipped_recipes() {
   static const std::vector<std::string> names{"bf16", "int8_wo",  "int4_wo", "int8",      "int8_sq",
                                               "fp8",  "int4_awq", "nvfp4",   "nvfp4_w4a8"};
   return names;
 }
 
+bool is_shipped(const Recipe& recipe) { return find_shipped_recipe(recipe.name) == recipe.text; }
+
 Recipe parse_recipe(std::string_view text, std::string_view name, std::string_view source) {
   const Json yaml = parse_yaml(text, source);
-  check_keys(yaml, {"layout", "algorithm", "kv", "rules"}, "recipe", source);
+  const Fields fields(yaml, std::string(source));
+  fields.allow_only({"layout", "algorithm", "kv", "rules"});
   Recipe recipe;
   recipe.name = name;
   recipe.text = text;
-  recipe.layout = layout_from_name(get_field<std::string>(yaml, "layout", source), source);
-  if (yaml.contains("algorithm")) read_algorithm(yaml["algorithm"], source, recipe);
-  recipe.kv_format = get_field_or<std::string>(yaml, "kv", "bf16", source);
-  check_kv_format(recipe.kv_format, source);
-  require(yaml.contains("rules") && yaml["rules"].is_array(), source, "field 'rules': expected a list");
-  for (const Json& rule : yaml["rules"]) recipe.rules.push_back(read_rule(rule, recipe.rules.size(), source));
+  recipe.source = source;
+  recipe.layout = layout_from_name(fields.text("layout"), source);
+  read_algorithm(fields, recipe);
+  recipe.kv_format = fields.text_or("kv", "bf16");
+  require(is_kv_format(recipe.kv_format), source, "field 'kv': expected one of {}, found '{}'",
+          fmt::join(kKvFormats, ", "), recipe.kv_format);
+  for (const Fields& rule : fields.objects("rules")) recipe.rules.push_back(read_rule(rule));
   const bool quantizes =
       std::any_of(recipe.rules.begin(), recipe.rules.end(), [](const Rule& rule) { return rule.format.quantized(); });
-  require(quantizes || recipe.layout == Layout::kAsIs, source, "no rule quantizes anything: expected layout as-is");
+  require(quantizes || recipe.layout == Layout::kAsIs, source,
+          "field 'rules': none quantizes anything: expected layout as-is");
   require(!quantizes || recipe.layout != Layout::kAsIs, source, "field 'layout': as-is cannot hold quantized weights");
   require(quantizes || recipe.algorithm == Algorithm::kRoundToNearest, source,
           "field 'algorithm': no rule quantizes anything");
   return recipe;
 }
 
-Recipe load_recipe(std::string_view configuration) {
+Recipe load_recipe(std::string_view configuration, const std::filesystem::path& folder) {
   const std::size_t mark = configuration.find(kKvMark);
   const std::string name(configuration.substr(0, mark));
   Recipe recipe;
   if (const auto text = find_shipped_recipe(name)) {
     recipe = parse_recipe(*text, name, fmt::format("recipe {}", name));
   } else {
-    const std::filesystem::path path(name);
-    require(std::filesystem::is_regular_file(path), "recipe", "expected a shipped recipe ({}) or a file, found '{}'",
-            fmt::join(shipped_recipes(), ", "), name);
+    const std::filesystem::path path = folder / name;
+    require_usage(std::filesystem::is_regular_file(path), "recipe",
+                  "expected a shipped recipe ({}) or a file, found '{}'", fmt::join(shipped_recipes(), ", "),
+                  path.string());
     recipe = parse_recipe(read_file(path, 1 << 20), path.stem().string(), path.string());
   }
-  if (mark != std::string_view::npos) {
-    recipe.kv_format = configuration.substr(mark + kKvMark.size());
-    check_kv_format(recipe.kv_format, configuration);
-  }
+  if (mark == std::string_view::npos) return recipe;
+  recipe.kv_format = configuration.substr(mark + kKvMark.size());
+  require_usage(is_kv_format(recipe.kv_format), "recipe", "expected a KV format ({}) in '{}', found '{}'",
+                fmt::join(kKvFormats, ", "), configuration, recipe.kv_format);
   return recipe;
 }
 
@@ -126,7 +124,8 @@ std::string configuration_name(const Recipe& recipe) {
 
 std::vector<LinearFormat> resolve_rules(const Recipe& recipe, std::span<const ModuleInfo> modules) {
   std::vector<LinearFormat> formats(modules.size());
-  for (const Rule& rule : recipe.rules) {
+  for (std::size_t number = 0; number < recipe.rules.size(); ++number) {
+    const Rule& rule = recipe.rules[number];
     std::vector<std::size_t> decoder, outside, not_linear;
     for (std::size_t i = 0; i < modules.size(); ++i) {
       if (!glob_match(rule.glob, modules[i].module) && !glob_match(rule.glob, modules[i].stored)) continue;
@@ -134,10 +133,10 @@ std::vector<LinearFormat> resolve_rules(const Recipe& recipe, std::span<const Mo
       (in_decoder(modules[i]) ? decoder : can ? outside : not_linear).push_back(i);
     }
     const auto& reached = decoder.empty() ? outside : decoder;
-    require(!reached.empty() || not_linear.empty(), recipe.name,
-            "rule '{}' matches only modules that cannot be quantized, such as {}", rule.glob,
-            not_linear.empty() ? "" : modules[not_linear.front()].module);
-    require(!reached.empty(), recipe.name, "rule '{}' matches no module", rule.glob);
+    require(!reached.empty() || not_linear.empty(), recipe.source,
+            "field 'rules[{}].match': '{}' matches only modules that cannot be quantized, such as {}", number,
+            rule.glob, not_linear.empty() ? "" : modules[not_linear.front()].module);
+    require(!reached.empty(), recipe.source, "field 'rules[{}].match': '{}' matches no module", number, rule.glob);
     for (const std::size_t i : reached) formats[i] = rule.format;
   }
   return formats;

@@ -41,24 +41,25 @@ struct Recipe {
   float alpha = 0.5f;  // SmoothQuant: 0 smooths the weights only, 1 the inputs only
   std::string kv_format = "bf16";
   std::vector<Rule> rules;
-  std::string text;  // the YAML it came from
+  std::string text;    // the YAML it came from
+  std::string source;  // "recipe fp8" or the file's path, for errors
 
   // True when inputs are quantized with known scales, or the algorithm looks at inputs.
   bool needs_calibration() const;
 };
 
-// Throws Error("[source] ...") listing the KV formats unless `name` is one of them.
-void check_kv_format(std::string_view name, std::string_view source);
-
 // Names of the recipes that are built into the program, in the order of the table in docs.
 const std::vector<std::string>& shipped_recipes();
+// Whether it is one of these, not a file of the same name.
+bool is_shipped(const Recipe& recipe);
 
 // Throws Error("[source] field 'rules[1].match': expected ..., found ...").
 Recipe parse_recipe(std::string_view text, std::string_view name, std::string_view source);
 
 // "fp8", "fp8+kv:fp8_head", "my.yaml", "my.yaml+kv:fp8": a shipped recipe's name or a file's path, perhaps with a KV
-// format. Throws Error listing the shipped names when there is neither.
-Recipe load_recipe(std::string_view configuration);
+// format. A file's path is relative to `folder`. Throws UsageError listing the shipped names when there is neither, and
+// the KV formats for an unknown one.
+Recipe load_recipe(std::string_view configuration, const std::filesystem::path& folder = {});
 
 // "fp8", "fp8+kv:fp8_head": bf16 caches are not written.
 std::string configuration_name(const Recipe& recipe);

@@ -1,13 +1,12 @@
 #include <algorithm>
 
+#include "base/stage_times.h"
 #include "report/figures.h"
 #include "report/sections.h"
 #include "report/table.h"
 
 namespace halftone {
 namespace {
-
-constexpr const char* kStages[] = {"decode", "resize", "vision", "prefill", "first_token"};
 
 std::string median_text(const Summary& seconds) {
   return fmt::format("{} [{:.2f}, {:.2f}]", milliseconds(seconds.median), 1000 * seconds.median_low,
@@ -16,7 +15,7 @@ std::string median_text(const Summary& seconds) {
 
 std::string workload_tables(const StudySummary& study, const std::string& workload) {
   std::vector<std::string> header = {"configuration"};
-  for (const char* stage : kStages) header.push_back(stage_title(stage));
+  for (const Stage& stage : kStages) header.emplace_back(stage.title);
   header.insert(header.end(), {"TTFT [95 %]", "p90", "p99", "speed-up"});
   Table ttft(header);
   Table decode({"configuration", "per token [95 %]", "p90", "p99", "tokens/s", "speed-up", "repeats", "products"});
@@ -30,7 +29,7 @@ std::string workload_tables(const StudySummary& study, const std::string& worklo
       return base ? speedup_text((base->*what).median, (s.*what).median) : "";
     };
     std::vector<std::string> cells = {c.row.name};
-    for (const char* stage : kStages) cells.push_back(milliseconds(s.stages.at(stage)));
+    for (const Stage& stage : kStages) cells.push_back(milliseconds(s.stages.at(std::string(stage.name))));
     cells.insert(cells.end(),
                  {median_text(s.ttft), milliseconds(s.ttft.p90), milliseconds(s.ttft.p99), speedup(&Speed::ttft)});
     ttft.add(std::move(cells));

@@ -62,15 +62,13 @@ RowChart speed_chart(const StudySummary& study, const std::string& workload) {
     return it == c.speed.end() ? nullptr : &it->second;
   };
   Panel ttft{.title = "time to first token, ms", .series = {}, .reference = {}};
-  const std::pair<const char*, Color> stages[] = {{"decode", colors::kPurple},
-                                                  {"resize", colors::kOrange},
-                                                  {"vision", colors::kSky},
-                                                  {"prefill", colors::kBlue},
-                                                  {"first_token", colors::kGreen}};
-  for (const auto& [stage, color] : stages) {
-    ttft.series.push_back(series_of(all, stage_title(stage), color, [&, key = stage](const auto& c) {
+  const Color colours[] = {colors::kPurple, colors::kOrange, colors::kSky, colors::kBlue, colors::kGreen};
+  static_assert(std::size(colours) == std::size(kStages));
+  for (std::size_t i = 0; i < std::size(kStages); ++i) {
+    const std::string name(kStages[i].name);
+    ttft.series.push_back(series_of(all, std::string(kStages[i].title), colours[i], [&](const auto& c) {
       const Speed* speed = of(c);
-      return speed ? Mark{1000 * speed->stages.at(key), {}, {}, {}} : Mark{};
+      return speed ? Mark{1000 * speed->stages.at(name), {}, {}, {}} : Mark{};
     }));
   }
   ttft.totals = series_of(all, "", colors::kInk, [&](const auto& c) {

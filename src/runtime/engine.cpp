@@ -8,7 +8,13 @@ namespace {
 
 constexpr std::size_t kMaxRememberedGrids = 1 << 16;
 
-ModelOptions model_options(const EngineOptions& options) { return {options.numerics, true}; }
+Model load_model(const Checkpoint& checkpoint, const EngineOptions& options) {
+  const ModelOptions model{options.numerics, true};
+  if (options.threads == 0) return Model::load(checkpoint, model, default_stream());
+  ThreadPool pool(options.threads);
+  Stream stream{&pool, Device::kCpu};
+  return Model::load(checkpoint, model, stream);
+}
 
 std::vector<Tensor> key_biases(const Model& model) {
   std::vector<Tensor> biases;
@@ -70,7 +76,7 @@ EngineState::EngineState(const std::filesystem::path& folder, const EngineOption
       tokenizer_(Tokenizer::load(folder)),
       template_(ChatTemplate::load(folder)),
       processor_(Qwen2VlProcessor::load(folder)),
-      model_(Model::load(checkpoint_, model_options(options), default_stream())) {
+      model_(load_model(checkpoint_, options)) {
   const ModelConfig& config = model_.config();
   if (options.budget) processor_.budget = *options.budget;
   require(processor_.patch_size == config.vision.patch_size && processor_.merge_size == config.vision.merge_size &&
@@ -96,6 +102,18 @@ EngineState::EngineState(const std::filesystem::path& folder, const EngineOption
   info_.budget = processor_.budget;
   info_.vocabulary = config.decoder.vocabulary;
   info_.memory = {model_.weight_bytes(), kv_layout_->bytes_per_token()};
+}
+
+Json to_json(const EngineInfo& info) {
+  return {{"checkpoint", info.checkpoint},
+          {"weights", info.weights_hash},
+          {"files", info.files_hash},
+          {"numerics", info.numerics},
+          {"kv", info.kv_format},
+          {"products", info.products},
+          {"instruction_set", info.instruction_set},
+          {"min_pixels", info.budget.min_pixels},
+          {"max_pixels", info.budget.max_pixels}};
 }
 
 const EngineInfo& EngineState::info() const {
@@ -206,7 +224,7 @@ Tensor EngineState::encode(PreparedPrompt::Picture& picture, RunContext run, Sta
     if (auto found = options_.picture_cache->find(picture.key)) return found->tokens;
   }
   if (!picture.loaded) picture.loaded = load_picture_file(*picture.file, *run.stream.pool);
-  times.decode += picture.loaded->decode_seconds;
+  times.picture_decode += picture.loaded->decode_seconds;
   times.resize += picture.loaded->resize_seconds;
   const Timer vision;
   const Tensor tokens = model_.encode_pictures(picture.loaded->patches, {&picture.grid, 1}, run);

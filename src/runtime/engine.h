@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "base/stage_times.h"
 #include "ops/norm.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
@@ -46,6 +47,7 @@ struct EngineOptions {
   std::string kv_format;                        // "" takes the checkpoint's
   std::optional<PixelBudget> budget;            // the checkpoint's otherwise
   std::shared_ptr<PictureCache> picture_cache;  // none: every picture is encoded
+  int threads = 0;                              // that load and pack the weights; 0: all cores
   bool reuse_prefix = true;                     // keep the KV of a shared prompt beginning between calls of one session
 };
 
@@ -70,6 +72,10 @@ struct EngineInfo {
   MemoryLedger memory;
 };
 
+// The conditions of a result, all but the ledger: {"checkpoint", "weights", "numerics", "kv", "products",
+// "instruction_set", "min_pixels", "max_pixels"}.
+Json to_json(const EngineInfo& info);
+
 struct SamplingOptions {
   double temperature = 0;  // 0: greedy
   double top_p = 1;
@@ -77,12 +83,6 @@ struct SamplingOptions {
   std::uint64_t seed = 0;
   std::int64_t max_new_tokens = 256;
   bool ignore_eos = false;  // run to max_new_tokens
-};
-
-// Seconds of each stage of one request.
-struct StageTimes {
-  double decode = 0, resize = 0, vision = 0, prefill = 0, first_token = 0;  // TTFT is their sum
-  std::vector<double> tokens;                                               // the second token on
 };
 
 struct Generation {

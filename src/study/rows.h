@@ -93,6 +93,9 @@ struct TimingRow {
   Json stages;  // seconds by name: decode, resize, vision, prefill, first_token, per_token; counts: prompt_tokens, ...
 };
 
+// What the names of components begin with that are weights.
+inline constexpr std::string_view kWeightsPrefix = "weights/";
+
 struct MemoryRow {
   std::string configuration;
   std::string component;

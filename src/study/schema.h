@@ -4,7 +4,7 @@
 namespace halftone {
 
 inline constexpr int kApplicationId = 0x48544f4e;  // "HTON" in the file's header: this SQLite file is a study
-inline constexpr int kSchemaVersion = 2;           // PRAGMA user_version
+inline constexpr int kSchemaVersion = 3;           // PRAGMA user_version
 
 // Every row names its configuration and task; these carry the hashes of weights, pixel budget, data and prompts, and
 // the only row of `study` that of the program.

@@ -4,7 +4,8 @@
 #include <cmath>
 #include <set>
 
-#include "study/estimate.h"
+#include "base/estimate.h"
+#include "base/stage_times.h"
 
 namespace halftone {
 namespace {
@@ -14,18 +15,15 @@ using Samples = std::vector<SampleRow>;
 Accuracy summarize_samples(const Samples& samples) {
   Accuracy result;
   std::vector<Observation> all;
-  std::map<std::string, std::vector<Observation>> groups;
   std::set<std::string> pictures;
   for (const SampleRow& sample : samples) {
     const Observation observation{sample.picture, 1, sample.value};
     all.push_back(observation);
-    for (const std::string& group : sample.groups) groups[group].push_back(observation);
     pictures.insert(sample.picture);
   }
-  result.value = ratio_with_interval(all);
+  result.value = share_with_interval(all);
   result.samples = static_cast<std::int64_t>(samples.size());
   result.pictures = static_cast<std::int64_t>(pictures.size());
-  for (const auto& [name, observations] : groups) result.groups.emplace(name, ratio_with_interval(observations));
   return result;
 }
 
@@ -65,7 +63,7 @@ Divergence summarize_divergence(const std::vector<LikelihoodRow>& rows) {
   }
   result.samples = static_cast<std::int64_t>(rows.size());
   result.kl = ratio_with_interval(kl);
-  result.agreement = ratio_with_interval(agreement);
+  result.agreement = share_with_interval(agreement);
   return result;
 }
 
@@ -83,17 +81,15 @@ Perplexity summarize_perplexity(const std::vector<LikelihoodRow>& rows) {
 }
 
 Speed summarize_timings(const std::vector<TimingRow>& rows, const std::string& where) {
-  constexpr const char* kStages[] = {"decode", "resize", "vision", "prefill", "first_token"};
   std::map<std::string, std::vector<double>> stages;
   std::vector<double> ttft, per_token;
   for (const TimingRow& row : rows) {
-    double sum = 0;
-    for (const char* stage : kStages) {
-      const auto seconds = get_field<double>(row.stages, stage, where);
-      stages[stage].push_back(seconds);
-      sum += seconds;
+    StageTimes times;
+    for (const Stage& stage : kStages) {
+      times.*stage.seconds = get_field<double>(row.stages, stage.name, where);
+      stages[std::string(stage.name)].push_back(times.*stage.seconds);
     }
-    ttft.push_back(sum);
+    ttft.push_back(times.ttft());
     per_token.push_back(get_field<double>(row.stages, "per_token", where));
   }
   Speed speed;
@@ -187,7 +183,8 @@ double Accuracy::headline(const TaskRow& task) const {
 
 std::int64_t ConfigurationSummary::weight_bytes() const {
   std::int64_t bytes = 0;
-  for (const MemoryRow& component : memory) bytes += component.component.starts_with("weights/") ? component.bytes : 0;
+  for (const MemoryRow& component : memory)
+    bytes += component.component.starts_with(kWeightsPrefix) ? component.bytes : 0;
   return bytes;
 }
 

@@ -25,7 +25,6 @@ struct Accuracy {
   std::int64_t samples = 0, pictures = 0;
   std::optional<Difference> difference;  // none for the baseline, and where no sample is shared with it
   std::int64_t lost = 0, won = 0;        // samples whose value is lower, higher than the baseline's
-  std::map<std::string, Interval> groups;
   std::vector<ScoreRow> scores;
 
   // The benchmark's own figure; nothing when there is none.
@@ -48,7 +47,7 @@ struct Perplexity {
 
 // Seconds. The parts of the time to first token are medians of their own, so that they need not add up to its median.
 struct Speed {
-  std::map<std::string, double> stages;  // decode, resize, vision, prefill, first_token
+  std::map<std::string, double> stages;  // by their names in kStages
   Summary ttft, per_token;
   std::int64_t repeats = 0;
 };

@@ -5,7 +5,6 @@
 #include <cstring>
 
 #include "base/error.h"
-#include "base/timer.h"
 #include "vision/resample.h"
 
 namespace halftone {
@@ -107,7 +106,6 @@ PictureSize smart_resize(PictureSize size, std::int64_t factor, const PixelBudge
 }
 
 PatchedPicture process_picture(const Picture& picture, const Qwen2VlProcessor& processor, ThreadPool& pool) {
-  const Timer timer;
   const std::int64_t block = processor.patch_size * processor.merge_size;
   const Picture fitted = processor.do_resize ? fit_to_budget(picture, processor, pool) : Picture{};
   const Picture& resized = processor.do_resize ? fitted : picture;
@@ -115,7 +113,6 @@ PatchedPicture process_picture(const Picture& picture, const Qwen2VlProcessor& p
           "expected a width and height divisible by {}, found {} x {}", block, resized.width, resized.height);
 
   PatchedPicture result;
-  result.resize_seconds = timer.seconds();
   result.grid_t = 1;
   result.grid_h = resized.height / processor.patch_size;
   result.grid_w = resized.width / processor.patch_size;

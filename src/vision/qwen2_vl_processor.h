@@ -42,7 +42,6 @@ struct PatchedPicture {
   std::int64_t grid_t = 0, grid_h = 0, grid_w = 0;  // in patches
   std::int64_t columns = 0;                         // channels * temporal_patch_size * patch_size^2
   std::vector<float> patches;  // [grid_t * grid_h * grid_w, columns], 2 x 2 blocks of patches together
-  double resize_seconds = 0;
 
   std::int64_t tokens(std::int64_t merge_size) const { return grid_t * grid_h * grid_w / (merge_size * merge_size); }
 };

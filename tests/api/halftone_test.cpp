@@ -64,7 +64,7 @@ TEST(Api, QuantizesAndEvaluatesWhatItWrote) {
   ASSERT_FALSE(scores.empty());
   EXPECT_EQ(scores.front().task, "gqa");
   EXPECT_GE(scores.front().samples, 10);  // all questions on as many pictures as that takes
-  EXPECT_GE(scores.front().value, 50);  // the unquantized model has 88.5 on all
+  EXPECT_GE(scores.front().value, 50);    // the unquantized model has 88.5 on all
 }
 
 TEST(Api, RefusalsNameWhatIsWrong) {

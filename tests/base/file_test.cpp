@@ -48,6 +48,20 @@ TEST_F(FileTest, FolderAppearsWhole) {
   EXPECT_FALSE(fs::exists(folder_ / "out" / "x"));
 }
 
+TEST_F(FileTest, RemovesWhatAKilledWriterLeftAndNotWhatOneIsWriting) {
+  const fs::path stale = folder_ / "out.partial-99999991", other = folder_ / "outer.partial-99999991";
+  fs::create_directories(stale / "inner");
+  fs::create_directories(other);
+  const PendingFolder pending(folder_ / "out");
+  EXPECT_FALSE(fs::exists(stale));
+  EXPECT_TRUE(fs::exists(other));
+  const fs::path alive = folder_ / "out.partial-99999992";
+  fs::rename(pending.path(), alive);  // as if another process wrote it
+  const PendingFolder second(folder_ / "out");
+  EXPECT_TRUE(fs::exists(alive));
+  EXPECT_TRUE(fs::exists(second.path()));
+}
+
 TEST(Sha256, MatchesFips180Examples) {
   EXPECT_EQ(sha256_hex("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
   EXPECT_EQ(sha256_hex(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");

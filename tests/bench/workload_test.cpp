@@ -11,7 +11,7 @@ namespace {
 BenchRepeat repeat_of(double vision, std::vector<double> tokens) {
   BenchRepeat repeat;
   repeat.output_tokens = static_cast<std::int64_t>(tokens.size()) + 1;
-  repeat.times.decode = 0.001;
+  repeat.times.picture_decode = 0.001;
   repeat.times.resize = 0.002;
   repeat.times.vision = vision;
   repeat.times.prefill = 0.01;
@@ -22,10 +22,10 @@ BenchRepeat repeat_of(double vision, std::vector<double> tokens) {
 
 TEST(BenchRepeat, FormulasAreThoseOfTheHeader) {
   const BenchRepeat repeat = repeat_of(0.1, {0.02, 0.04});
-  EXPECT_DOUBLE_EQ(repeat.ttft(), 0.114);
-  EXPECT_DOUBLE_EQ(repeat.decode(), 0.03);
+  EXPECT_DOUBLE_EQ(repeat.times.ttft(), 0.114);
+  EXPECT_DOUBLE_EQ(repeat.per_token(), 0.03);
   EXPECT_DOUBLE_EQ(repeat.throughput(), 3 / (0.114 + 0.06));
-  EXPECT_EQ(repeat_of(0.1, {}).decode(), 0);
+  EXPECT_EQ(repeat_of(0.1, {}).per_token(), 0);
 }
 
 TEST(SummarizeRepeats, GivesMillisecondsByStage) {

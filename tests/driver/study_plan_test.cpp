@@ -55,7 +55,7 @@ TEST(StudyPlan, ReadsTheDemo) {
 TEST(StudyPlan, NamesWhatIsWrong) {
   const std::string small = kSmall;
   EXPECT_THAT(error_of(small + "sede: 1\n"), HasSubstr("unknown key 'sede': expected one of name, model, seed"));
-  EXPECT_THAT(error_of(small + "seed: -1\n"), HasSubstr("field 'seed': expected a whole number from 0, found -1"));
+  EXPECT_THAT(error_of(small + "seed: -1\n"), HasSubstr("field 'seed': expected an integer from 0, found -1"));
   EXPECT_THAT(error_of(small + "numerics: f16\n"), HasSubstr("field 'numerics': expected f32 or bf16, found 'f16'"));
   EXPECT_THAT(error_of(small + "baseline: int8_wo\n"), HasSubstr("field 'baseline': expected the first configuration"));
   EXPECT_THAT(error_of(small + "kl: {sample: 3}\n"), HasSubstr("unknown key 'kl.sample'"));
@@ -70,7 +70,7 @@ TEST(StudyPlan, NamesWhatIsWrong) {
   EXPECT_THAT(error_of("name: x\nmodel: model\nconfigurations: [bf16, bf16]\n"), HasSubstr("there twice"));
   EXPECT_THAT(error_of("name: x\nmodel: model\nconfigurations: [bf16, fp8]\n"),
               HasSubstr("field 'calibration': missing, but 'fp8' needs it"));
-  EXPECT_THAT(error_of("- a\n- b\n"), HasSubstr("expected a mapping"));
+  EXPECT_THAT(error_of("- a\n- b\n"), HasSubstr("expected an object"));
 }
 
 }  // namespace

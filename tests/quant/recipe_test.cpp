@@ -87,7 +87,7 @@ TEST(Recipe, LaterRulesWin) {
 TEST(Recipe, RulesThatMatchNothingAreErrors) {
   const auto modules = small_model();
   EXPECT_THAT(error_of([&] { resolve_rules(recipe_of("  - {match: '*.k_porj', weights: int8_channel}\n"), modules); }),
-              HasSubstr("rule '*.k_porj' matches no module"));
+              HasSubstr("[r.yaml] field 'rules[0].match': '*.k_porj' matches no module"));
   EXPECT_THAT(error_of([&] { resolve_rules(recipe_of("  - {match: '*norm', weights: int8_channel}\n"), modules); }),
               HasSubstr("cannot be quantized"));
 }
@@ -102,7 +102,8 @@ TEST(Recipe, ATiedHeadCannotBeQuantized) {
 TEST(Recipe, ErrorsNameTheSourceAndWhatWasExpected) {
   const std::string rule = "  - {match: '*', weights: int8_channel}\n";
   EXPECT_THAT(error_of([&] { recipe_of("  - {match: '*', weights: int5}\n"); }),
-              testing::AllOf(HasSubstr("[r.yaml]"), HasSubstr("int8_channel"), HasSubstr("found 'int5'")));
+              testing::AllOf(HasSubstr("[r.yaml] field 'rules[0].weights': expected one of none, int8_channel"),
+                             HasSubstr("found 'int5'")));
   EXPECT_THAT(error_of([&] { recipe_of(rule, "layout: gguf\n"); }), HasSubstr("found 'gguf'"));
   EXPECT_THAT(error_of([&] { recipe_of(rule, "layout: as-is\n"); }), HasSubstr("cannot hold quantized weights"));
   EXPECT_THAT(error_of([&] { recipe_of(rule, "layout: modelopt\nkv: fp9\n"); }), HasSubstr("found 'fp9'"));
@@ -111,7 +112,7 @@ TEST(Recipe, ErrorsNameTheSourceAndWhatWasExpected) {
   EXPECT_THAT(error_of([&] { recipe_of(rule, "layout: modelopt\nalgorithm: {name: awq, alpha: 1}\n"); }),
               HasSubstr("only smoothquant"));
   EXPECT_THAT(error_of([&] { recipe_of(rule, "layout: modelopt\nalgorithm: {name: smoothquant, alpha: 1.5}\n"); }),
-              HasSubstr("expected 0 to 1"));
+              HasSubstr("field 'algorithm.alpha': expected a number from 0 to 1, found 1.5"));
   EXPECT_THAT(error_of([&] { load_recipe("int7"); }), HasSubstr("int4_awq"));
   EXPECT_THAT(error_of([&] { load_recipe("fp8+kv:int8"); }), HasSubstr("fp8_debiased"));
 }

@@ -41,7 +41,7 @@ TEST(Store, GivesBackEveryRow) {
     store.add_likelihood({"bf16", "kl", "vqav2/2", "", 3, 1.5, std::nullopt, 3, 0.1});
     store.set_scores("bf16", "vqav2", std::vector<ScoreRow>{{"yes/no", "accuracy", 50.0, 2}, {"", "a", 1.0, 2}});
     store.set_scores("bf16", "vqav2", std::vector<ScoreRow>{{"yes/no", "accuracy", 65.0, 2}});
-    store.add_timing({"bf16", "llava", 0, {{"decode", 0.25}}});
+    store.add_timing({"bf16", "llava", 0, {{"picture_decode", 0.25}}});
     store.set_memory({"bf16", "scales", 10, false});
     store.set_memory({"bf16", "peak", 20, true});
     store.set_memory({"bf16", "scales", 11, false});
@@ -67,7 +67,7 @@ TEST(Store, GivesBackEveryRow) {
   EXPECT_EQ(likelihoods.at(1).kl, std::nullopt);
   ASSERT_EQ(store.scores("bf16", "vqav2").size(), 1u);
   EXPECT_EQ(store.scores("bf16", "vqav2")[0].value, 65.0);
-  EXPECT_EQ(store.timings("bf16", "llava").at(0).stages.at("decode"), 0.25);
+  EXPECT_EQ(store.timings("bf16", "llava").at(0).stages.at("picture_decode"), 0.25);
   const auto memory = store.memory("bf16");
   ASSERT_EQ(memory.size(), 2u);
   EXPECT_EQ(memory[0].component, "scales");

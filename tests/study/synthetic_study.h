@@ -156,7 +156,7 @@ class SyntheticStudy {
       store_.add_timing({configuration,
                          "llava_bench",
                          repeat,
-                         {{"decode", jitter(4)},
+                         {{"picture_decode", jitter(4)},
                           {"resize", jitter(2)},
                           {"vision", jitter(11)},
                           {"prefill", jitter(9 * c.speed)},

@@ -128,15 +128,15 @@ TEST(Processor, ErrorsNameFileAndField) {
       {R"({"min_pixels": 0})", "field 'min_pixels'"},
       {R"({"max_pixels": -1})", "field 'max_pixels'"},
       {R"({"min_pixels": 10, "max_pixels": 5})", "field 'max_pixels': expected at least min_pixels = 10, found 5"},
-      {R"({"size": {"shortest_edge": 0}})", "field 'shortest_edge'"},
-      {R"({"size": 224})", "size] expected an object, found number"},
+      {R"({"size": {"shortest_edge": 0}})", "field 'size.shortest_edge'"},
+      {R"({"size": 224})", "field 'size': expected an object, found 224"},
       {R"({"image_mean": [0.5, 0.5]})", "field 'image_mean': expected 3 numbers"},
       {R"({"image_std": [0.5, 0, 0.5]})", "field 'image_std': expected 3 positive numbers"},
       {R"({"image_std": "0.5"})", "field 'image_std'"},
       {R"({"rescale_factor": 0})", "field 'rescale_factor'"},
       {R"({"do_resize": 1})", "field 'do_resize'"},
       {R"({"resample": 2})", "field 'resample': expected 3 (bicubic), found 2"},
-      {"[1]", "expected an object, found array"},
+      {"[1]", "expected an object, found a list"},
       {"{", "preprocessor_config.json"},
   };
   for (const auto& [content, expected] : cases) {

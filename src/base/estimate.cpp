@@ -1,4 +1,4 @@
-#include "study/estimate.h"
+#include "base/estimate.h"
 
 #include <algorithm>
 #include <cmath>
@@ -54,6 +54,12 @@ Interval ratio_with_interval(std::span<const Observation> observations) {
   const double rounding = 1e-12 * (std::abs(ratio) + std::numeric_limits<double>::min()) * weight;
   const double half = largest <= rounding ? 3 / count : kNormal975 * std::sqrt(squares * count / (count - 1)) / weight;
   return {ratio, ratio - half, ratio + half};
+}
+
+Interval share_with_interval(std::span<const Observation> observations) {
+  const Interval ratio = ratio_with_interval(observations);
+  if (std::isinf(ratio.high)) return ratio;
+  return {ratio.value, std::max(ratio.low, 0.0), std::min(ratio.high, 1.0)};
 }
 
 }  // namespace halftone

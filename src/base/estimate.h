@@ -23,4 +23,7 @@ struct Observation {
 // Throws Error when there is nothing to average.
 Interval ratio_with_interval(std::span<const Observation> observations);
 
+// The same of a share: its interval cut to [0, 1], unless it is unbounded.
+Interval share_with_interval(std::span<const Observation> observations);
+
 }  // namespace halftone

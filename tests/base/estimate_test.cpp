@@ -1,4 +1,4 @@
-#include "study/estimate.h"
+#include "base/estimate.h"
 
 #include <gtest/gtest.h>
 
