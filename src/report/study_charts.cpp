@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "base/stage_times.h"
 #include "report/figures.h"
 
 namespace halftone {

@@ -141,7 +141,10 @@ void run_silu_mul(benchmark::State& state) {
 }
 
 void run_limits(benchmark::State& state) {
-  for (auto _ : state) benchmark::DoNotOptimize(limits().read_bytes);
+  for (auto _ : state) {
+    double bytes = limits().read_bytes;
+    benchmark::DoNotOptimize(bytes);
+  }
   state.counters["read_GB/s"] = limits().read_bytes * 1e-9;
   state.counters["f32_GFLOP/s"] = limits().f32_flops * 1e-9;
   state.counters["int8_GOP/s"] = limits().int8_flops * 1e-9;

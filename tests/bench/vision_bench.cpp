@@ -27,14 +27,20 @@ void count_pixels(benchmark::State& state, const Picture& picture) {
 
 void resize_reference(benchmark::State& state) {
   const Picture picture = drawn_picture(state.range(0), state.range(1));
-  for (auto _ : state) benchmark::DoNotOptimize(resize_bicubic_reference(picture, state.range(2), state.range(3)));
+  for (auto _ : state) {
+    auto result = resize_bicubic_reference(picture, state.range(2), state.range(3));
+    benchmark::DoNotOptimize(result);
+  }
   count_pixels(state, picture);
 }
 
 void resize(benchmark::State& state) {
   ThreadPool pool(static_cast<int>(state.range(4)));
   const Picture picture = drawn_picture(state.range(0), state.range(1));
-  for (auto _ : state) benchmark::DoNotOptimize(resize_bicubic(picture, state.range(2), state.range(3), pool));
+  for (auto _ : state) {
+    auto result = resize_bicubic(picture, state.range(2), state.range(3), pool);
+    benchmark::DoNotOptimize(result);
+  }
   count_pixels(state, picture);
 }
 
@@ -44,14 +50,20 @@ void process(benchmark::State& state) {
   const Picture picture = drawn_picture(state.range(0), state.range(1));
   Qwen2VlProcessor processor;
   processor.std.fill(1);
-  for (auto _ : state) benchmark::DoNotOptimize(process_picture(picture, processor, pool));
+  for (auto _ : state) {
+    auto result = process_picture(picture, processor, pool);
+    benchmark::DoNotOptimize(result);
+  }
   count_pixels(state, picture);
 }
 
 void decode(benchmark::State& state, const char* file) {
   const std::string content = read_file(std::filesystem::path(HALFTONE_SOURCE_DIR) / file);
   const Picture picture = decode_picture(std::as_bytes(std::span(content)), file);
-  for (auto _ : state) benchmark::DoNotOptimize(decode_picture(std::as_bytes(std::span(content)), file));
+  for (auto _ : state) {
+    auto result = decode_picture(std::as_bytes(std::span(content)), file);
+    benchmark::DoNotOptimize(result);
+  }
   count_pixels(state, picture);
 }
 

@@ -80,7 +80,7 @@ TEST(Config, NamesTheFieldOfALie) {
       {"rope_scaling", {{"type", "yarn"}}, "'rope_scaling.type'"},
       {"rope_scaling", {{"type", "mrope"}, {"mrope_section", {1, 1}}}, "'rope_scaling.mrope_section'"},
       {"rope_scaling", {{"type", "mrope"}, {"mrope_section", {8, 8, 8}}}, "mrope_section'"},
-      {"vision_config", 5, "'vision_config."},
+      {"vision_config", 5, "'vision_config'"},
       {"vision_config", {{"num_heads", 0}}, "'vision_config.num_heads'"},
       {"vision_config", {{"spatial_merge_size", 0}}, "'vision_config.spatial_merge_size'"},
       {"eos_token_id", "two", "'eos_token_id'"},

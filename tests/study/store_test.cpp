@@ -144,7 +144,7 @@ TEST(Store, RefusesOtherSchemaVersions) {
   Store::create_or_resume(folder / "study.db", example_info());
   Database(folder / "study.db", Database::Access::kWrite).execute("PRAGMA user_version = 99");
   EXPECT_THAT(error_of([&] { Store::open(folder / "study.db"); }),
-              HasSubstr("expected a study of schema version 2, found version 99"));
+              HasSubstr("expected a study of schema version 3, found version 99"));
   Database(folder / "study.db", Database::Access::kWrite).execute("PRAGMA user_version = 0");
   EXPECT_THAT(error_of([&] { Store::open(folder / "study.db"); }), HasSubstr("older program"));
 }

@@ -44,7 +44,7 @@ void expect_golden(const PatchedPicture& patched, const Json& golden) {
   EXPECT_EQ(patched.grid_h, golden["grid"][1]);
   EXPECT_EQ(patched.grid_w, golden["grid"][2]);
   EXPECT_EQ(patched.columns, golden["columns"]);
-  EXPECT_EQ(hash_of(patched.patches), golden["sha256"]);
+  EXPECT_EQ(hash_of(patched.patches), golden["sha256"].get<std::string>());
 }
 
 TEST(SmartResize, EqualsTransformers) {
