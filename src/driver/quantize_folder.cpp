@@ -29,7 +29,11 @@ void check_module(const Checkpoint& written, const std::string& module, const Li
   check(found.weight.spec == wanted.weight.spec && found.weight.shape == wanted.weight.shape, "format");
   check(same_bytes(found.weight.payload, wanted.weight.payload), "payload");
   check(same_bytes(found.weight.scales, wanted.weight.scales), "scale");
-  check(found.weight.global_scale == wanted.weight.global_scale, "global scale");
+  check(same_bytes(found.weight.zeros, wanted.weight.zeros), "zero");
+  check(same_bytes(found.weight.offsets, wanted.weight.offsets), "offset");
+  check(found.weight.global_scale == wanted.weight.global_scale &&
+            found.weight.inverse_global == wanted.weight.inverse_global,
+        "global scale");
   check(found.input == wanted.input, "input scale");
   if (wanted.bias.defined()) check(same_bytes(found.bias, wanted.bias), "bias");
 }

@@ -16,7 +16,7 @@ constexpr float decode(std::uint8_t code) {
   return minifloat::decode<4, 3, 7>(code);
 }
 
-// Round to nearest, ties to even. What rounds above 448 becomes NaN, as torch converts; clamp first to saturate.
+// Round to nearest, ties to even. What rounds above 448 becomes NaN, as torch converted before 2.15.
 constexpr std::uint8_t encode(float x) {
   const std::uint8_t sign = minifloat::is_negative(x) ? 0x80 : 0;
   const float magnitude = sign ? -x : x;
@@ -24,7 +24,7 @@ constexpr std::uint8_t encode(float x) {
   return static_cast<std::uint8_t>(sign | minifloat::encode_magnitude<4, 3, 7>(x));
 }
 
-// The same with magnitudes above 448 clamped to 448; NaN stays NaN.
+// The same with magnitudes above 448 clamped to 448, as torch 2.15 converts; NaN stays NaN.
 constexpr std::uint8_t encode_saturated(float x) { return encode(x > kMax ? kMax : x < -kMax ? -kMax : x); }
 
 static_assert(decode(0x7e) == 448.0f && decode(0x08) == 0x1p-6f && decode(0x01) == kMinSubnormal);

@@ -55,6 +55,13 @@ struct LinearParts {
   QTensor weight;
   Tensor bias;  // as stored, or undefined
   InputQuant input;
+  // x' = x * input_scales before anything else: AWQ's and SVDQuant's pre_quant_scale. [cols] f32, or undefined.
+  Tensor input_scales;
+  // Column j of the payload belongs to input input_order[j]: GPTQ with act order, whose groups are contiguous then.
+  // [cols] i32, a permutation, or undefined. Applies to the payload alone, after input_scales.
+  Tensor input_order;
+  // y += B (A x'), unquantized: SVDQuant. A [r, cols], B [rows, r], both kF32, kF16 or kBF16, or both undefined.
+  Tensor low_rank_a, low_rank_b;
 };
 
 // Reads `module` ("model.layers.0.mlp.up_proj") by the folder's quantization_config (compressed-tensors int-, pack- and

@@ -7,16 +7,6 @@
 namespace halftone {
 namespace {
 
-// Bias vectors of one fused product: all, or none.
-std::vector<Tensor> complete_biases(const std::vector<LinearParts>& parts) {
-  const bool any = std::any_of(parts.begin(), parts.end(), [](const LinearParts& p) { return p.bias.defined(); });
-  std::vector<Tensor> biases;
-  for (const LinearParts& part : parts) {
-    biases.push_back(any && !part.bias.defined() ? Tensor::zeros(DType::kF32, {part.weight.rows()}) : part.bias);
-  }
-  return biases;
-}
-
 // Copies x [tokens, n] into columns [offset, offset + n) of y.
 void place_columns(const Tensor& x, std::int64_t offset, Tensor& y) {
   const std::int64_t n = x.dim(1), stride = y.dim(1);
@@ -39,17 +29,11 @@ void Linear::load(const Weights& weights, Stream& stream) {
     parts.push_back(weights.linear(module));
     outputs_ += parts.back().weight.rows();
   }
-  packed_.clear();
-  const LinearParts& first = parts.front();
-  const bool fuse = parts.size() > 1 && std::all_of(parts.begin(), parts.end(), [&](const LinearParts& p) {
-                      return p.weight.spec == first.weight.spec && p.input == first.input;
-                    });
-  if (fuse) {
-    std::vector<QTensor> matrices;
-    for (const LinearParts& part : parts) matrices.push_back(part.weight);
-    packed_.push_back(pack_linear_fused(matrices, complete_biases(parts), first.input, stream));
+  products_.clear();
+  if (LinearProduct::can_fuse(parts)) {
+    products_.emplace_back(parts, stream);
   } else {
-    for (const LinearParts& part : parts) packed_.push_back(pack_linear(part.weight, part.bias, part.input, stream));
+    for (const LinearParts& part : parts) products_.emplace_back(std::span(&part, 1), stream);
   }
   for (const std::string& module : modules_) weights.drop_pages(module);
 }
@@ -62,15 +46,15 @@ void Linear::forward(const Tensor& x, Numerics numerics, Tensor& y, RunContext r
   if (run.observer != nullptr) {
     for (const std::string& module : modules_) run.observer->on_linear_input(module, x);
   }
-  if (packed_.size() == 1) {
-    linear(x, *packed_.front(), y, run.stream);
+  if (products_.size() == 1) {
+    products_.front().forward(x, y, run);
   } else {
     std::int64_t offset = 0;
-    for (const auto& packed : packed_) {
-      Tensor part = run.workspace.get("linear.part", {x.dim(0), packed->rows()});
-      linear(x, *packed, part, run.stream);
+    for (const LinearProduct& product : products_) {
+      Tensor part = run.workspace.get("linear.part", {x.dim(0), product.outputs()});
+      product.forward(x, part, run);
       place_columns(part, offset, y);
-      offset += packed->rows();
+      offset += product.outputs();
     }
   }
   round_to(numerics, y, run.stream);
@@ -78,14 +62,12 @@ void Linear::forward(const Tensor& x, Numerics numerics, Tensor& y, RunContext r
 
 std::int64_t Linear::packed_bytes() const {
   std::int64_t bytes = 0;
-  for (const auto& packed : packed_) bytes += packed->nbytes();
+  for (const LinearProduct& product : products_) bytes += product.nbytes();
   return bytes;
 }
 
 bool Linear::native() const {
-  return std::all_of(packed_.begin(), packed_.end(), [](const auto& packed) {
-    return packed->input().kind == InputQuant::Kind::kNone || packed->native();
-  });
+  return std::all_of(products_.begin(), products_.end(), [](const LinearProduct& product) { return product.native(); });
 }
 
 Norm::Norm(std::string module, const Weights& weights) : module_(std::move(module)) { load(weights); }

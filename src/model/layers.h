@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "model/linear_product.h"
 #include "model/run_context.h"
 #include "model/weights.h"
-#include "ops/linear.h"
 
 namespace halftone {
 
@@ -31,7 +31,7 @@ class Linear {
 
  private:
   std::vector<std::string> modules_;
-  std::vector<std::shared_ptr<const PackedLinear>> packed_;  // one (fused) or one for each module
+  std::vector<LinearProduct> products_;  // one (fused) or one for each module
   std::int64_t outputs_ = 0;
 };
 

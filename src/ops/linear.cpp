@@ -19,6 +19,8 @@ void check_source(const LinearSource& source) {
     require(weight.spec == source.spec() && weight.cols() == source.cols(), "pack_linear",
             "fused weights need one format and one width, got {} [{}, {}] beside {} [{}, {}]", to_string(source.spec()),
             source.weights[0].rows(), source.cols(), to_string(weight.spec), weight.rows(), weight.cols());
+    require(weight.offsets.defined() == source.weights[0].offsets.defined(), "pack_linear",
+            "fused weights need offsets in all of them or in none");
     if (source.biases.empty() || !source.biases[i].defined()) continue;
     require(source.biases[i].dtype() == DType::kF32 && source.biases[i].shape() == Shape{weight.rows()}, "pack_linear",
             "expected a bias F32 [{}], got {} {}", weight.rows(), dtype_name(source.biases[i].dtype()),

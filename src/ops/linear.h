@@ -1,8 +1,10 @@
 #pragma once
-// y[m, n] = s_in * sum_k x'[m, k] * W[n, k] + bias[n]
+// y[m, n] = s_in[m] * sum_k x'[m, k] * W[n, k] + bias[n]
 //
 // x: [M, K] f32.  W: a QTensor [N, K], repacked once by pack_linear.  bias: [N] f32 or absent.  y: [M, N] f32, no
-// aliasing. x' is x, or the codes of x when the input is quantized (InputQuant); then s_in is the input's scale.
+// aliasing. x' is x, or the codes of x when the input is quantized (InputQuant). s_in is the input's scale: the static
+// one, that of the token, or 1; where blocks of a token have scales (NVFP4, groups of 128, MX), x' is code * block
+// scale rounded to f32, and s_in is NVFP4's second level or 1.
 //
 // The order of summation is fixed, so that an element of y depends on its row of x and its row of W alone: not on M,
 // not on threads, not on the kernel. With G consecutive k under one scale (G = K where a scale covers the whole row or
@@ -11,7 +13,9 @@
 //   inner: acc = fma(x'[k], code, acc), k ascending from acc = 0, in f32.  outer: total = fma(scale, acc, total), g
 //   ascending from total = 0 (without scales total = acc).  last: y = fma(total, s_in * global_scale, bias), where the
 //   factor is rounded to f32 once; without a factor y = total + bias.
-// INT8 inputs with INT8 weights: the inner sum is exact in int32 (native), converted to f32, the rest as above.
+// INT8 inputs with symmetric INT8 weights: the inner sum is exact in int32 (native), converted to f32, the rest as above.
+// Asymmetric weights: w = fma(code - zero, scale, offset) is rounded to f32, total = fma(x'[k], w, total) over all k,
+// ascending, whatever the groups; the last step as above.
 // Error against exact arithmetic: K ulp of sum |x' * code| at worst, some sqrt(K) typically.
 // Throws Error("[linear] ...") on shapes or dtypes that do not fit.
 
@@ -59,8 +63,8 @@ void linear(const Tensor& x, const PackedLinear& weight, Tensor& y, Stream& stre
 // The scalar reference: the formula above, one multiplication after another, from the unpacked weight.
 void linear_reference(const Tensor& x, const QTensor& weight, const Tensor& bias, const InputQuant& input, Tensor& y);
 
-// x' of the formula: [M, K] f32 (codes, or values without the input's scale), as the kernels see it.
-void quantize_input_reference(const Tensor& x, const InputQuant& input, Tensor& codes);
+// x' of the formula: [M, K] f32, as the kernels see it; scales: [M] f32, s_in of each token.
+void quantize_input_reference(const Tensor& x, const InputQuant& input, Tensor& codes, Tensor& scales);
 
 // Names of the kernels that this machine can run for such a product, best first, "reference" last.
 std::vector<std::string> list_linear_kernels(const QuantSpec& spec, const InputQuant& input);

@@ -10,16 +10,21 @@ namespace {
 
 // One row of W, decoded once for all rows of x.
 struct DecodedRow {
-  std::vector<float> codes;   // [K]
-  std::vector<float> scales;  // [groups], empty without scales
+  std::vector<float> codes;   // [K], the whole weights where they are asymmetric
+  std::vector<float> scales;  // [groups], empty without scales and where weights are asymmetric
   std::int64_t group = 0;
 };
 
 DecodedRow decode_row(const QTensor& weight, std::int64_t row) {
   DecodedRow decoded;
   decoded.group = scale_group(weight.spec, weight.cols());
-  for (std::int64_t k = 0; k < weight.cols(); ++k) decoded.codes.push_back(decode_code(weight, row, k));
-  if (weight.spec.granularity == Granularity::kNone) return decoded;
+  for (std::int64_t k = 0; k < weight.cols(); ++k) {
+    const float code = decode_code(weight, row, k);
+    decoded.codes.push_back(weight.spec.asymmetric ? std::fma(code - zero_at(weight, row, k), scale_at(weight, row, k),
+                                                              offset_at(weight, row, k))
+                                                   : code);
+  }
+  if (weight.spec.granularity == Granularity::kNone || weight.spec.asymmetric) return decoded;
   for (std::int64_t k = 0; k < weight.cols(); k += decoded.group) decoded.scales.push_back(scale_at(weight, row, k));
   return decoded;
 }
@@ -71,15 +76,15 @@ class ReferenceLinear final : public PackedLinear {
   std::string_view kernel() const override { return linear_kernel_reference().name; }
 
   void run(const Tensor& x, Tensor& y, Stream& stream) const override {
-    Tensor codes(DType::kF32, x.shape());
-    quantize_input_reference(x, input_, codes);
+    Tensor codes(DType::kF32, x.shape()), scales(DType::kF32, {x.dim(0)});
+    quantize_input_reference(x, input_, codes, scales);
     for_ranges(stream, rows_, 1, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t n = begin; n < end; ++n) column(codes, n, y);
+      for (std::int64_t n = begin; n < end; ++n) column(codes, scales, n, y);
     });
   }
 
  private:
-  void column(const Tensor& codes, std::int64_t n, Tensor& y) const {
+  void column(const Tensor& codes, const Tensor& scales, std::int64_t n, Tensor& y) const {
     const LinearSource source{weights_, biases_, input_};
     std::size_t part = 0;
     std::int64_t row = n;
@@ -87,7 +92,8 @@ class ReferenceLinear final : public PackedLinear {
     const DecodedRow decoded = decode_row(weights_[part], row);
     for (std::int64_t m = 0; m < codes.dim(0); ++m) {
       const float total = total_sum(codes.data<float>() + m * cols(), decoded, sums_integers(spec(), input_));
-      y.data<float>()[m * rows_ + n] = std::fma(total, source.factor(part), source.bias(part, row));
+      const float factor = (scales_tokens(input_.kind) ? scales.data<float>()[m] : 1.0f) * source.factor(part);
+      y.data<float>()[m * rows_ + n] = std::fma(total, factor, source.bias(part, row));
     }
   }
 

@@ -9,26 +9,11 @@
 namespace halftone {
 namespace {
 
-std::int64_t bits_of(Element element) {
-  switch (element) {
-    case Element::kF32:
-      return 32;
-    case Element::kF16:
-    case Element::kBF16:
-      return 16;
-    case Element::kInt8:
-    case Element::kE4M3:
-      return 8;
-    case Element::kInt4:
-    case Element::kE2M1:
-      return 4;
-  }
-  fail("inventory", "unknown element {}", static_cast<int>(element));
-}
-
-std::int64_t scale_bytes(Element element, Granularity granularity) {
-  if (granularity == Granularity::kGroup && element == Element::kE2M1) return 1;  // E4M3, and one F32 for the whole
-  return element == Element::kE4M3 ? 4 : 2;  // ModelOpt F32, compressed-tensors BF16
+// Of one scale: E4M3 or E8M0 in block formats (and NVFP4's one F32 for the whole), else ModelOpt F32,
+// compressed-tensors BF16.
+std::int64_t scale_bytes(const QuantSpec& spec) {
+  if (spec.mx || (spec.granularity == Granularity::kGroup && spec.element == Element::kE2M1)) return 1;
+  return spec.element == Element::kE4M3 ? 4 : 2;
 }
 
 // Everything that the folder stores under the module's name.
@@ -102,18 +87,11 @@ FormatCost cost_of(const StoredFormat& stored, const Checkpoint& checkpoint, con
 std::int64_t stored_bytes(const Shape& shape, const QuantSpec& spec) {
   const std::int64_t rows = shape.at(0), cols = shape.at(1);
   const std::int64_t payload = rows * ((cols * bits_of(spec.element) + 7) / 8);
-  const std::int64_t one = scale_bytes(spec.element, spec.granularity);
-  switch (spec.granularity) {
-    case Granularity::kNone:
-      return payload;
-    case Granularity::kTensor:
-      return payload + one;
-    case Granularity::kChannel:
-      return payload + rows * one;
-    case Granularity::kGroup:
-      return payload + rows * ((cols + spec.group - 1) / spec.group) * one + (spec.element == Element::kE2M1 ? 4 : 0);
-  }
-  fail("inventory", "unknown granularity {}", static_cast<int>(spec.granularity));
+  if (spec.granularity == Granularity::kNone) return payload;
+  const std::int64_t scales = count_elements(scales_shape(spec, shape));
+  const bool global = spec.element == Element::kE2M1 && !spec.mx;
+  const std::int64_t zeros = spec.asymmetric ? (scales * bits_of(spec.element) + 7) / 8 : 0;
+  return payload + scales * scale_bytes(spec) + zeros + (global ? 4 : 0);
 }
 
 Inventory take_inventory(const Checkpoint& checkpoint) {

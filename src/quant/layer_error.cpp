@@ -3,7 +3,8 @@
 #include <cmath>
 #include <vector>
 
-#include "ops/linear.h"
+#include "model/linear_product.h"
+#include "ops/round_values.h"
 
 namespace halftone {
 namespace {
@@ -11,14 +12,6 @@ namespace {
 struct Energies {
   double signal = 0, noise = 0;
 };
-
-void add(const float* reference, const float* value, std::int64_t n, Energies& sums) {
-  for (std::int64_t i = 0; i < n; ++i) {
-    const double exact = reference[i], difference = static_cast<double>(value[i]) - exact;
-    sums.signal += exact * exact;
-    sums.noise += difference * difference;
-  }
-}
 
 double relative(const Energies& sums) { return sums.noise == 0 ? 0 : std::sqrt(sums.noise / sums.signal); }
 
@@ -30,9 +23,13 @@ WeightError weight_error(const QTensor& quantized, const Tensor& weight, ThreadP
           to_string(quantized.shape));
   std::vector<Energies> of_row(static_cast<std::size_t>(rows));
   pool.parallel_for(rows, [&](std::int64_t r) {
-    std::vector<float> decoded(static_cast<std::size_t>(cols));
+    static thread_local std::vector<float> decoded, exact;
+    decoded.resize(static_cast<std::size_t>(cols));
+    exact.resize(static_cast<std::size_t>(cols));
     dequantize_rows(quantized, r, r + 1, decoded.data());
-    add(weight.data<float>() + r * cols, decoded.data(), cols, of_row[static_cast<std::size_t>(r)]);
+    widen(weight, r * cols, cols, exact.data());
+    Energies& sums = of_row[static_cast<std::size_t>(r)];
+    add_energies(exact.data(), decoded.data(), cols, sums.signal, sums.noise);
   });
   Energies total;
   for (const Energies& row : of_row) {
@@ -45,9 +42,12 @@ WeightError weight_error(const QTensor& quantized, const Tensor& weight, ThreadP
 double output_error(const LinearParts& quantized, const Tensor& weight, const Tensor& x, Stream& stream) {
   Tensor exact(DType::kF32, {x.dim(0), weight.dim(0)}), run(DType::kF32, exact.shape());
   linear(x, *pack_linear(wrap_unquantized(weight), {}, {}, stream), exact, stream);
-  linear(x, *pack_linear(quantized.weight, {}, quantized.input, stream), run, stream);
+  LinearParts parts = quantized;
+  parts.bias = {};
+  Workspace workspace;
+  LinearProduct(std::span(&parts, 1), stream).forward(x, run, {stream, workspace});
   Energies sums;
-  add(exact.data<float>(), run.data<float>(), exact.numel(), sums);
+  add_energies(exact.data<float>(), run.data<float>(), exact.numel(), sums.signal, sums.noise);
   return relative(sums);
 }
 

@@ -13,7 +13,9 @@
 namespace halftone {
 namespace {
 
-bool shares_global_scale(const LinearFormat& format) { return format.weights.element == Element::kE2M1; }
+bool shares_global_scale(const LinearFormat& format) {
+  return format.weights.element == Element::kE2M1 && !format.weights.mx;
+}
 
 class Quantizer {
  public:
@@ -98,7 +100,8 @@ class Quantizer {
         round_to_nearest(module.weight, format.weights, module.dtype, shares_global_scale(format) ? amax : std::nullopt,
                          module.info->stored, *stream_.pool);
     if (module.bias_changed) parts.bias = from_f32(module.bias, module.bias_dtype);
-    if (format.inputs != InputQuant::Kind::kNone) {
+    parts.input.kind = format.inputs;
+    if (has_static_scale(format.inputs)) {
       require(inputs.has_value(), recipe_.name, "no calibration of the inputs of {}", module.info->stored);
       parts.input = static_input(format.inputs, inputs->tensor_absmax(), module.dtype);
     }
@@ -124,7 +127,7 @@ class Quantizer {
     report.weight_error = error.relative;
     report.sqnr_db = error.sqnr_db;
     report.bytes = parts.weight.nbytes();
-    if (parts.input.kind != InputQuant::Kind::kNone) report.input_scale = parts.input.scale;
+    if (has_static_scale(parts.input.kind)) report.input_scale = parts.input.scale;
     if (inputs && inputs->rows.defined()) report.output_error = output_error(parts, weight, inputs->rows, stream_);
   }
 

@@ -61,9 +61,8 @@ Rule read_rule(const Fields& fields) {
 std::string_view to_string(Algorithm algorithm) { return kAlgorithms[static_cast<std::size_t>(algorithm)]; }
 
 bool Recipe::needs_calibration() const {
-  return algorithm != Algorithm::kRoundToNearest || std::any_of(rules.begin(), rules.end(), [](const Rule& rule) {
-           return rule.format.inputs != InputQuant::Kind::kNone;
-         });
+  return algorithm != Algorithm::kRoundToNearest ||
+         std::any_of(rules.begin(), rules.end(), [](const Rule& rule) { return has_static_scale(rule.format.inputs); });
 }
 
 const std::vector<std::string>& shipped_recipes() {

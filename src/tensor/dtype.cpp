@@ -11,12 +11,13 @@ struct Row {
 };
 
 // in the order of the enumeration
-constexpr std::array<Row, 15> kRows{{{"F64", 8},
+constexpr std::array<Row, 16> kRows{{{"F64", 8},
                                      {"F32", 4},
                                      {"F16", 2},
                                      {"BF16", 2},
                                      {"F8_E4M3", 1},
                                      {"F8_E5M2", 1},
+                                     {"F8_E8M0", 1},
                                      {"I64", 8},
                                      {"I32", 4},
                                      {"I16", 2},

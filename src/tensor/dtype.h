@@ -15,6 +15,7 @@ enum class DType : std::uint8_t {
   kBF16,
   kF8E4M3,
   kF8E5M2,
+  kF8E8M0,
   kI64,
   kI32,
   kI16,

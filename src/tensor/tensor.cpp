@@ -9,6 +9,7 @@
 #include "formats/bf16.h"
 #include "formats/e4m3.h"
 #include "formats/e5m2.h"
+#include "formats/e8m0.h"
 #include "formats/f16.h"
 
 namespace halftone {
@@ -130,6 +131,9 @@ Tensor to_f32(const Tensor& tensor) {
       return out;
     case DType::kF8E5M2:
       decode_all<std::uint8_t>(tensor, out, [](std::uint8_t b) { return e5m2::decode(b); });
+      return out;
+    case DType::kF8E8M0:
+      decode_all<std::uint8_t>(tensor, out, [](std::uint8_t b) { return e8m0::decode(b); });
       return out;
     case DType::kF64:
       for (std::int64_t i = 0; i < tensor.numel(); ++i)

@@ -107,8 +107,8 @@ class Tensor {
   std::shared_ptr<const void> owner_;
 };
 
-// Any floating-point tensor as f32 (exact for f32, bf16, f16, E4M3, E5M2; f64 is rounded). f32 input is returned as it
-// is.
+// Any floating-point tensor as f32 (exact for f32, bf16, f16, E4M3, E5M2, E8M0; f64 is rounded). f32 input is returned
+// as it is.
 Tensor to_f32(const Tensor& tensor);
 // f32 to `dtype` (kF32, kBF16, kF16), round to nearest, ties to even.
 Tensor from_f32(const Tensor& tensor, DType dtype);

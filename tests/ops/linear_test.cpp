@@ -126,7 +126,7 @@ TEST(Linear, FusedPartsKeepTheirScalesAndBiases) {
     std::vector<QTensor> weights;
     std::vector<Tensor> biases;
     for (const std::int64_t rows : {24, 8, 19}) {
-      format.global_scale += 0.5f;
+      if (!format.offsets) format.global_scale += 0.5f;
       weights.push_back(testing::random_weight(format, rows, 160, 7 + rows));
       biases.push_back(rows == 8 ? Tensor() : testing::random_input(1, rows, 8).reshape({rows}));
     }
@@ -150,23 +150,35 @@ TEST(Linear, FusedPartsKeepTheirScalesAndBiases) {
 // blocks.
 TEST(Linear, StagedInputsEqualTheReference) {
   for_each_target([] {
-    for (const std::int64_t cols : {1, 15, 16, 47, 400}) {
+    for (const auto& [cols, with_special] : {std::pair{1, true},
+                                             {15, true},
+                                             {16, true},
+                                             {47, true},
+                                             {400, true},
+                                             {1, false},
+                                             {33, false},
+                                             {130, false},
+                                             {400, false}}) {
       Tensor x = testing::random_input(1, cols, 4);
-      for (std::int64_t i = 0; i < cols; ++i) {
+      for (std::int64_t i = 0; i < cols && with_special; ++i) {
         constexpr float special[] = {0.0f, -0.0f, INFINITY, -1e-30f, 2.5f, -0.25f, 1e30f};
         if (i % 3 == 0) x.data<float>()[i] = special[i / 3 % 7];
         if (i % 3 == 1) x.data<float>()[i] = std::exp2(x.data<float>()[i] * 20) * (i % 2 ? 1.0f : -1.0f);
       }
       for (InputQuant input : testing::input_quantizations()) {
-        for (const float scale : {input.scale, 1.0f, 0.25f}) {
-          input.scale = scale;
-          Tensor wanted(DType::kF32, x.shape());
-          quantize_input_reference(x, input, wanted);
+        for (const float static_scale : {input.scale, 1.0f, 0.25f}) {
+          input.scale = static_scale;
+          Tensor wanted(DType::kF32, x.shape()), scales(DType::kF32, {1});
+          quantize_input_reference(x, input, wanted, scales);
           const std::int64_t padded = (cols + 3) / 4 * 4;
           Tensor words(DType::kF32, {1, padded});
-          stage_row(x.data<float>(), cols, padded, input, PanelArithmetic::kF32, words.bits<std::uint32_t>());
+          const float scale =
+              stage_row(x.data<float>(), cols, padded, input, PanelArithmetic::kF32, words.bits<std::uint32_t>());
+          const float wanted_scale = scales.data<float>()[0];
+          ASSERT_TRUE(scale == wanted_scale || (std::isnan(scale) && std::isnan(wanted_scale)));
           for (std::int64_t i = 0; i < padded; ++i) {
             const float expected = i < cols ? wanted.data<float>()[i] : 0.0f;
+            if (std::isnan(expected) && std::isnan(words.data<float>()[i])) continue;
             ASSERT_EQ(words.bits<std::uint32_t>()[i], std::bit_cast<std::uint32_t>(expected))
                 << testing::input_name(input.kind) << " of " << x.data<float>()[i] << " is " << words.data<float>()[i]
                 << ", the reference says " << expected;
@@ -175,6 +187,72 @@ TEST(Linear, StagedInputsEqualTheReference) {
       }
     }
   });
+}
+
+// By token, by group and by MX block: the scales by hand.
+TEST(Linear, DynamicScalesByHand) {
+  Tensor x = Tensor::zeros(DType::kF32, {2, 160});
+  x.data<float>()[3] = -255.0f;
+  x.data<float>()[40] = 1.0f;
+  x.data<float>()[130] = 0.75f;
+  Tensor codes(DType::kF32, x.shape()), scales(DType::kF32, {2});
+  const float* got = codes.data<float>();
+  quantize_input_reference(x, {InputQuant::Kind::kDynamicInt8, 1.0f}, codes, scales);
+  EXPECT_EQ(scales.data<float>()[0], 2.0f);
+  EXPECT_EQ(scales.data<float>()[1], 0x1p-23f);  // a token of zeros
+  EXPECT_EQ(got[3], -128.0f);                    // -127.5 goes to the even -128
+  EXPECT_EQ(got[40], 0.0f);                      // 0.5 goes to 0
+  quantize_input_reference(x, {InputQuant::Kind::kDynamicE4M3, 1.0f}, codes, scales);
+  EXPECT_EQ(scales.data<float>()[0], 255.0f / 448);
+  EXPECT_EQ(got[3], -448.0f);
+  EXPECT_EQ(got[40], 1.75f);  // 1.757
+  quantize_input_reference(x, {InputQuant::Kind::kDynamicE4M3Group, 1.0f}, codes, scales);
+  EXPECT_EQ(scales.data<float>()[0], 1.0f);
+  EXPECT_EQ(got[40], 1.75f * (255.0f / 448));
+  EXPECT_EQ(got[130], 448 * (0.75f / 448));
+  quantize_input_reference(x, {InputQuant::Kind::kDynamicMxfp4, 1.0f}, codes, scales);
+  EXPECT_EQ(got[3], -256.0f);  // the scale 64: 3.98 becomes 4
+  EXPECT_EQ(got[40], 1.0f);    // the scale 1/4: 4
+  EXPECT_EQ(got[130], 0.75f);  // the scale 1/8: 6
+  quantize_input_reference(x, {InputQuant::Kind::kDynamicMxfp8, 1.0f}, codes, scales);
+  EXPECT_EQ(got[3], -256.0f);
+  EXPECT_EQ(got[130], 0.75f);
+}
+
+// Not a number in a token makes its outputs not a number, and those of no other token.
+TEST(Linear, DynamicInputsKeepNan) {
+  const LinearFormat format = testing::weight_formats()[3];
+  const QTensor weight = testing::random_weight(format, 19, 64, 1);
+  for (const InputQuant& input : testing::input_quantizations()) {
+    if (input.kind == InputQuant::Kind::kNone || has_static_scale(input.kind)) continue;
+    for (const std::string& kernel : list_linear_kernels(format.spec, input)) {
+      Tensor x = testing::random_input(2, 64, 2);
+      x.data<float>()[7] = kNan;
+      Tensor y(DType::kF32, {2, 19});
+      linear(x, *pack_linear(weight, {}, input, default_stream(), kernel), y, default_stream());
+      EXPECT_TRUE(std::isnan(y.data<float>()[0])) << testing::input_name(input.kind) << " " << kernel;
+      EXPECT_FALSE(std::isnan(y.data<float>()[19])) << testing::input_name(input.kind) << " " << kernel;
+    }
+  }
+}
+
+// y = 3 * ((2 - 1) * 0.5 + 10) + 4 * ((-3 - 1) * 0.5 + 10): the offset belongs to the weight.
+TEST(Linear, OffsetsByHand) {
+  QTensor weight;
+  weight.spec = {Element::kInt8, Granularity::kChannel, 0, false, true};
+  weight.shape = {1, 2};
+  weight.payload = Tensor(DType::kI8, {1, 2});
+  weight.payload.data<std::int8_t>()[0] = 2;
+  weight.payload.data<std::int8_t>()[1] = -3;
+  weight.scales = Tensor::from({0.5f}, {1});
+  weight.zeros = Tensor(DType::kI8, {1});
+  weight.zeros.data<std::int8_t>()[0] = 1;
+  Tensor y(DType::kF32, {1, 1});
+  linear_reference(Tensor::from({3, 4}, {1, 2}), weight, {}, {}, y);
+  EXPECT_EQ(y.data<float>()[0], (3 - 4 * 4) * 0.5f);
+  weight.offsets = Tensor::from({10.0f}, {1});
+  linear_reference(Tensor::from({3, 4}, {1, 2}), weight, {}, {}, y);
+  EXPECT_EQ(y.data<float>()[0], 3 * 10.5f + 4 * 8.0f);
 }
 
 // The reference itself, by hand: (1 * 2 + 2 * -3) * 0.5 * (0.25 * 4) + 10 = 8.

@@ -104,7 +104,7 @@ TEST(Recipe, ErrorsNameTheSourceAndWhatWasExpected) {
   EXPECT_THAT(error_of([&] { recipe_of("  - {match: '*', weights: int5}\n"); }),
               testing::AllOf(HasSubstr("[r.yaml] field 'rules[0].weights': expected one of none, int8_channel"),
                              HasSubstr("found 'int5'")));
-  EXPECT_THAT(error_of([&] { recipe_of(rule, "layout: gguf\n"); }), HasSubstr("found 'gguf'"));
+  EXPECT_THAT(error_of([&] { recipe_of(rule, "layout: onnx\n"); }), HasSubstr("found 'onnx'"));
   EXPECT_THAT(error_of([&] { recipe_of(rule, "layout: as-is\n"); }), HasSubstr("cannot hold quantized weights"));
   EXPECT_THAT(error_of([&] { recipe_of(rule, "layout: modelopt\nkv: fp9\n"); }), HasSubstr("found 'fp9'"));
   EXPECT_THAT(error_of([&] { recipe_of(rule, "layout: modelopt\nkv_cache: fp8\n"); }),
@@ -168,7 +168,12 @@ TEST(Recipe, TheCacheIsWrittenAfterTheRecipe) {
 TEST(Recipe, ShapesThatAFormatCannotTake) {
   const auto int4 = resolve_rules(load_recipe("int4_wo"), small_model())[6];
   EXPECT_THAT(*why_not({10, 200}, int4, Layout::kCompressedTensors), HasSubstr("200 inputs are not a multiple of 128"));
-  EXPECT_THAT(*why_not({10, 128}, int4, Layout::kModelOpt), HasSubstr("modelopt has no int4_group128"));
+  EXPECT_THAT(*why_not({11, 128}, int4, Layout::kModelOpt), HasSubstr("11 outputs are not a multiple of 2"));
+  EXPECT_THAT(*why_not({12, 128}, int4, Layout::kAwq), HasSubstr("12 outputs are not a multiple of 8"));
+  LinearFormat asymmetric = int4;
+  asymmetric.weights.asymmetric = true;
+  EXPECT_EQ(why_not({16, 128}, asymmetric, Layout::kAwq), std::nullopt);
+  EXPECT_THAT(*why_not({16, 128}, asymmetric, Layout::kModelOpt), HasSubstr("modelopt has no int4_group128_asym"));
   const LinearFormat mixed{{Element::kInt4, Granularity::kGroup, 128}, InputQuant::Kind::kStaticInt8};
   EXPECT_THAT(*why_not({10, 128}, mixed, Layout::kCompressedTensors),
               HasSubstr("int4_group128 weights with int8_tensor"));

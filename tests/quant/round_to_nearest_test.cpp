@@ -38,6 +38,11 @@ class Golden {
   SafetensorsHeader header_;
 };
 
+ThreadPool& one_thread() {
+  static ThreadPool pool(1);
+  return pool;
+}
+
 void expect_same_bytes(const Tensor& got, const Tensor& want, const std::string& what) {
   ASSERT_EQ(got.dtype(), want.dtype()) << what;
   ASSERT_EQ(got.shape(), want.shape()) << what;
@@ -46,43 +51,127 @@ void expect_same_bytes(const Tensor& got, const Tensor& want, const std::string&
   for (std::int64_t i = 0; i < want.nbytes(); ++i) ASSERT_EQ(a[i], b[i]) << what << " at byte " << i;
 }
 
-// "outliers.int4_group128_bf16": the weight, the format, and what the format's tool did with it.
+std::vector<std::string> split(const std::string& name) {
+  std::vector<std::string> parts{""};
+  for (const char c : name) {
+    if (c == '.') {
+      parts.emplace_back();
+    } else {
+      parts.back() += c;
+    }
+  }
+  return parts;
+}
+
+DType dtype_of(const std::string& tag) {
+  return tag == "bf16" ? DType::kBF16 : tag == "f16" ? DType::kF16 : DType::kF32;
+}
+
+Layout layout_of(const std::string& tool) {
+  return tool == "ct" ? Layout::kCompressedTensors : tool == "mo" ? Layout::kModelOpt : Layout::kGguf;
+}
+
+// A scale of NF4 is decoded from 8 bits around a mean that the tool sums in an order of its own: as much as f32 sums may
+// differ.
+void expect_close(const Tensor& got, const Tensor& want) {
+  ASSERT_EQ(got.shape(), want.shape());
+  for (std::int64_t i = 0; i < want.numel(); ++i) {
+    const float wanted = want.data<float>()[i];
+    EXPECT_NEAR(got.data<float>()[i], wanted, 0x1p-20f * largest_magnitude(want, "scales", one_thread())) << i;
+  }
+}
+
+// "outliers.ct.int4_group128.bf16.native": the weight, the tool, the format, the dtype, and what the tool did with it.
 void check_case(const Golden& golden, const std::string& name) {
   SCOPED_TRACE(name);
   ThreadPool pool(2);
-  const std::size_t dot = name.find('.');
-  std::string format = name.substr(dot + 1);
-  DType scale_dtype = DType::kBF16;
-  for (const auto& [tag, dtype] : {std::pair{"_bf16", DType::kBF16}, {"_f16", DType::kF16}, {"_f32", DType::kF32}}) {
-    if (!format.ends_with(tag)) continue;
-    format.resize(format.size() - std::strlen(tag));
-    scale_dtype = dtype;
-    break;
-  }
-  const Tensor weight = golden.tensor(name.substr(0, dot) + ".weight");
+  const std::vector<std::string> parts = split(name);
+  const std::string mode = parts.size() > 4 ? parts[4] : "";
+  const DType dtype = dtype_of(parts[3]);
+  const Tensor weight = golden.tensor(parts[0] + ".weight");
   std::optional<float> shared;
-  if (format.ends_with("_shared")) {
-    format.resize(format.size() - std::strlen("_shared"));
-    shared = largest_magnitude(weight, name, pool) * 3.7f;
-  }
-  const QTensor q = round_to_nearest(weight, weight_format_from_name(format, name), scale_dtype, shared, name, pool);
-  expect_same_bytes(q.scales, golden.tensor(name + ".scales"), "scales");
+  if (mode == "shared") shared = largest_magnitude(weight, name, pool) * 3.7f;
+  const Rounding rule(dtype, layout_of(parts[1]), mode == "native" ? dtype : DType::kF32);
+  const QuantSpec spec = weight_format_from_name(parts[2], name);
+  const QTensor q = round_to_nearest(weight, spec, rule, shared, name, pool);
   expect_same_bytes(q.payload, golden.tensor(name + ".payload"), "payload");
+  if (spec.element == Element::kNF4) {
+    expect_close(q.scales, golden.tensor(name + ".scales"));
+  } else {
+    const Tensor scales = golden.tensor(name + ".scales");
+    ASSERT_EQ(q.scales.numel(), scales.numel());
+    const bool e8m0 = scales.dtype() == DType::kU8;  // the tools store E8M0 so
+    const Tensor wanted = scales.reshape(q.scales.shape());
+    expect_same_bytes(q.scales, e8m0 ? Tensor::borrow(DType::kF8E8M0, wanted.shape(), wanted.raw(), nullptr) : wanted,
+                      "scales");
+  }
+  if (golden.contains(name + ".zeros")) expect_same_bytes(q.zeros, golden.tensor(name + ".zeros"), "zeros");
   if (golden.contains(name + ".global")) {
     EXPECT_EQ(q.global_scale, golden.tensor(name + ".global").data<float>()[0]);
   }
+  // a weight that is bf16 may come so
+  const Tensor stored = from_f32(weight, DType::kBF16);
+  if (std::memcmp(to_f32(stored).raw(), weight.raw(), static_cast<std::size_t>(weight.nbytes())) != 0) return;
+  const QTensor same = round_to_nearest(stored, spec, rule, shared, name, pool);
+  expect_same_bytes(same.payload, q.payload, "payload of bf16");
+  expect_same_bytes(same.scales, q.scales, "scales of bf16");
 }
 
 TEST(RoundToNearest, EqualsTheToolsBitForBit) {
   const Golden golden;
   const auto names = golden.names(".payload");
-  ASSERT_GE(names.size(), 80u);
+  ASSERT_GE(names.size(), 150u);
   for (const std::string& name : names) check_case(golden, name);
+}
+
+// AutoAWQ: scale = (7 - -8) / 15 = 1, zero = 8; GPTQ the same for this range. Symmetric: 8 / 7 and 16 / 15.
+TEST(RoundToNearest, AwqAndGptqByHand) {
+  ThreadPool pool(1);
+  const Tensor weight = Tensor::from({-8, 7, 3.5f, 2.5f, 0, -0.5f, 1.5f, -7.6f}, {1, 8});
+  const QuantSpec asymmetric{Element::kInt4, Granularity::kGroup, 8, false, true};
+  for (const Layout layout : {Layout::kAwq, Layout::kGptq}) {
+    const QTensor q = round_to_nearest(weight, asymmetric, Rounding(DType::kBF16, layout), {}, "w", pool);
+    EXPECT_EQ(q.scales.dtype(), DType::kF16);
+    EXPECT_EQ(scale_at(q, 0, 0), 1.0f);
+    EXPECT_EQ(zero_at(q, 0, 0), 0.0f);  // 8 - 8
+    const float wanted[] = {-8, 7, 4, 2, 0, 0, 2, -8};
+    for (int i = 0; i < 8; ++i) EXPECT_EQ(decode_code(q, 0, i), wanted[i]) << i;
+  }
+  const QuantSpec symmetric{Element::kInt4, Granularity::kGroup, 8};
+  const QTensor awq = round_to_nearest(weight, symmetric, Rounding(DType::kBF16, Layout::kAwq), {}, "w", pool);
+  EXPECT_EQ(scale_at(awq, 0, 0), to_f32(from_f32(Tensor::from({8 / 7.0f}, {1}), DType::kF16)).data<float>()[0]);
+  const QTensor gptq = round_to_nearest(weight, symmetric, Rounding(DType::kBF16, Layout::kGptq), {}, "w", pool);
+  EXPECT_EQ(scale_at(gptq, 0, 0), to_f32(from_f32(Tensor::from({16 / 15.0f}, {1}), DType::kF16)).data<float>()[0]);
+  EXPECT_EQ(decode_code(gptq, 0, 0), -8.0f);
+  // zeros have a scale above 0 and decode to 0
+  const Tensor zeros = Tensor::zeros(DType::kF32, {1, 8});
+  for (const Layout layout : {Layout::kAwq, Layout::kGptq}) {
+    for (const QuantSpec& spec : {symmetric, asymmetric}) {
+      const QTensor q = round_to_nearest(zeros, spec, Rounding(DType::kBF16, layout), {}, "w", pool);
+      EXPECT_GT(scale_at(q, 0, 0), 0.0f);
+      for (int i = 0; i < 8; ++i) EXPECT_EQ(dequantize(q).data<float>()[i], 0.0f);
+    }
+  }
+}
+
+TEST(RoundToNearest, RefusesWhatAToolDoesNotHave) {
+  ThreadPool pool(1);
+  const Tensor weight = Tensor::zeros(DType::kF32, {2, 64});
+  const auto refuse = [&](const char* format, Layout layout) {
+    const QuantSpec spec = weight_format_from_name(format, "test");
+    EXPECT_THROW(round_to_nearest(weight, spec, Rounding(DType::kBF16, layout), {}, "w", pool), Error) << format;
+  };
+  refuse("int4_group32_asym", Layout::kModelOpt);
+  refuse("mxfp6_e3m2", Layout::kCompressedTensors);
+  refuse("nvfp4_block32", Layout::kCompressedTensors);
+  refuse("int4_group64", Layout::kGguf);
+  refuse("e4m3_tensor", Layout::kGguf);
 }
 
 TEST(RoundToNearest, DoesNotDependOnThreads) {
   const Tensor weight = Golden().tensor("outliers.weight");
-  for (const char* format : {"int8_channel", "int4_group128", "e4m3_tensor", "nvfp4_block16"}) {
+  for (const char* format : {"int8_channel", "int8_channel_asym", "int4_group128", "e4m3_tensor", "e4m3_tile128",
+                             "nvfp4_block16", "mxfp4", "mxfp6_e3m2", "mxfp8", "nf4_block64"}) {
     const QuantSpec spec = weight_format_from_name(format, "test");
     ThreadPool one(1), four(4);
     const QTensor a = round_to_nearest(weight, spec, DType::kBF16, {}, "w", one);
@@ -146,6 +235,13 @@ TEST(StaticInput, FollowsTheLayout) {
   EXPECT_EQ(static_input(Kind::kStaticE4M3, 0.0f, DType::kBF16).scale, 1.0f);
   EXPECT_EQ(static_input(Kind::kDynamicNvfp4, 2688.0f, DType::kBF16).scale, 1.0f);
   EXPECT_EQ(static_input(Kind::kDynamicNvfp4, 0.0f, DType::kBF16).scale, 1.0f / 448);
+  const Rounding modelopt(DType::kBF16, Layout::kModelOpt), compressed(DType::kBF16, Layout::kCompressedTensors);
+  EXPECT_EQ(static_input(Kind::kStaticInt8, 254.0f, modelopt).scale, 2.0f);
+  EXPECT_EQ(static_input(Kind::kStaticE4M3, 100.0f, compressed).scale, 0.22265625f);  // bf16 of 0.2232...
+  EXPECT_EQ(static_input(Kind::kDynamicNvfp4, 1.0f, compressed).scale, 2688.0f);
+  EXPECT_TRUE(static_input(Kind::kDynamicNvfp4, 1.0f, compressed).inverse);
+  EXPECT_EQ(static_input(Kind::kDynamicNvfp4, 1344.0f, compressed).step(), 0.5f);
+  EXPECT_EQ(static_input(Kind::kDynamicInt8, 5.0f, DType::kBF16).scale, 1.0f);
   EXPECT_EQ(static_input(Kind::kNone, 5.0f, DType::kBF16), InputQuant{});
 }
 

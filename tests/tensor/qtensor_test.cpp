@@ -99,6 +99,50 @@ TEST(QTensor, ScalesAreMultipliedBeforeTheCode) {
   EXPECT_EQ(dequantize(q).data<float>()[0], 3.0f * product);
 }
 
+TEST(QTensor, SubtractsZerosAndAddsOffsets) {
+  QTensor q = make(Element::kInt4, Granularity::kGroup, {1, 4}, raw<std::uint8_t>(DType::kU8, {1, 2}, {0x8f, 0x17}),
+                   Tensor::from({0.5f, 2.0f}, {1, 2}), 2);
+  q.spec.asymmetric = true;
+  q.zeros = raw<std::int8_t>(DType::kI8, {1, 2}, {-8, 7});
+  Tensor w = dequantize(q);
+  EXPECT_THAT(std::vector<float>(w.data<float>(), w.data<float>() + 4), testing::ElementsAre(3.5f, 0, 0, -12));
+  q.offsets = Tensor::from({1.0f, -1.0f}, {1, 2});
+  w = dequantize(q);
+  EXPECT_THAT(std::vector<float>(w.data<float>(), w.data<float>() + 4), testing::ElementsAre(4.5f, 1, -1, -13));
+  EXPECT_EQ(zero_at(q, 0, 3), 7);
+  EXPECT_EQ(offset_at(q, 0, 1), 1.0f);
+}
+
+TEST(QTensor, TilesShareScalesInBothDirections) {
+  QTensor q = make(Element::kE4M3, Granularity::kTile, {130, 129}, Tensor(DType::kF8E4M3, {130, 129}),
+                   Tensor::from({1, 2, 3, 4}, {2, 2}), 128);
+  std::fill_n(q.payload.bits<std::uint8_t>(), q.payload.numel(), std::uint8_t{0x38});  // 1
+  const Tensor w = dequantize(q);
+  const auto at = [&](std::int64_t r, std::int64_t c) { return w.data<float>()[r * 129 + c]; };
+  EXPECT_EQ(at(0, 0), 1);
+  EXPECT_EQ(at(127, 128), 2);
+  EXPECT_EQ(at(128, 127), 3);
+  EXPECT_EQ(at(129, 128), 4);
+}
+
+TEST(QTensor, DecodesTheElementsOfMxAndNf4) {
+  const Tensor powers = raw<std::uint8_t>(DType::kF8E8M0, {1, 1}, {128});  // 2
+  const auto decode = [&](Element element, Tensor payload) {
+    QTensor q = make(element, Granularity::kGroup, {1, 2}, std::move(payload), powers, 32);
+    q.spec.mx = true;
+    const Tensor w = dequantize(q);
+    return std::vector<float>(w.data<float>(), w.data<float>() + 2);
+  };
+  EXPECT_THAT(decode(Element::kE3M2, raw<std::uint8_t>(DType::kU8, {1, 2}, {0x1f, 0x21})),
+              testing::ElementsAre(56, -0.125f));
+  EXPECT_THAT(decode(Element::kE2M3, raw<std::uint8_t>(DType::kU8, {1, 2}, {0x1f, 0x21})),
+              testing::ElementsAre(15, -0.25f));
+  EXPECT_THAT(decode(Element::kE5M2, raw<std::uint8_t>(DType::kF8E5M2, {1, 2}, {0x7b, 0x81})),
+              testing::ElementsAre(114688, -0x1p-15f));
+  EXPECT_THAT(decode(Element::kNF4, raw<std::uint8_t>(DType::kU8, {1, 1}, {0xf1})),
+              testing::ElementsAre(-0x1.64p0f, 2));
+}
+
 struct Refusal {
   const char* name;
   std::function<void(QTensor&)> damage;
@@ -136,6 +180,25 @@ const Refusal kRefusals[] = {
        q.payload = Tensor::zeros(DType::kBF16, {2, 4});
      },
      "expected no scales for bf16"},
+    {"ZerosOfSymmetric",
+     [](QTensor& q) {
+       q.zeros = Tensor::zeros(DType::kI8, {2, 2});
+     },
+     "expected neither zeros nor offsets for int4 group 2, got zeros"},
+    {"NoZeros", [](QTensor& q) { q.spec.asymmetric = true; }, "expected zeros or offsets for int4 group 2 asymmetric"},
+    {"ZerosShape",
+     [](QTensor& q) {
+       q.spec.asymmetric = true;
+       q.zeros = Tensor::zeros(DType::kI8, {2});
+     },
+     "expected zeros of I8 [2, 2], got I8 [2]"},
+    {"OffsetsType",
+     [](QTensor& q) {
+       q.spec.asymmetric = true;
+       q.offsets = Tensor::zeros(DType::kBF16, {2, 2});
+     },
+     "expected offsets of F32 [2, 2], got BF16 [2, 2]"},
+    {"MxScales", [](QTensor& q) { q.spec.mx = true; }, "expected scales of F8_E8M0, got F32"},
     {"UnscaledCodes",
      [](QTensor& q) {
        q.spec = {Element::kInt4, Granularity::kNone, 0};
@@ -167,6 +230,9 @@ TEST(QTensor, NamesFormats) {
   EXPECT_EQ(to_string(QuantSpec{Element::kInt4, Granularity::kGroup, 128}), "int4 group 128");
   EXPECT_EQ(to_string(QuantSpec{Element::kE4M3, Granularity::kTensor, 0}), "e4m3 per tensor");
   EXPECT_EQ(to_string(QuantSpec{Element::kInt8, Granularity::kChannel, 0}), "int8 per channel");
+  EXPECT_EQ(to_string(QuantSpec{Element::kInt4, Granularity::kGroup, 64, false, true}), "int4 group 64 asymmetric");
+  EXPECT_EQ(to_string(QuantSpec{Element::kE2M1, Granularity::kGroup, 32, true}), "mx e2m1 group 32");
+  EXPECT_EQ(to_string(QuantSpec{Element::kE4M3, Granularity::kTile, 128}), "e4m3 tiles of 128");
   EXPECT_EQ(to_string(QuantSpec{}), "bf16");
 }
 

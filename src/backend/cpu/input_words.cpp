@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <vector>
 
 #include "backend/cpu/input_words.h"
@@ -15,6 +16,7 @@
 #include "formats/e2m1.h"
 #include "formats/e4m3.h"
 #include "formats/integer.h"
+#include "formats/mx.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace halftone::HWY_NAMESPACE {
@@ -76,21 +78,67 @@ HWY_INLINE void quantize_nvfp4(const float* x, float scale, float* out) {
   }
 }
 
-// codes: [blocks of 16], x padded with zeros likewise; may be the same array.
-void quantize_blocks(const float* x, std::int64_t count, const InputQuant& input, float* codes) {
-  const auto scale = set(input.scale);
-  for (std::int64_t k = 0; k < count; k += kBlock) {
-    if (input.kind == InputQuant::Kind::kDynamicNvfp4) {
-      quantize_nvfp4(x + k, input.scale, codes + k);
-      continue;
-    }
-    for (std::int64_t i = k; i < k + kBlock; i += kPartLanes) {
-      const auto value = hn::LoadU(F32(), x + i);
-      auto code = value;
-      if (input.kind == InputQuant::Kind::kStaticInt8) code = round_int8(hn::Div(value, scale));
-      if (input.kind == InputQuant::Kind::kStaticE4M3) code = round_e4m3(hn::Div(value, scale));
-      hn::StoreU(code, F32(), codes + i);
-    }
+// The largest magnitude, infinity where a value is not a number either. count: a multiple of kBlock.
+HWY_INLINE float magnitude_of(const float* x, std::int64_t count) {
+  auto most = hn::Zero(U32());
+  for (std::int64_t i = 0; i < count; i += kPartLanes) {
+    most = hn::Max(most, hn::BitCast(U32(), hn::Abs(hn::LoadU(F32(), x + i))));
+  }
+  std::uint32_t lanes[kPartLanes];
+  hn::StoreU(most, U32(), lanes);
+  const std::uint32_t bits = *std::max_element(lanes, lanes + kPartLanes);
+  return bits > 0x7f800000u ? std::numeric_limits<float>::infinity() : std::bit_cast<float>(bits);
+}
+
+// out = f(x / step) * back for whole vectors.
+template <class Round>
+HWY_INLINE void round_values(const float* x, std::int64_t count, float step, float back, const Round& round,
+                             float* out) {
+  for (std::int64_t i = 0; i < count; i += kPartLanes) {
+    hn::StoreU(hn::Mul(round(hn::Div(hn::LoadU(F32(), x + i), set(step))), set(back)), F32(), out + i);
+  }
+}
+
+// One block of kDynamicE4M3Group or an MX kind, zero beyond the row's end.
+HWY_INLINE void quantize_group(const float* x, std::int64_t block, InputQuant::Kind kind, float* out) {
+  const float amax = magnitude_of(x, block);
+  const bool fp4 = kind == InputQuant::Kind::kDynamicMxfp4;
+  const float step = kind == InputQuant::Kind::kDynamicE4M3Group
+                         ? amax / e4m3::kMax
+                         : e8m0::decode(mx::scale_ceil(amax, fp4 ? e2m1::kMax : e4m3::kMax));
+  if (!(amax <= std::numeric_limits<float>::max())) {
+    std::fill(out, out + block, std::numeric_limits<float>::quiet_NaN());
+  } else if (step == 0) {
+    std::fill(out, out + block, 0.0f);
+  } else if (fp4) {
+    round_values(
+        x, block, step, step, [](FloatVector v) { return round_e2m1(v); }, out);
+  } else {
+    round_values(
+        x, block, step, step, [](FloatVector v) { return round_e4m3(v); }, out);
+  }
+}
+
+// The codes of `count` values, a multiple of the input's block; scale: s_in. x and codes may be the same array.
+void quantize_blocks(const float* x, std::int64_t count, const InputQuant& input, float scale, float* codes) {
+  const std::int64_t block = input_block(input.kind);
+  switch (input.kind) {
+    case InputQuant::Kind::kNone:
+      std::memmove(codes, x, static_cast<std::size_t>(count) * sizeof(float));
+      return;
+    case InputQuant::Kind::kStaticInt8:
+    case InputQuant::Kind::kDynamicInt8:
+      return round_values(
+          x, count, scale, 1.0f, [](FloatVector v) { return round_int8(v); }, codes);
+    case InputQuant::Kind::kStaticE4M3:
+    case InputQuant::Kind::kDynamicE4M3:
+      return round_values(
+          x, count, scale, 1.0f, [](FloatVector v) { return round_e4m3(v); }, codes);
+    case InputQuant::Kind::kDynamicNvfp4:
+      for (std::int64_t k = 0; k < count; k += block) quantize_nvfp4(x + k, input.step(), codes + k);
+      return;
+    default:
+      for (std::int64_t k = 0; k < count; k += block) quantize_group(x + k, block, input.kind, codes + k);
   }
 }
 
@@ -106,16 +154,22 @@ void pack_integers(const float* codes, std::int64_t count, PanelArithmetic arith
   }
 }
 
-void stage_row_of(const float* x, std::int64_t cols, std::int64_t padded_cols, const InputQuant& input,
-                  PanelArithmetic arithmetic, std::uint32_t* words) {
+float stage_row_of(const float* x, std::int64_t cols, std::int64_t padded_cols, const InputQuant& input,
+                   PanelArithmetic arithmetic, std::uint32_t* words) {
   static thread_local std::vector<float> codes;
-  const std::int64_t blocks = (cols + kBlock - 1) / kBlock * kBlock, whole = cols / kBlock * kBlock;
+  constexpr std::int64_t kMostBlock = 128;
+  const std::int64_t block = input_block(input.kind), whole = cols / block * block;
+  const std::int64_t blocks = (cols + block - 1) / block * block;
   codes.resize(static_cast<std::size_t>(blocks));
-  quantize_blocks(x, whole, input, codes.data());
+  float rest[kMostBlock] = {};
+  if (whole < cols) std::memcpy(rest, x + whole, static_cast<std::size_t>(cols - whole) * sizeof(float));
+  float scale = input.kind == InputQuant::Kind::kNone ? 1.0f : input.step();
+  if (scales_tokens(input.kind)) {
+    scale = token_scale(input.kind, std::max(magnitude_of(x, whole), magnitude_of(rest, block)));
+  }
+  quantize_blocks(x, whole, input, scale, codes.data());
   if (whole < cols) {
-    float rest[kBlock] = {};
-    std::memcpy(rest, x + whole, static_cast<std::size_t>(cols - whole) * sizeof(float));
-    quantize_blocks(rest, kBlock, input, codes.data() + whole);
+    quantize_blocks(rest, block, input, scale, codes.data() + whole);
     std::fill(codes.data() + cols, codes.data() + blocks, 0.0f);
   }
   if (arithmetic == PanelArithmetic::kF32) {
@@ -123,6 +177,7 @@ void stage_row_of(const float* x, std::int64_t cols, std::int64_t padded_cols, c
   } else {
     pack_integers(codes.data(), padded_cols, arithmetic, words);
   }
+  return scale;
 }
 
 }  // namespace halftone::HWY_NAMESPACE
@@ -133,9 +188,9 @@ namespace halftone {
 
 HWY_EXPORT(stage_row_of);
 
-void stage_row(const float* x, std::int64_t cols, std::int64_t padded_cols, const InputQuant& input,
-               PanelArithmetic arithmetic, std::uint32_t* words) {
-  HWY_DYNAMIC_DISPATCH(stage_row_of)(x, cols, padded_cols, input, arithmetic, words);
+float stage_row(const float* x, std::int64_t cols, std::int64_t padded_cols, const InputQuant& input,
+                PanelArithmetic arithmetic, std::uint32_t* words) {
+  return HWY_DYNAMIC_DISPATCH(stage_row_of)(x, cols, padded_cols, input, arithmetic, words);
 }
 
 }  // namespace halftone

@@ -43,14 +43,17 @@ class PanelLinear final : public PackedLinear {
   std::string_view kernel() const override { return kernel_; }
 
   void run(const Tensor& x, Tensor& y, Stream& stream) const override {
-    Tensor staged;
+    Tensor staged, scales;
+    if (scales_tokens(input_.kind)) scales = Tensor(DType::kF32, {x.dim(0)});
     const bool direct = arithmetic_ == PanelArithmetic::kF32 && input_.kind == InputQuant::Kind::kNone &&
                         cols() == words_ && (words_ % 1024 != 0 || x.dim(0) < kDirectRows);
-    const Words words = direct ? Words{static_cast<const std::uint32_t*>(x.raw()), words_} : stage(x, staged, stream);
+    const Words words =
+        direct ? Words{static_cast<const std::uint32_t*>(x.raw()), words_} : stage(x, staged, scales, stream);
+    const float* token_scales = scales.defined() ? scales.data<float>() : nullptr;
     if (x.dim(0) <= most_rows(panels_, arithmetic_)) {
-      run_rows(words, x.dim(0), y, stream);
+      run_rows(words, x.dim(0), token_scales, y, stream);
     } else {
-      run_tiles(words, x.dim(0), y, stream);
+      run_tiles(words, x.dim(0), token_scales, y, stream);
     }
   }
 
@@ -63,21 +66,23 @@ class PanelLinear final : public PackedLinear {
     std::int64_t stride;
   };
 
-  Words stage(const Tensor& x, Tensor& staged, Stream& stream) const {
+  Words stage(const Tensor& x, Tensor& staged, Tensor& scales, Stream& stream) const {
     const std::int64_t stride = staged_stride(words_), rows = x.dim(0);
     staged = Tensor(DType::kU32, {rows, stride});
     std::uint32_t* words = staged.bits<std::uint32_t>();
     const float* values = x.data<float>();
-    for_ranges(stream, rows, std::max<std::int64_t>(1, kSerialWork / 4 / cols()),
-               [&](std::int64_t begin, std::int64_t end) {
-                 for (std::int64_t m = begin; m < end; ++m) {
-                   stage_row(values + m * cols(), cols(), panels_.padded_cols, input_, arithmetic_, words + m * stride);
-                 }
-               });
+    for_ranges(
+        stream, rows, std::max<std::int64_t>(1, kSerialWork / 4 / cols()), [&](std::int64_t begin, std::int64_t end) {
+          for (std::int64_t m = begin; m < end; ++m) {
+            const float scale =
+                stage_row(values + m * cols(), cols(), panels_.padded_cols, input_, arithmetic_, words + m * stride);
+            if (scales.defined()) scales.data<float>()[m] = scale;
+          }
+        });
     return {words, stride};
   }
 
-  void run_rows(const Words& x, std::int64_t rows, Tensor& y, Stream& stream) const {
+  void run_rows(const Words& x, std::int64_t rows, const float* scales, Tensor& y, Stream& stream) const {
     const std::int64_t at_once = row_panels(panels_, arithmetic_, rows);
     const std::int64_t sets = (panels_.count + at_once - 1) / at_once;
     // a small product stays in one piece; a large one is cut fine, so that the threads end together
@@ -85,18 +90,18 @@ class PanelLinear final : public PackedLinear {
     const std::int64_t pieces = std::min({(panels_.count + grain - 1) / grain, sets, kRowPieces * stream.pool->size()});
     stream.pool->parallel_for(pieces, [&](std::int64_t i) {
       multiply_rows(panels_, arithmetic_, x.first, x.stride, rows, sets * i / pieces * at_once,
-                    std::min(panels_.count, sets * (i + 1) / pieces * at_once), y.data<float>());
+                    std::min(panels_.count, sets * (i + 1) / pieces * at_once), scales, y.data<float>());
     });
   }
 
-  void run_tiles(const Words& x, std::int64_t rows, Tensor& y, Stream& stream) const {
+  void run_tiles(const Words& x, std::int64_t rows, const float* scales, Tensor& y, Stream& stream) const {
     const Tiling tiling{rows, (rows + tile_shape().rows - 1) / tile_shape().rows};
     const std::int64_t blocks = (rows + kRowsInCache - 1) / kRowsInCache;
     const std::int64_t pieces = (panels_.count + kPanelsInTask - 1) / kPanelsInTask;
     const auto task = [&](std::int64_t i) {
       const std::int64_t block = i / pieces, begin = i % pieces * kPanelsInTask;
       multiply_tiles(panels_, arithmetic_, x.first, x.stride, tiling, tiling.count * block / blocks,
-                     tiling.count * (block + 1) / blocks, begin, std::min(panels_.count, begin + kPanelsInTask),
+                     tiling.count * (block + 1) / blocks, begin, std::min(panels_.count, begin + kPanelsInTask), scales,
                      y.data<float>());
     };
     if (rows * panels_.padded_cols * panels_.rows <= kSerialWork) {
@@ -114,16 +119,18 @@ class PanelLinear final : public PackedLinear {
   std::int64_t words_;  // of one row of x
 };
 
-// Groups end where decoders stop; a group of the tiles must fit their block.
+// Groups end where decoders stop; the decoded block of a tile, a group at least, should fit the caches.
 bool panels_fit(const QuantSpec& spec) {
+  constexpr std::int64_t kMostInGroup = 4096;
   if (!has_vectors()) return false;
-  return spec.granularity != Granularity::kGroup || (spec.group % kColsMultiple == 0 && spec.group <= 256);
+  if (spec.asymmetric && spec.element != Element::kInt4 && spec.element != Element::kInt8) return false;
+  return spec.granularity != Granularity::kGroup || (spec.group % kColsMultiple == 0 && spec.group <= kMostInGroup);
 }
 
 constexpr LinearKernel kKernels[] = {
     {"vnni",
      [](const QuantSpec& spec, const InputQuant& input) {
-       return has_vnni() && sums_integers(spec, input) && spec.granularity != Granularity::kGroup;
+       return has_vnni() && sums_integers(spec, input) && spec.group == 0;
      },
      [](const LinearSource& source, Stream& stream) -> std::shared_ptr<const PackedLinear> {
        return std::make_shared<PanelLinear>("vnni", PanelArithmetic::kInt8Quads, source, PanelStorage::kInt8Quads,

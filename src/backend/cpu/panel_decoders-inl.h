@@ -212,6 +212,14 @@ HWY_INLINE Lanes<float> load_scales(const Panels& panels, std::int64_t panel, st
     case DType::kF8E4M3:
       DecodeE4m3{panels}(bytes + at, keep);
       return out;
+    case DType::kF8E8M0: {  // neither 0 nor 255: pack_panels() keeps them out
+      const hn::Rebind<std::uint8_t, F32> codes;
+      for (int i = 0; i < kParts; ++i) {
+        const auto exponents = hn::PromoteTo(U32(), hn::LoadU(codes, bytes + at + i * kPartLanes));
+        out.part[i] = hn::BitCast(F32(), hn::ShiftLeft<23>(exponents));
+      }
+      return out;
+    }
     case DType::kF16:
       DecodeF16{panels}(bytes + at * 2, keep);
       return out;
@@ -227,6 +235,41 @@ HWY_INLINE Lanes<float> load_scales(const Panels& panels, std::int64_t panel, st
       return load_lanes(reinterpret_cast<const float*>(bytes) + at);
   }
 }
+
+// What is done to decoded codes of a group before they are multiplied; nothing, as a rule.
+template <class Decode>
+struct Shift {
+  HWY_INLINE void load(const Panels&, std::int64_t, std::int64_t) {}
+  template <class V>
+  HWY_INLINE V operator()(V code, int) const {
+    return code;
+  }
+};
+template <class Decode>
+constexpr bool kShifts = false;
+
+// fma(code - zero, scale, offset), with those of a group: the whole weight.
+template <class Base>
+struct Affine : Base {
+  using Base::Base;
+};
+template <class Base>
+struct Shift<Affine<Base>> {
+  Lanes<float> zero, scale, offset;
+  HWY_INLINE void load(const Panels& panels, std::int64_t panel, std::int64_t g) {
+    const std::int64_t at = (panel * panels.groups + g) * kPanelRows;
+    DecodeInt8{panels}(panels.zeros.bits<std::uint8_t>() + at,
+                       [this](int, int part, FloatVector value) { zero.part[part] = value; });
+    scale = load_scales(panels, panel, g);
+    offset =
+        panels.offsets.defined() ? load_lanes(static_cast<const float*>(panels.offsets.raw()) + at) : set_lanes(0.0f);
+  }
+  HWY_INLINE FloatVector operator()(FloatVector code, int part) const {
+    return fma_vector(hn::Sub(code, zero.part[part]), scale.part[part], offset.part[part]);
+  }
+};
+template <class Base>
+constexpr bool kShifts<Affine<Base>> = true;
 
 }  // namespace halftone::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

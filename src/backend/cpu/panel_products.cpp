@@ -16,9 +16,9 @@ namespace halftone::HWY_NAMESPACE {
 #if HWY_TARGET == HWY_SCALAR
 // Without vectors the reference is as good: the kernels are left out, and has_vectors() keeps them from being chosen.
 void rows_of(const Panels&, PanelArithmetic, const std::uint32_t*, std::int64_t, std::int64_t, std::int64_t,
-             std::int64_t, float*) {}
+             std::int64_t, const float*, float*) {}
 void tiles_of(const Panels&, PanelArithmetic, const std::uint32_t*, std::int64_t, const Tiling&, std::int64_t,
-              std::int64_t, std::int64_t, std::int64_t, float*) {}
+              std::int64_t, std::int64_t, std::int64_t, const float*, float*) {}
 std::int64_t row_panels_of(const Panels&, PanelArithmetic, std::int64_t) { return 1; }
 TileShape shape_of_tile() { return {}; }
 #else
@@ -29,6 +29,10 @@ void with_decoder(const Panels& panels, PanelArithmetic arithmetic, Visit visit)
   if (arithmetic == PanelArithmetic::kInt8Quads) return visit(MultiplyInt8Quads(), DecodeNothing<std::int32_t>(panels));
 #endif
   if (arithmetic == PanelArithmetic::kInt16Pairs) return visit(MultiplyInt16Pairs(), DecodeInt8Pairs(panels));
+  if (panels.zeros.defined()) {
+    if (panels.storage == PanelStorage::kNibble) return visit(MultiplyF32(), Affine<DecodeNibble>(panels));
+    return visit(MultiplyF32(), Affine<DecodeInt8>(panels));
+  }
   switch (panels.storage) {
     case PanelStorage::kF32:
       return visit(MultiplyF32(), DecodeNothing<float>(panels));
@@ -48,17 +52,18 @@ void with_decoder(const Panels& panels, PanelArithmetic arithmetic, Visit visit)
 }
 
 void rows_of(const Panels& panels, PanelArithmetic arithmetic, const std::uint32_t* x, std::int64_t stride,
-             std::int64_t rows, std::int64_t begin, std::int64_t end, float* y) {
+             std::int64_t rows, std::int64_t begin, std::int64_t end, const float* scales, float* y) {
   with_decoder(panels, arithmetic, [&](auto op, auto decode) {
-    multiply_rows_with<decltype(op), decltype(decode)>(panels, x, stride, rows, begin, end, y);
+    multiply_rows_with<decltype(op), decltype(decode)>(panels, x, stride, rows, begin, end, scales, y);
   });
 }
 
 void tiles_of(const Panels& panels, PanelArithmetic arithmetic, const std::uint32_t* x, std::int64_t stride,
               const Tiling& tiling, std::int64_t tile_begin, std::int64_t tile_end, std::int64_t begin,
-              std::int64_t end, float* y) {
+              std::int64_t end, const float* scales, float* y) {
   with_decoder(panels, arithmetic, [&](auto op, auto decode) {
-    TileProduct<decltype(op), decltype(decode)>(panels, x, stride, tiling, tile_begin, tile_end, begin, end).run(y);
+    TileProduct<decltype(op), decltype(decode)>(panels, x, stride, tiling, tile_begin, tile_end, begin, end, scales)
+        .run(y);
   });
 }
 
@@ -83,14 +88,14 @@ HWY_EXPORT(row_panels_of);
 HWY_EXPORT(shape_of_tile);
 
 void multiply_rows(const Panels& panels, PanelArithmetic arithmetic, const std::uint32_t* x, std::int64_t stride,
-                   std::int64_t rows, std::int64_t begin, std::int64_t end, float* y) {
-  HWY_DYNAMIC_DISPATCH(rows_of)(panels, arithmetic, x, stride, rows, begin, end, y);
+                   std::int64_t rows, std::int64_t begin, std::int64_t end, const float* scales, float* y) {
+  HWY_DYNAMIC_DISPATCH(rows_of)(panels, arithmetic, x, stride, rows, begin, end, scales, y);
 }
 
 void multiply_tiles(const Panels& panels, PanelArithmetic arithmetic, const std::uint32_t* x, std::int64_t stride,
                     const Tiling& tiling, std::int64_t tile_begin, std::int64_t tile_end, std::int64_t begin,
-                    std::int64_t end, float* y) {
-  HWY_DYNAMIC_DISPATCH(tiles_of)(panels, arithmetic, x, stride, tiling, tile_begin, tile_end, begin, end, y);
+                    std::int64_t end, const float* scales, float* y) {
+  HWY_DYNAMIC_DISPATCH(tiles_of)(panels, arithmetic, x, stride, tiling, tile_begin, tile_end, begin, end, scales, y);
 }
 
 std::int64_t row_panels(const Panels& panels, PanelArithmetic arithmetic, std::int64_t rows) {

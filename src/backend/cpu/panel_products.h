@@ -13,9 +13,10 @@ constexpr std::int64_t cols_per_word(PanelArithmetic arithmetic) {
   return arithmetic == PanelArithmetic::kF32 ? 1 : arithmetic == PanelArithmetic::kInt16Pairs ? 2 : 4;
 }
 
-// A few rows of x against panels [begin, end). x: [rows] of words, `stride` apart. y: [rows, N].
+// A few rows of x against panels [begin, end). x: [rows] of words, `stride` apart. scales: [rows] s_in where tokens
+// have their own, else null. y: [rows, N].
 void multiply_rows(const Panels& panels, PanelArithmetic arithmetic, const std::uint32_t* x, std::int64_t stride,
-                   std::int64_t rows, std::int64_t begin, std::int64_t end, float* y);
+                   std::int64_t rows, std::int64_t begin, std::int64_t end, const float* scales, float* y);
 // The panels that multiply_rows() takes at once: ranges of a multiple of it run best.
 std::int64_t row_panels(const Panels& panels, PanelArithmetic arithmetic, std::int64_t rows);
 // Up to this many rows multiply_rows() is faster than multiply_tiles().
@@ -38,7 +39,7 @@ TileShape tile_shape();
 // Tiles [tile_begin, tile_end) of x against panels [begin, end). x: [M] of words, `stride` apart. y: [M, N].
 void multiply_tiles(const Panels& panels, PanelArithmetic arithmetic, const std::uint32_t* x, std::int64_t stride,
                     const Tiling& tiling, std::int64_t tile_begin, std::int64_t tile_end, std::int64_t begin,
-                    std::int64_t end, float* y);
+                    std::int64_t end, const float* scales, float* y);
 
 // True where the CPU has one of the instruction sets that the products are compiled for.
 bool has_vectors();

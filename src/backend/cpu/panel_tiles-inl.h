@@ -119,9 +119,11 @@ template <class Op, class Decode>
 class TileProduct {
  public:
   TileProduct(const Panels& panels, const std::uint32_t* x, std::int64_t stride, const Tiling& tiling,
-              std::int64_t tile_begin, std::int64_t tile_end, std::int64_t begin, std::int64_t end)
+              std::int64_t tile_begin, std::int64_t tile_end, std::int64_t begin, std::int64_t end,
+              const float* token_scales)
       : panels_(panels),
         decode_(panels),
+        token_scales_(token_scales),
         x_(x),
         stride_(stride),
         tiling_(tiling),
@@ -131,7 +133,7 @@ class TileProduct {
         end_(end),
         words_(panels.padded_cols / Op::kCols),
         group_(panels.group / Op::kCols),
-        folds_(panels.groups > 1),
+        folds_(panels.groups > 1 && panels.folds_scales()),
         block_words_(folds_ ? std::max(group_, kBlockWords / group_ * group_) : kBlockWords),
         row_begin_(tiling.tile_begin(tile_begin)),
         row_count_(tiling.tile_begin(tile_end) - row_begin_),
@@ -153,7 +155,9 @@ class TileProduct {
       for (std::int64_t panel = begin_; panel < end_; ++panel) {
         const std::int64_t set = (panel - begin_) / kTilePanels, p = (panel - begin_) % kTilePanels;
         const std::uint8_t* state = state_ + (set * row_count_ + m) * kSetBytes + p * 64;
-        store_outputs(panels_, panel, total(state, panel), y + (row_begin_ + m) * panels_.rows);
+        const std::int64_t row = row_begin_ + m;
+        store_outputs(panels_, panel, total(state, panel), token_scales_ ? token_scales_ + row : nullptr,
+                      y + row * panels_.rows);
       }
     }
   }
@@ -164,7 +168,7 @@ class TileProduct {
   Lanes<float> total(const std::uint8_t* state, std::int64_t panel) const {
     if (folds_) return load_lanes(reinterpret_cast<const float*>(state));
     const auto inner = to_float(load_lanes(reinterpret_cast<const typename Op::T*>(state)));
-    return panels_.has_scales ? fma_lanes(load_scales(panels_, panel, 0), inner, set_lanes(0.0f)) : inner;
+    return panels_.folds_scales() ? fma_lanes(load_scales(panels_, panel, 0), inner, set_lanes(0.0f)) : inner;
   }
 
   void run_block(std::int64_t k, std::int64_t set) {
@@ -197,10 +201,12 @@ class TileProduct {
     }
     const std::uint8_t* codes = panels_.panel(panel) + k / Decode::kWords * Decode::kBytes;
     if constexpr (Decode::kDirect) return codes;
+    Shift<Decode> shift;
     for (std::int64_t i = 0; i < count; i += Decode::kWords, codes += Decode::kBytes) {
+      if (kShifts<Decode> && (i == 0 || (k + i) % group_ == 0)) shift.load(panels_, panel, (k + i) / group_);
       decode_(codes, [&](int word, int part, typename Op::V w) HALFTONE_INLINE_LAMBDA {
         auto* target = reinterpret_cast<typename Op::T*>(decoded + (i + word) * 64) + part * kPartLanes;
-        hn::StoreU(w, typename Lanes<typename Op::T>::Tag(), target);
+        hn::StoreU(shift(w, part), typename Lanes<typename Op::T>::Tag(), target);
       });
     }
     return decoded;
@@ -208,6 +214,7 @@ class TileProduct {
 
   const Panels& panels_;
   Decode decode_;
+  const float* token_scales_;  // [M] or null
   const std::uint32_t* x_;
   std::int64_t stride_;
   const Tiling& tiling_;

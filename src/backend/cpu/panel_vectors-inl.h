@@ -18,10 +18,15 @@
 HWY_BEFORE_NAMESPACE();
 namespace halftone::HWY_NAMESPACE {
 
-// y[n] = fma(total, factor, bias) for the outputs of one panel; the last panel may be cut.
-HWY_INLINE void store_outputs(const Panels& panels, std::int64_t panel, const Lanes<float>& total, float* row) {
+// y[n] = fma(total, factor, bias) for the outputs of one panel; the last panel may be cut. token_scale: s_in where it
+// is no part of the factor, else null.
+HWY_INLINE void store_outputs(const Panels& panels, std::int64_t panel, const Lanes<float>& total,
+                              const float* token_scale, float* row) {
   const std::int64_t n = panel * kPanelRows;
-  const auto factor = load_lanes(static_cast<const float*>(panels.factor.raw()) + n);
+  auto factor = load_lanes(static_cast<const float*>(panels.factor.raw()) + n);
+  if (token_scale) {
+    for (int i = 0; i < kParts; ++i) factor.part[i] = hn::Mul(hn::Set(F32(), *token_scale), factor.part[i]);
+  }
   const auto bias = load_lanes(static_cast<const float*>(panels.bias.raw()) + n);
   const auto y = fma_lanes(total, factor, bias);
   if (n + kPanelRows <= panels.rows) {
@@ -48,11 +53,13 @@ struct CodeStreams {
 // The sums of R rows and P panels over the words [begin, end) of one group.
 template <class Op, class Decode, int R, int P>
 HWY_INLINE void add_group(const Decode& decode, const std::uint32_t* x, std::int64_t stride, std::int64_t begin,
-                          std::int64_t end, CodeStreams<P>& streams, Lanes<typename Op::T> (&sum)[R][P]) {
+                          std::int64_t end, const Shift<Decode> (&shift)[P], CodeStreams<P>& streams,
+                          Lanes<typename Op::T> (&sum)[R][P]) {
   // one cache line of each panel at a time; several rows have loops long enough without
   constexpr int kSteps = R == 1 ? std::max(1, 64 / Decode::kBytes) : 1;
   const auto step = [&](std::int64_t k, int p, int s) HALFTONE_INLINE_LAMBDA {
-    decode(streams.codes[p] + s * Decode::kBytes, [&](int word, int part, typename Op::V w) HALFTONE_INLINE_LAMBDA {
+    decode(streams.codes[p] + s * Decode::kBytes, [&](int word, int part, typename Op::V code) HALFTONE_INLINE_LAMBDA {
+      const auto w = shift[p](code, part);
       unroll<R>([&](auto r) HALFTONE_INLINE_LAMBDA {
         Op::add(Op::broadcast(x + r * stride + k + s * Decode::kWords + word), w, sum[r][p].part[part]);
       });
@@ -81,22 +88,28 @@ HWY_INLINE void add_group(const Decode& decode, const std::uint32_t* x, std::int
 // R rows against P panels from `panel` on; more panels follow up to `end`.
 template <class Op, class Decode, int R, int P>
 HWY_INLINE void multiply_vectors(const Panels& panels, const Decode& decode, const std::uint32_t* x,
-                                 std::int64_t stride, std::int64_t panel, std::int64_t end, float* y) {
+                                 std::int64_t stride, std::int64_t panel, std::int64_t end, const float* scales,
+                                 float* y) {
   const std::int64_t words = panels.padded_cols / Op::kCols, group = panels.group / Op::kCols;
   CodeStreams<P> streams;
   for (int p = 0; p < P; ++p) streams.codes[p] = panels.panel(panel + p);
   streams.near_end = words - kAhead / Decode::kBytes * Decode::kWords;
   streams.far = panel + P < end ? kAhead + (P - 1) * panels.panel_bytes : 0;
   Lanes<float> total[R][P];
+  Lanes<typename Op::T> sum[R][P];
   const auto for_sums = [](const auto& body) HALFTONE_INLINE_LAMBDA {
     unroll<P>([&](auto p) HALFTONE_INLINE_LAMBDA { unroll<R>([&](auto r) HALFTONE_INLINE_LAMBDA { body(r, p); }); });
   };
   for_sums([&](auto r, auto p) HALFTONE_INLINE_LAMBDA { total[r][p] = set_lanes(0.0f); });
+  const bool folds = panels.folds_scales();
+  const auto start = [&](auto r, auto p) HALFTONE_INLINE_LAMBDA { sum[r][p] = Op::start(panels, panel + p); };
+  for_sums(start);
   for (std::int64_t g = 0; g < panels.groups; ++g) {
-    Lanes<typename Op::T> sum[R][P];
-    for_sums([&](auto r, auto p) HALFTONE_INLINE_LAMBDA { sum[r][p] = Op::start(panels, panel + p); });
-    add_group<Op, Decode, R, P>(decode, x, stride, g * group, std::min(words, (g + 1) * group), streams, sum);
-    if (panels.has_scales) {
+    if (g > 0 && !kShifts<Decode>) for_sums(start);
+    Shift<Decode> shift[P];
+    unroll<P>([&](auto p) HALFTONE_INLINE_LAMBDA { shift[p].load(panels, panel + p, g); });
+    add_group<Op, Decode, R, P>(decode, x, stride, g * group, std::min(words, (g + 1) * group), shift, streams, sum);
+    if (folds) {
       unroll<P>([&](auto p) HALFTONE_INLINE_LAMBDA {
         const Lanes<float> scale = load_scales(panels, panel + p, g);
         unroll<R>([&](auto r)
@@ -106,8 +119,9 @@ HWY_INLINE void multiply_vectors(const Panels& panels, const Decode& decode, con
       for_sums([&](auto r, auto p) HALFTONE_INLINE_LAMBDA { total[r][p] = to_float(sum[r][p]); });
     }
   }
-  for_sums([&](auto r, auto p)
-               HALFTONE_INLINE_LAMBDA { store_outputs(panels, panel + p, total[r][p], y + r * panels.rows); });
+  for_sums([&](auto r, auto p) HALFTONE_INLINE_LAMBDA {
+    store_outputs(panels, panel + p, total[r][p], scales ? scales + r : nullptr, y + r * panels.rows);
+  });
 }
 
 // Panels whose sums run side by side: eight chains keep two pipelines of latency four busy, and registers limit them.
@@ -120,14 +134,14 @@ constexpr int panels_at_once() {
 
 template <class Op, class Decode, int R>
 HWY_NOINLINE void multiply_vector_range(const Panels& panels, const std::uint32_t* x, std::int64_t stride,
-                                        std::int64_t begin, std::int64_t end, float* y) {
+                                        std::int64_t begin, std::int64_t end, const float* scales, float* y) {
   constexpr int P = panels_at_once<Decode, R>(), kHalf = (P + 1) / 2;
   const Decode decode(panels);
   std::int64_t panel = begin;
   const auto run = [&](auto count) HALFTONE_INLINE_LAMBDA {
     constexpr int kCount = decltype(count)::value;
     for (; panel + kCount <= end; panel += kCount) {
-      multiply_vectors<Op, Decode, R, kCount>(panels, decode, x, stride, panel, end, y);
+      multiply_vectors<Op, Decode, R, kCount>(panels, decode, x, stride, panel, end, scales, y);
     }
   };
   run(std::integral_constant<int, P>());
@@ -156,15 +170,17 @@ std::int64_t panels_of_pass(std::int64_t rows) {
 
 template <class Op, class Decode>
 void multiply_rows_with(const Panels& panels, const std::uint32_t* x, std::int64_t stride, std::int64_t rows,
-                        std::int64_t begin, std::int64_t end, float* y) {
-  using Run = void (*)(const Panels&, const std::uint32_t*, std::int64_t, std::int64_t, std::int64_t, float*);
+                        std::int64_t begin, std::int64_t end, const float* scales, float* y) {
+  using Run =
+      void (*)(const Panels&, const std::uint32_t*, std::int64_t, std::int64_t, std::int64_t, const float*, float*);
   static constexpr Run kRuns[] = {&multiply_vector_range<Op, Decode, 1>, &multiply_vector_range<Op, Decode, 2>,
                                   &multiply_vector_range<Op, Decode, 3>, &multiply_vector_range<Op, Decode, 4>};
   const std::int64_t passes = row_passes(rows), step = passes == 1 ? end - begin : panels_at_once<Decode, 4>();
   for (std::int64_t panel = begin; panel < end; panel += step) {
     for (std::int64_t pass = 0; pass < passes; ++pass) {
       const std::int64_t row = rows * pass / passes, height = rows * (pass + 1) / passes - row;
-      kRuns[height - 1](panels, x + row * stride, stride, panel, std::min(end, panel + step), y + row * panels.rows);
+      kRuns[height - 1](panels, x + row * stride, stride, panel, std::min(end, panel + step),
+                        scales ? scales + row : nullptr, y + row * panels.rows);
     }
   }
 }

@@ -16,10 +16,10 @@ constexpr std::int64_t kColsMultiple = 4;
 // How the codes of a panel lie in memory; a word below is what one lane receives at once.
 enum class PanelStorage : std::uint8_t {
   kF32,        // [K][16] f32
-  kF16,        // [K][16] f16
+  kF16,        // [K][16] f16; also the values of e5m2, which it has
   kBF16,       // [K / 2][16] pairs of bf16, the even k in the low half: one load and one instruction a value
   kInt8,       // [K][16] int8
-  kE4M3,       // [K][16] e4m3
+  kE4M3,       // [K][16] e4m3; also the values of e3m2 and e2m3, which it has
   kNibble,     // [K / 4][16] four codes of 4 bits, see nibble_order() and nibble_shift()
   kInt8Pairs,  // [K / 2][16][2] int8, multiplied as int16 pairs
   kInt8Quads,  // [K / 4][16][4] int8, multiplied by VNNI
@@ -38,17 +38,21 @@ struct Panels {
 
   Tensor codes;  // [count] panels of panel_bytes
   std::int64_t panel_bytes = 0;
-  float nibble_values[16] = {};  // kNibble: what a code means
+  float nibble_values[16] = {};  // kNibble: what a code means, exact in bf16
 
   // Scales as they were stored, [count][groups][16]; one group where a scale covers a row.
   bool has_scales = false;
   Tensor scales;
+  Tensor zeros;    // int8, as the scales, where the weights are asymmetric (perhaps all 0); else undefined
+  Tensor offsets;  // f32, as the scales, where the weights have them
   std::int64_t groups = 1;
   std::int64_t group = 0;  // k under one scale, a multiple of kColsMultiple
 
   Tensor factor, bias;  // [count * 16] f32
   Tensor start;         // kInt8Quads: [count * 16] int32, -128 * sum_k W, for inputs that are stored with 128 added
 
+  // Whether sums of codes are multiplied by scales, rather than codes.
+  bool folds_scales() const { return has_scales && !zeros.defined(); }
   const std::uint8_t* panel(std::int64_t p) const { return codes.bits<std::uint8_t>() + p * panel_bytes; }
   std::int64_t nbytes() const;
 };

@@ -1,0 +1,191 @@
+// E4M3, NVFP4, the MX formats and NF4, by the rules of compressed-tensors and ModelOpt.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "formats/e2m1.h"
+#include "formats/e2m3.h"
+#include "formats/e3m2.h"
+#include "formats/e4m3.h"
+#include "formats/mx.h"
+#include "formats/nf4.h"
+#include "quant/rounding_job.h"
+
+namespace halftone {
+namespace {
+
+float e4m3_scale(const RoundingJob& job, float amax) {
+  if (!job.compressed_tensors()) return clean_amax(amax, e4m3::kMax) / e4m3::kMax;
+  const float scale = round_to(job.dtype, amax / e4m3::kMax);
+  return scale == 0 ? epsilon_of(job.dtype) : scale;
+}
+
+// The scales of tiles, one row of tiles after another.
+void find_tile_scales(const RoundingJob& job, QTensor& q) {
+  const std::int64_t across = q.scales.dim(1), cols = q.cols();
+  std::vector<std::uint32_t> most(static_cast<std::size_t>(q.rows() * across));
+  job.for_rows([&](std::int64_t r, const float* row) {
+    for (std::int64_t t = 0; t < across; ++t) {
+      const std::int64_t first = t * kTileSize;
+      const float amax = job.magnitude(row + first, std::min(kTileSize, cols - first), r);
+      most[static_cast<std::size_t>(r * across + t)] = std::bit_cast<std::uint32_t>(amax);
+    }
+  });
+  for (std::int64_t i = 0; i < q.scales.numel(); ++i) {
+    const std::int64_t down = i / across, t = i % across;
+    std::uint32_t bits = 0;
+    for (std::int64_t r = down * kTileSize; r < std::min(q.rows(), (down + 1) * kTileSize); ++r) {
+      bits = std::max(bits, most[static_cast<std::size_t>(r * across + t)]);
+    }
+    store_scale(q.scales, i, e4m3_scale(job, std::bit_cast<float>(bits)));
+  }
+}
+
+struct MxElement {
+  float max;
+  int exponent;       // floor(log2(max))
+  int mantissa_bits;  // of compressed-tensors' rounding of amax
+};
+
+MxElement mx_element(const RoundingJob& job, Element element) {
+  switch (element) {
+    case Element::kE2M1:
+      return {e2m1::kMax, 2, 1};
+    case Element::kE4M3:
+      return {e4m3::kMax, 8, 1};
+    case Element::kE2M3:
+      return {e2m3::kMax, e2m3::kMaxExponent, 3};
+    case Element::kE3M2:
+      require(!job.compressed_tensors(), job.name, "compressed-tensors has no MXFP6 of e3m2");
+      return {e3m2::kMax, e3m2::kMaxExponent, 2};
+    default:
+      fail(job.name, "expected an element of the MX formats, got {}", static_cast<int>(element));
+  }
+}
+
+void encode_mx(const RoundingJob& job, Element element, const float* x, std::int64_t n, float scale,
+               std::uint8_t* codes) {
+  if (element == Element::kE2M1) return round_e2m1(x, n, scale, !job.compressed_tensors(), codes);
+  if (element == Element::kE4M3) return round_e4m3(x, n, scale, DType::kF32, codes);
+  for (std::int64_t i = 0; i < n; ++i) {
+    codes[i] = element == Element::kE2M3 ? e2m3::encode(x[i] / scale) : e3m2::encode(x[i] / scale);
+  }
+}
+
+// ModelOpt: a factor; compressed-tensors: a divisor.
+void set_global_scale(const RoundingJob& job, QTensor& q) {
+  constexpr float kProduct = e2m1::kMax * e4m3::kMax;
+  if (!job.compressed_tensors()) {
+    q.global_scale = clean_amax(job.amax, e2m1::kMax) / (q.spec.group == 16 ? kProduct : e4m3::kMax);
+    return;
+  }
+  const float global = kProduct / std::max(job.amax, std::numeric_limits<float>::min());
+  q.global_scale = std::isfinite(global) ? round_to(job.dtype, global) : 1.0f;
+  q.inverse_global = true;
+}
+
+std::uint8_t nvfp4_block_scale(const RoundingJob& job, const QTensor& q, float amax) {
+  if (job.compressed_tensors()) {
+    const std::uint8_t code = e4m3::encode_saturated(q.global_scale * round_to(job.dtype, amax / e2m1::kMax));
+    return code == 0 ? e4m3::encode(0.125f) : code;
+  }
+  const float scale = amax / (e2m1::kMax * q.global_scale);
+  return e4m3::encode(std::clamp(scale == 0 ? 1.0f : scale, e4m3::kMinSubnormal, e4m3::kMax));
+}
+
+// ModelOpt's double quantization: the scales themselves in 8 bits, decoded again.
+void double_quantize(Tensor& scales) {
+  const std::int64_t n = scales.numel(), blocks = (n + nf4::kScaleBlock - 1) / nf4::kScaleBlock;
+  std::vector<float> padded(static_cast<std::size_t>(blocks * nf4::kScaleBlock));
+  std::copy_n(scales.data<float>(), n, padded.begin());
+  double sum = 0;
+  for (const float scale : padded) sum += scale;
+  const auto mean = static_cast<float>(sum / static_cast<double>(padded.size()));
+  for (std::int64_t first = 0; first < n; first += nf4::kScaleBlock) {
+    const float factor = nf4::scale_factor(padded.data() + first, nf4::kScaleBlock, mean);
+    for (std::int64_t i = first; i < std::min(n, first + nf4::kScaleBlock); ++i) {
+      float& scale = scales.data<float>()[i];
+      scale = nf4::decode_scale(nf4::encode_scale(scale, mean, factor), mean, factor);
+    }
+  }
+}
+
+}  // namespace
+
+void round_e4m3_format(const RoundingJob& job, QTensor& q) {
+  const std::int64_t cols = q.cols(), group = group_of(q);
+  require(q.spec.granularity != Granularity::kGroup, job.name,
+          "expected e4m3 per tensor, per channel or in tiles, got {}", to_string(q.spec));
+  if (q.spec.granularity == Granularity::kTensor) store_scale(q.scales, 0, e4m3_scale(job, job.amax));
+  if (q.spec.granularity == Granularity::kTile) find_tile_scales(job, q);
+  const bool channel = q.spec.granularity == Granularity::kChannel;
+  // ModelOpt divides by a scalar in the weight's dtype, by rows and tiles in f32
+  const bool in_dtype = job.compressed_tensors() || q.spec.granularity == Granularity::kTensor;
+  const DType quotients = in_dtype ? job.quotients : DType::kF32;
+  job.for_rows([&](std::int64_t r, const float* row) {
+    if (channel) store_scale(q.scales, r, e4m3_scale(job, job.magnitude(row, cols, r)));
+    for (std::int64_t first = 0; first < cols; first += group) {
+      round_e4m3(row + first, std::min(group, cols - first), scale_at(q, r, first), quotients,
+                 q.payload.bits<std::uint8_t>() + r * cols + first);
+    }
+  });
+}
+
+void round_nvfp4_format(const RoundingJob& job, QTensor& q) {
+  require(!job.compressed_tensors() || q.spec.group == 16, job.name, "compressed-tensors has blocks of 16, not {}",
+          q.spec.group);
+  set_global_scale(job, q);
+  const std::int64_t cols = q.cols(), group = q.spec.group, groups = q.scales.dim(1);
+  job.for_rows([&](std::int64_t r, const float* row) {
+    static thread_local std::vector<std::uint8_t> codes;
+    codes.resize(static_cast<std::size_t>(cols));
+    for (std::int64_t g = 0; g < groups; ++g) {
+      const std::int64_t first = g * group, n = std::min(group, cols - first);
+      const std::uint8_t code = nvfp4_block_scale(job, q, job.magnitude(row + first, n, r));
+      q.scales.bits<std::uint8_t>()[r * groups + g] = code;
+      const float block = e4m3::decode(code);
+      const float scale = q.inverse_global ? block / q.global_scale : block * q.global_scale;
+      round_e2m1(row + first, n, scale, false, codes.data() + first);
+    }
+    store_codes(q, r, codes.data());
+  });
+}
+
+void round_mx_format(const RoundingJob& job, QTensor& q) {
+  require(q.spec.granularity == Granularity::kGroup && q.spec.group == mx::kBlock, job.name,
+          "expected MX blocks of {}, got {}", mx::kBlock, to_string(q.spec));
+  const MxElement element = mx_element(job, q.spec.element);
+  const std::int64_t cols = q.cols(), groups = q.scales.dim(1);
+  job.for_rows([&](std::int64_t r, const float* row) {
+    static thread_local std::vector<std::uint8_t> codes;
+    codes.resize(static_cast<std::size_t>(cols));
+    for (std::int64_t g = 0; g < groups; ++g) {
+      const std::int64_t first = g * mx::kBlock, n = std::min(mx::kBlock, cols - first);
+      const float amax = job.magnitude(row + first, n, r);
+      const std::uint8_t code = job.compressed_tensors()
+                                    ? mx::scale_rounded(amax, element.exponent, element.mantissa_bits)
+                                    : mx::scale_ceil(amax, element.max);
+      q.scales.bits<std::uint8_t>()[r * groups + g] = code;
+      encode_mx(job, q.spec.element, row + first, n, e8m0::decode(code), codes.data() + first);
+    }
+    store_codes(q, r, codes.data());
+  });
+}
+
+void round_nf4_format(const RoundingJob& job, QTensor& q) {
+  const std::int64_t cols = q.cols(), group = group_of(q), groups = (cols + group - 1) / group;
+  job.for_rows([&](std::int64_t r, const float* row) {
+    static thread_local std::vector<std::uint8_t> codes;
+    codes.resize(static_cast<std::size_t>(cols));
+    for (std::int64_t g = 0; g < groups; ++g) {
+      const std::int64_t first = g * group, last = std::min(cols, first + group);
+      const float amax = job.magnitude(row + first, last - first, r);
+      q.scales.data<float>()[r * groups + g] = amax;
+      for (std::int64_t i = first; i < last; ++i) codes[static_cast<std::size_t>(i)] = nf4::encode(row[i] / amax);
+    }
+    store_codes(q, r, codes.data());
+  });
+  double_quantize(q.scales);
+}
+
+}  // namespace halftone

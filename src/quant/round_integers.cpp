@@ -1,0 +1,159 @@
+// INT8 and INT4, symmetric and asymmetric, by the rules of compressed-tensors, ModelOpt, AutoAWQ and GPTQ; GGUF's Q8_0
+// and Q4_0.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "formats/f16.h"
+#include "formats/integer.h"
+#include "quant/rounding_job.h"
+
+namespace halftone {
+namespace {
+
+struct Range {
+  int low, high;
+};
+
+Range range_of(Element element) {
+  return element == Element::kInt8 ? Range{integer::kInt8Min, integer::kInt8Max}
+                                   : Range{integer::kInt4Min, integer::kInt4Max};
+}
+
+struct ScaleAndZero {
+  float scale;
+  int zero;
+};
+
+// f16 without infinity.
+float stored_half(float x) { return f16::decode(f16::encode(std::min(x, 65504.0f))); }
+
+float symmetric_scale(const RoundingJob& job, Range range, float amax) {
+  const auto high = static_cast<float>(range.high), span = static_cast<float>(range.high - range.low);
+  switch (job.layout) {
+    case Layout::kCompressedTensors: {
+      const float scale = round_to(job.dtype, amax / (span / 2));
+      return scale == 0 ? epsilon_of(job.dtype) : scale;
+    }
+    case Layout::kAwq:
+      return stored_half(std::max(amax, 1e-5f) / high);
+    case Layout::kGptq: {
+      const float scale = stored_half(2 * (amax == 0 ? 1.0f : amax) / span);
+      return scale == 0 ? 0x1p-24f : scale;
+    }
+    default:
+      return clean_amax(amax, high) / high;
+  }
+}
+
+// -1 and 1 for a group of zeros, as GPTQ has it.
+ScaleAndZero gptq_asymmetric(Range range, float low, float high) {
+  low = std::min(low, 0.0f);
+  high = std::max(high, 0.0f);
+  if (low == 0 && high == 0) {
+    low = -1;
+    high = 1;
+  }
+  const float scale = (high - low) / static_cast<float>(range.high - range.low), stored = stored_half(scale);
+  return {stored == 0 ? 0x1p-24f : stored,
+          integer::encode(std::nearbyint(-low / scale), 0, range.high - range.low) + range.low};
+}
+
+ScaleAndZero awq_asymmetric(Range range, float low, float high) {
+  const int most = range.high - range.low;
+  const float scale = std::max(high - low, 1e-5f) / static_cast<float>(most);
+  return {stored_half(scale), integer::encode(-std::nearbyint(low / scale), 0, most) + range.low};
+}
+
+ScaleAndZero asymmetric_scale(const RoundingJob& job, Range range, float low, float high) {
+  if (job.layout == Layout::kAwq) return awq_asymmetric(range, low, high);
+  if (job.layout == Layout::kGptq) return gptq_asymmetric(range, low, high);
+  require(job.compressed_tensors(), job.name, "expected a layout with zeros, got ModelOpt");
+  low = std::min(low, 0.0f);
+  high = std::max(high, 0.0f);
+  const float span = static_cast<float>(range.high - range.low);
+  const float scale = round_to(job.dtype, round_to(job.dtype, high - low) / span);
+  if (scale == 0) return {epsilon_of(job.dtype), 0};  // 0 / 0 has no rounded value: the tool stores 0
+  const float zero = round_to(job.dtype, static_cast<float>(range.low) - round_to(job.dtype, low / scale));
+  return {scale, integer::encode(zero, range.low, range.high)};
+}
+
+void encode_group(const RoundingJob& job, Range range, const ScaleAndZero& rule, const float* x, std::int64_t n,
+                  std::int8_t* codes) {
+  if (job.compressed_tensors()) {
+    round_integers(x, n, rule.scale, static_cast<float>(rule.zero), range.low, range.high, job.quotients, codes);
+    return;
+  }
+  // rint(w / scale) + zero: the zero is added after rounding
+  std::int8_t wide[256];
+  for (std::int64_t first = 0; first < n; first += 256) {
+    const std::int64_t count = std::min<std::int64_t>(256, n - first);
+    if (rule.zero == 0) {
+      round_integers(x + first, count, rule.scale, 0, range.low, range.high, DType::kF32, codes + first);
+      continue;
+    }
+    for (std::int64_t i = first; i < first + count; ++i) {
+      const int code = integer::encode(x[i] / rule.scale, range.low - rule.zero, range.high - rule.zero);
+      wide[i - first] = static_cast<std::int8_t>(code + rule.zero);
+    }
+    std::copy_n(wide, count, codes + first);
+  }
+}
+
+}  // namespace
+
+void round_integer_format(const RoundingJob& job, QTensor& q) {
+  const Range range = range_of(q.spec.element);
+  const std::int64_t cols = q.cols(), group = group_of(q), groups = (cols + group - 1) / group;
+  require(q.spec.granularity == Granularity::kChannel || q.spec.granularity == Granularity::kGroup, job.name,
+          "expected integers per channel or in groups, got {}", to_string(q.spec));
+  job.for_rows([&](std::int64_t r, const float* row) {
+    static thread_local std::vector<std::int8_t> codes;
+    codes.resize(static_cast<std::size_t>(cols));
+    for (std::int64_t g = 0; g < groups; ++g) {
+      const std::int64_t first = g * group, n = std::min(group, cols - first), at = r * groups + g;
+      const float amax = job.magnitude(row + first, n, r);
+      ScaleAndZero rule{1, 0};
+      if (q.spec.asymmetric) {
+        float low, high;
+        find_range(row + first, n, low, high);
+        rule = asymmetric_scale(job, range, low, high);
+        q.zeros.data<std::int8_t>()[at] = static_cast<std::int8_t>(rule.zero);
+      } else {
+        rule.scale = symmetric_scale(job, range, amax);
+      }
+      store_scale(q.scales, at, rule.scale);
+      encode_group(job, range, rule, row + first, n, codes.data() + first);
+    }
+    store_codes(q, r, reinterpret_cast<const std::uint8_t*>(codes.data()));
+  });
+}
+
+void round_gguf_format(const RoundingJob& job, QTensor& q) {
+  constexpr std::int64_t kBlock = 32;
+  const bool int8 = q.spec.element == Element::kInt8, int4 = q.spec.element == Element::kInt4;
+  require((int8 || int4) && q.spec.granularity == Granularity::kGroup && q.spec.group == kBlock && !q.spec.asymmetric &&
+              q.cols() % kBlock == 0,
+          job.name, "expected int8 or int4 in whole groups of 32 (Q8_0, Q4_0), got {}", to_string(q.spec));
+  const std::int64_t cols = q.cols(), groups = cols / kBlock;
+  job.for_rows([&](std::int64_t r, const float* row) {
+    static thread_local std::vector<std::uint8_t> codes;
+    codes.resize(static_cast<std::size_t>(cols));
+    for (std::int64_t g = 0; g < groups; ++g) {
+      const float* x = row + g * kBlock;
+      const float amax = job.magnitude(x, kBlock, r);
+      const auto first = [&](float value) { return std::fabs(value) == amax; };
+      const float scale = int8 ? amax / 127.0f : *std::find_if(x, x + kBlock, first) / -8.0f;
+      const float inverse = scale != 0 ? 1.0f / scale : 0.0f;
+      store_scale(q.scales, r * groups + g, scale);
+      for (std::int64_t i = 0; i < kBlock; ++i) {
+        const int code = int8 ? static_cast<int>(std::round(x[i] * inverse))
+                              : std::min(15, static_cast<int>(x[i] * inverse + 8.5f)) - 8;
+        codes[static_cast<std::size_t>(g * kBlock + i)] = static_cast<std::uint8_t>(static_cast<std::int8_t>(code));
+      }
+    }
+    store_codes(q, r, codes.data());
+  });
+}
+
+}  // namespace halftone

@@ -1,0 +1,47 @@
+#pragma once
+// What the families of formats share while a weight is rounded.
+
+#include <bit>
+#include <functional>
+#include <vector>
+
+#include "ops/round_values.h"
+#include "quant/round_to_nearest.h"
+
+namespace halftone {
+
+struct RoundingJob {
+  const Tensor& weight;  // [rows, cols] f32, bf16 or f16
+  Layout layout;
+  DType dtype;
+  DType quotients;
+  float amax;  // of all matrices that share a global scale; 0 where the format needs none
+  std::string_view name;
+  ThreadPool& pool;
+
+  bool compressed_tensors() const { return layout == Layout::kCompressedTensors; }
+  // Calls task(row, values [cols] f32) once for each row, in parallel.
+  void for_rows(const std::function<void(std::int64_t, const float*)>& task) const;
+  // The largest magnitude of values of a row. Throws Error for NaN and infinity.
+  float magnitude(const float* x, std::int64_t n, std::int64_t row) const;
+};
+
+// Rounds to kF32 (not at all), kBF16 or kF16.
+float round_to(DType dtype, float x);
+// What compressed-tensors puts in the place of a scale of 0.
+float epsilon_of(DType dtype);
+void store_scale(Tensor& scales, std::int64_t i, float scale);
+// Consecutive columns under one scale.
+std::int64_t group_of(const QTensor& q);
+// Stores a row of codes, one a byte, as the payload has them.
+void store_codes(QTensor& q, std::int64_t row, const std::uint8_t* codes);
+
+// The families. q has spec, shape, an uninitialized payload and scales (and zeros).
+void round_integer_format(const RoundingJob& job, QTensor& q);
+void round_gguf_format(const RoundingJob& job, QTensor& q);
+void round_e4m3_format(const RoundingJob& job, QTensor& q);
+void round_nvfp4_format(const RoundingJob& job, QTensor& q);
+void round_mx_format(const RoundingJob& job, QTensor& q);
+void round_nf4_format(const RoundingJob& job, QTensor& q);
+
+}  // namespace halftone
