@@ -51,6 +51,9 @@ Command declare_quantize(CLI::App& parent) {
       ->check(CLI::Range(0.0, 1.0));
   app->add_option("-c,--calib", job->calibration, "Calibration data: LLaVA or COCO JSON, a folder of pictures, or text")
       ->check(CLI::ExistingPath);
+  app->add_option("--statistics", job->statistics, "Statistics file in place of calibration data (docs/statistics.md)")
+      ->check(CLI::ExistingFile)
+      ->excludes("--calib");
   app->add_option("--samples", job->data.count, "Calibration samples; 0 for all")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();

@@ -9,6 +9,7 @@
 #include "base/usage_error.h"
 #include "export/export.h"
 #include "hf/kv_cache_key.h"
+#include "quant/statistics_file.h"
 
 namespace halftone {
 namespace {
@@ -34,6 +35,9 @@ void check_module(const Checkpoint& written, const std::string& module, const Li
   check(found.weight.global_scale == wanted.weight.global_scale &&
             found.weight.inverse_global == wanted.weight.inverse_global,
         "global scale");
+  check(same_bytes(found.input_scales, wanted.input_scales), "scale of the inputs");
+  check(same_bytes(found.low_rank_a, wanted.low_rank_a) && same_bytes(found.low_rank_b, wanted.low_rank_b),
+        "low-rank part");
   check(found.input == wanted.input, "input scale");
   if (wanted.bias.defined()) check(same_bytes(found.bias, wanted.bias), "bias");
 }
@@ -67,7 +71,10 @@ void verify(const std::filesystem::path& folder, const QuantizedCheckpoint& quan
 
 ExportPlan plan_export(const Checkpoint& source, const Recipe& recipe, const QuantizedCheckpoint& quantized) {
   ExportPlan plan{source, recipe.layout, {}, quantized.tensors, quantized.kv, configuration_name(recipe)};
-  for (const auto& [module, parts] : quantized.modules) plan.modules[module] = {parts.weight, parts.input, parts.bias};
+  for (const auto& [module, parts] : quantized.modules) {
+    plan.modules[module] = {parts.weight,     parts.input,      parts.bias,      parts.input_scales,
+                            parts.low_rank_a, parts.low_rank_b, parts.prescaled, parts.fp8_weight_scale};
+  }
   return plan;
 }
 
@@ -124,7 +131,11 @@ QuantizationReport quantize_folder(const QuantizeJob& job, const Calibration* ca
   check_recipe(source, recipe);
   PendingFolder pending(job.out);  // now: a place that cannot be written is an error before the work
   Calibration own;
-  if (calibration == nullptr && (is_calibrated(recipe) || !job.calibration.empty())) {
+  if (!job.statistics.empty()) {
+    require(job.calibration.empty(), "quantize", "expected calibration data or statistics, got both");
+    own = read_statistics(job.statistics, source);
+    calibration = &own;
+  } else if (calibration == nullptr && (is_calibrated(recipe) || !job.calibration.empty())) {
     own = calibrate_job(job, source, stream, progress);
     calibration = &own;
   }

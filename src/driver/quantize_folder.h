@@ -19,6 +19,7 @@ struct QuantizeJob {
   std::string kv_format;                // overrides the recipe's; "" keeps it
   std::optional<float> alpha;           // SmoothQuant's, in place of the recipe's
   std::filesystem::path calibration;    // data that read_calibration() knows; "" for none
+  std::filesystem::path statistics;     // a file in place of calibration data (docs/statistics.md); "" for none
   CalibrationOptions data;
   CalibrateOptions run;
   std::filesystem::path out;

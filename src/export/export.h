@@ -19,7 +19,11 @@ namespace halftone {
 struct ExportModule {
   QTensor weight;
   InputQuant input;
-  Tensor bias;  // a new bias; undefined: the source's stays
+  Tensor bias;          // a new bias; undefined: the source's stays
+  Tensor input_scales;  // as in LinearParts, all of these
+  Tensor low_rank_a, low_rank_b;
+  bool prescaled = false;
+  float fp8_weight_scale = 0;
 };
 
 struct ExportPlan {

@@ -44,8 +44,8 @@ std::string layer_prefix(const Checkpoint& source) {
 
 NamedTensors module_tensors(const ExportPlan& plan, const std::string& name, const ExportModule& module) {
   const DType dtype = plan.source.tensors().at(name + ".weight").dtype;
-  NamedTensors tensors =
-      plan.layout == Layout::kModelOpt ? modelopt_module(name, module) : compressed_tensors_module(name, module, dtype);
+  NamedTensors tensors = plan.layout == Layout::kModelOpt ? modelopt_module(name, module, dtype)
+                                                          : compressed_tensors_module(name, module, dtype);
   if (module.bias.defined()) tensors.emplace_back(name + ".bias", module.bias);
   return tensors;
 }

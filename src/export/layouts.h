@@ -11,8 +11,10 @@ namespace halftone {
 
 using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 
-// Linear layers of the source that stay as they are: the names of two-dimensional weights, embeddings excepted.
-std::vector<std::string> unquantized_modules(const ExportPlan& plan);
+// Layers of the source that stay as they are: the names of matrices and convolutions, embeddings if asked for.
+std::vector<std::string> unquantized_modules(const ExportPlan& plan, bool embeddings = false);
+// The names of plan.modules as a forward pass meets them.
+std::vector<std::string> modules_in_model_order(const ExportPlan& plan);
 bool is_vision_module(std::string_view module);
 bool quantizes_vision(const ExportPlan& plan);
 
@@ -24,8 +26,8 @@ OrderedJson compressed_tensors_config(const ExportPlan& plan);
 // layer_prefix: "model.layers.".
 NamedTensors compressed_tensors_kv(const KvQuantization& kv, const std::string& layer_prefix, DType model_dtype);
 
-// ModelOpt 0.47: FP8, NVFP4, W4A8_NVFP4_FP8.
-NamedTensors modelopt_module(const std::string& name, const ExportModule& module);
+// ModelOpt 0.47: the algorithms of hf/modelopt_algorithms.h.
+NamedTensors modelopt_module(const std::string& name, const ExportModule& module, DType model_dtype);
 OrderedJson modelopt_config(const ExportPlan& plan);
 // The content of hf_quant_config.json.
 OrderedJson modelopt_hf_quant_config(const ExportPlan& plan);

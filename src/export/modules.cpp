@@ -1,23 +1,46 @@
 #include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <tuple>
 
 #include "export/layouts.h"
 #include "hf/kv_cache_key.h"
 
 namespace halftone {
 
-std::vector<std::string> unquantized_modules(const ExportPlan& plan) {
+std::vector<std::string> unquantized_modules(const ExportPlan& plan, bool embeddings) {
   constexpr std::string_view kSuffix = ".weight";
   std::vector<std::string> names;
   bool head = false;
   for (const auto& [name, info] : plan.source.tensors()) {
-    if (!name.ends_with(kSuffix) || info.shape.size() != 2) continue;
+    if (!name.ends_with(kSuffix) || (info.shape.size() != 2 && info.shape.size() != 5)) continue;
     std::string module = name.substr(0, name.size() - kSuffix.size());
-    if (module.ends_with("embed_tokens") || plan.modules.contains(module)) continue;
+    if ((module.ends_with("embed_tokens") && !embeddings) || plan.modules.contains(module)) continue;
     head = head || module.ends_with("lm_head");
     names.push_back(std::move(module));
   }
   // a tied head has no tensor, yet loaders build a linear layer for it
   if (!head && !plan.modules.contains("lm_head")) names.insert(names.begin(), "lm_head");
+  return names;
+}
+
+std::vector<std::string> modules_in_model_order(const ExportPlan& plan) {
+  constexpr std::array<std::string_view, 7> kOrder{"q_proj",    "k_proj",  "v_proj",   "o_proj",
+                                                   "gate_proj", "up_proj", "down_proj"};
+  // the tower, then the decoder by layer, then the head
+  const auto key = [&](const std::string& name) {
+    constexpr std::string_view kLayers = "layers.";
+    const std::size_t at = name.find(kLayers);
+    const bool decoder = at != std::string::npos && !is_vision_module(name);
+    const int part = is_vision_module(name) ? 0 : decoder ? 1 : 2;
+    const int layer = decoder ? std::atoi(name.c_str() + at + kLayers.size()) : 0;
+    const std::string_view last = std::string_view(name).substr(name.rfind('.') + 1);
+    return std::tuple(part, layer, std::find(kOrder.begin(), kOrder.end(), last) - kOrder.begin());
+  };
+  std::vector<std::string> names;
+  for (const auto& [name, module] : plan.modules) names.push_back(name);
+  std::stable_sort(names.begin(), names.end(),
+                   [&](const std::string& a, const std::string& b) { return key(a) < key(b); });
   return names;
 }
 

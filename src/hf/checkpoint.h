@@ -62,6 +62,8 @@ struct LinearParts {
   Tensor input_order;
   // y += B (A x'), unquantized: SVDQuant. A [r, cols], B [rows, r], both kF32, kF16 or kBF16, or both undefined.
   Tensor low_rank_a, low_rank_b;
+  bool prescaled = false;      // the input was scaled by AWQ or SVDQuant: in a norm, or by input_scales
+  float fp8_weight_scale = 0;  // ModelOpt's W4A8_AWQ: largest |W| / 448, for engines that run the weights in FP8
 };
 
 // Reads `module` ("model.layers.0.mlp.up_proj") by the folder's quantization_config (compressed-tensors int-, pack- and

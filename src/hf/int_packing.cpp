@@ -50,4 +50,72 @@ Tensor unpack_int32(const Tensor& packed, Element element, std::int64_t cols) {
   return payload;
 }
 
+Tensor pack_int32_rows(const Tensor& zeros, Element element) {
+  const std::int64_t rows = zeros.dim(0), cols = zeros.dim(1), bits = element == Element::kInt4 ? 4 : 8;
+  const std::uint8_t mask = offset_mask(element);
+  Tensor packed = Tensor::zeros(DType::kI32, {(rows * bits + 31) / 32, cols});
+  auto* words = packed.bits<std::uint32_t>();
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (std::int64_t c = 0; c < cols; ++c) {
+      const auto byte = static_cast<std::uint8_t>(zeros.data<std::int8_t>()[r * cols + c]);
+      const std::uint32_t code = bits == 4 ? (byte ^ mask) & 0xfu : (byte ^ mask) & 0xffu;
+      words[r * bits / 32 * cols + c] |= code << (r * bits % 32);
+    }
+  }
+  return packed;
+}
+
+Tensor unpack_int32_rows(const Tensor& packed, Element element, std::int64_t rows) {
+  const std::int64_t cols = packed.dim(1), bits = element == Element::kInt4 ? 4 : 8;
+  require(packed.dim(0) == (rows * bits + 31) / 32, "unpack_int32_rows", "expected {} words a column, got shape {}",
+          (rows * bits + 31) / 32, to_string(packed.shape()));
+  Tensor zeros(DType::kI8, {rows, cols});
+  const auto* words = packed.bits<std::uint32_t>();
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (std::int64_t c = 0; c < cols; ++c) {
+      const std::uint32_t code = (words[r * bits / 32 * cols + c] >> (r * bits % 32)) & ((1u << bits) - 1);
+      zeros.data<std::int8_t>()[r * cols + c] = static_cast<std::int8_t>(static_cast<int>(code) - (1 << (bits - 1)));
+    }
+  }
+  return zeros;
+}
+
+namespace {
+
+// Nibbles of a kInt4 payload.
+std::uint8_t nibble_at(const std::uint8_t* row, std::int64_t c) {
+  return static_cast<std::uint8_t>(c % 2 != 0 ? row[c / 2] >> 4 : row[c / 2] & 0xf);
+}
+
+}  // namespace
+
+Tensor pack_row_pairs(const Tensor& payload, std::int64_t rows, std::int64_t cols) {
+  const std::int64_t bytes = (cols + 1) / 2;
+  require(rows % 2 == 0 && payload.shape() == Shape{rows, bytes}, "pack_row_pairs",
+          "expected an even number of rows of {} bytes, got shape {}", bytes, to_string(payload.shape()));
+  Tensor packed(DType::kU8, {rows / 2, cols});
+  for (std::int64_t r = 0; r < rows; r += 2) {
+    const std::uint8_t* even = payload.bits<std::uint8_t>() + r * bytes;
+    std::uint8_t* out = packed.bits<std::uint8_t>() + r / 2 * cols;
+    for (std::int64_t c = 0; c < cols; ++c) {
+      out[c] = static_cast<std::uint8_t>(nibble_at(even, c) | (nibble_at(even + bytes, c) << 4));
+    }
+  }
+  return packed;
+}
+
+Tensor unpack_row_pairs(const Tensor& packed) {
+  const std::int64_t rows = packed.dim(0) * 2, cols = packed.dim(1), bytes = (cols + 1) / 2;
+  Tensor payload = Tensor::zeros(DType::kU8, {rows, bytes});
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const std::uint8_t* in = packed.bits<std::uint8_t>() + r / 2 * cols;
+    std::uint8_t* out = payload.bits<std::uint8_t>() + r * bytes;
+    for (std::int64_t c = 0; c < cols; ++c) {
+      const int nibble = r % 2 != 0 ? in[c] >> 4 : in[c] & 0xf;
+      out[c / 2] = static_cast<std::uint8_t>(out[c / 2] | nibble << (c % 2 != 0 ? 4 : 0));
+    }
+  }
+  return payload;
+}
+
 }  // namespace halftone

@@ -34,16 +34,43 @@ class LinearReader {
         read_packed(q);
         break;
       case Storage::kBlocks:
-        read_blocks(q);
+      case Storage::kPackedBlocks:
+        read_blocks(scheme.storage, q);
+        break;
+      case Storage::kRowPairs:
+        read_row_pairs(q);
         break;
     }
     check_qtensor(q, source_ + ": " + module_);
     return q;
   }
 
-  InputQuant read_input(InputQuant::Kind kind) const {
-    if (kind == InputQuant::Kind::kNone) return {};
-    return {kind, read_scalar("input_scale", "quantized inputs")};
+  InputQuant read_input(const LinearScheme& scheme) const {
+    if (!has_static_scale(scheme.input)) return {scheme.input};
+    if (scheme.storage != Storage::kPackedBlocks) {
+      return {scheme.input, read_scalar("input_scale", "quantized inputs")};
+    }
+    return {scheme.input, read_scalar("input_global_scale", "quantized inputs"), true};
+  }
+
+  // What stands around the weight: input scales, a low-rank part, a scale for weights that are run in FP8.
+  void read_surroundings(const LinearScheme& scheme, LinearParts& parts) const {
+    const std::int64_t rows = parts.weight.rows(), cols = parts.weight.cols();
+    parts.prescaled = scheme.input_scales;
+    if (scheme.input_scales && checkpoint_.contains(name("pre_quant_scale"))) {
+      const Tensor scales = get("pre_quant_scale", {DType::kBF16, DType::kF16, DType::kF32}, "scaled inputs");
+      expect_shape("pre_quant_scale", scales, {cols}, "scaled inputs");
+      check_scales("pre_quant_scale", scales);
+      parts.input_scales = to_f32(scales);
+    }
+    if (scheme.low_rank) {
+      parts.low_rank_a = read_factor("svdquant_lora_a");
+      parts.low_rank_b = read_factor("svdquant_lora_b");
+      const std::int64_t rank = parts.low_rank_a.rank() == 2 ? parts.low_rank_a.dim(0) : 0;
+      expect_shape(factor_name("svdquant_lora_a"), parts.low_rank_a, {rank, cols}, "a low-rank part");
+      expect_shape(factor_name("svdquant_lora_b"), parts.low_rank_b, {rows, rank}, "a low-rank part");
+    }
+    if (scheme.fp8_weight_scale) parts.fp8_weight_scale = read_scalar("weight_scale_2", "weights that are run in FP8");
   }
 
   Tensor read_bias(std::int64_t rows) const {
@@ -73,9 +100,20 @@ class LinearReader {
     return get(part, dtypes, to_string(spec));
   }
 
-  void expect_shape(std::string_view part, const Tensor& tensor, const Shape& expected, const QuantSpec& spec) const {
+  void expect_shape(std::string_view part, const Tensor& tensor, const Shape& expected, std::string_view rule) const {
     require(tensor.shape() == expected, source_, "tensor '{}': expected shape {} for {}, found {}", name(part),
-            to_string(expected), to_string(spec), to_string(tensor.shape()));
+            to_string(expected), rule, to_string(tensor.shape()));
+  }
+  void expect_shape(std::string_view part, const Tensor& tensor, const Shape& expected, const QuantSpec& spec) const {
+    expect_shape(part, tensor, expected, to_string(spec));
+  }
+
+  // SVDQuant's factors, inside the quantizer or (ModelOpt's layout of diffusion models) beside the weight.
+  std::string factor_name(const std::string& factor) const {
+    return checkpoint_.contains(name(factor)) ? factor : "weight_quantizer._" + factor;
+  }
+  Tensor read_factor(const std::string& factor) const {
+    return get(factor_name(factor), {DType::kBF16, DType::kF16, DType::kF32}, "a low-rank part");
   }
 
   void check_scales(std::string_view part, const Tensor& scales) const {
@@ -97,16 +135,19 @@ class LinearReader {
     return value;
   }
 
-  // weight_scale of kPlain and kPacked: [1] or [] per tensor, [rows] or [rows, 1] per channel, [rows, groups] per
-  // group.
+  // weight_scale of all but kBlocks: [1] or [] per tensor, [rows] or [rows, 1] per channel, [rows, groups] per group,
+  // [tiles of rows, tiles of columns] per tile, with ModelOpt's dimensions of 1 between them or without.
   Tensor read_scales(const QTensor& q) const {
+    if (q.spec.mx) return read_exponents(q);
     const Tensor scales = get("weight_scale", {DType::kF32, DType::kBF16, DType::kF16}, q.spec);
-    Shape expected{1};
-    if (q.spec.granularity == Granularity::kChannel) expected = {q.rows()};
-    if (q.spec.granularity == Granularity::kGroup) expected = {q.rows(), (q.cols() + q.spec.group - 1) / q.spec.group};
+    const Shape expected = scales_shape(q.spec, q.shape);
     Shape found = scales.shape();
     if (q.spec.granularity == Granularity::kTensor && found.empty()) found = {1};
     if (q.spec.granularity == Granularity::kChannel && found == Shape{q.rows(), 1}) found = {q.rows()};
+    if (q.spec.granularity == Granularity::kTile && found.empty()) found = {1, 1};
+    if (q.spec.granularity == Granularity::kTile && found.size() == 4 && found[1] == 1 && found[3] == 1) {
+      found = {found[0], found[2]};
+    }
     require(found == expected, source_, "tensor '{}': expected shape {} for {} of a [{}, {}] weight, found {}",
             name("weight_scale"), to_string(expected), to_string(q.spec), q.rows(), q.cols(),
             to_string(scales.shape()));
@@ -114,11 +155,55 @@ class LinearReader {
     return scales.reshape(expected);
   }
 
+  // E8M0 codes, which the tools store as U8. 255 means NaN.
+  Tensor read_exponents(const QTensor& q) const {
+    const Tensor codes = get("weight_scale", {DType::kU8, DType::kF8E8M0}, q.spec);
+    expect_shape("weight_scale", codes, scales_shape(q.spec, q.shape), q.spec);
+    const auto* bytes = codes.bits<std::uint8_t>();
+    for (std::int64_t i = 0; i < codes.numel(); ++i) {
+      require(bytes[i] != 255, source_, "tensor '{}': expected exponents of 0 to 254, found 255 at {}",
+              name("weight_scale"), i);
+    }
+    return Tensor::borrow(DType::kF8E8M0, codes.shape(), codes.raw(), std::make_shared<Tensor>(codes));
+  }
+
+  // compressed-tensors' zero points: I8 in the scales' shape, or I32 packed along the rows.
+  Tensor read_zeros(const QTensor& q, bool packed) const {
+    const Shape expected = scales_shape(q.spec, q.shape);
+    const std::int64_t groups = expected.size() > 1 ? expected[1] : 1;
+    if (!packed) {
+      const Tensor zeros = get("weight_zero_point", {DType::kI8}, q.spec);
+      require(zeros.numel() == q.rows() * groups, source_, "tensor '{}': expected shape {} for {}, found {}",
+              name("weight_zero_point"), to_string(expected), to_string(q.spec), to_string(zeros.shape()));
+      return zeros.reshape(expected);
+    }
+    const Tensor words = get("weight_zero_point", {DType::kI32}, q.spec);
+    const std::int64_t bits = bits_of(q.spec.element);
+    expect_shape("weight_zero_point", words, {(q.rows() * bits + 31) / 32, groups}, q.spec);
+    return unpack_int32_rows(words, q.spec.element, q.rows()).reshape(expected);
+  }
+
   void read_plain(QTensor& q) const {
-    q.payload = get("weight", {q.spec.element == Element::kInt8 ? DType::kI8 : DType::kF8E4M3}, q.spec);
+    q.payload = get("weight", {payload_dtype(q.spec.element)}, q.spec);
     require(q.payload.rank() == 2, source_, "tensor '{}': expected [outputs, inputs], found {}", name("weight"),
             to_string(q.payload.shape()));
     q.shape = q.payload.shape();
+    check_groups("weight", q);
+    q.scales = read_scales(q);
+    if (q.spec.asymmetric) q.zeros = read_zeros(q, false);
+  }
+
+  void check_groups(std::string_view part, const QTensor& q) const {
+    require(!q.spec.mx || q.cols() % q.spec.group == 0, source_,
+            "tensor '{}': expected inputs in whole blocks of {}, found {}", name(part), q.spec.group, q.cols());
+  }
+
+  void read_row_pairs(QTensor& q) const {
+    const Tensor packed = get("weight", {DType::kU8}, q.spec);
+    require(packed.rank() == 2, source_, "tensor '{}': expected [outputs / 2, inputs], found {}", name("weight"),
+            to_string(packed.shape()));
+    q.shape = {packed.dim(0) * 2, packed.dim(1)};
+    q.payload = unpack_row_pairs(packed);
     q.scales = read_scales(q);
   }
 
@@ -140,19 +225,31 @@ class LinearReader {
             name("weight_packed"), per_word, to_string(packed.shape()), to_string(q.shape));
     q.payload = unpack_int32(packed, q.spec.element, q.cols());
     q.scales = read_scales(q);
+    if (q.spec.asymmetric) q.zeros = read_zeros(q, true);
   }
 
-  void read_blocks(QTensor& q) const {
-    q.payload = get("weight", {DType::kU8}, q.spec);
-    require(q.payload.rank() == 2, source_, "tensor '{}': expected [outputs, inputs / 2], found {}", name("weight"),
+  void read_blocks(Storage storage, QTensor& q) const {
+    const bool packed = storage == Storage::kPackedBlocks;
+    const char* part = packed ? "weight_packed" : "weight";
+    q.payload = get(part, {DType::kU8}, q.spec);
+    require(q.payload.rank() == 2, source_, "tensor '{}': expected [outputs, inputs / 2], found {}", name(part),
             to_string(q.payload.shape()));
     q.shape = {q.payload.dim(0), q.payload.dim(1) * 2};
     require(q.cols() % q.spec.group == 0, source_, "tensor '{}': expected inputs in whole blocks of {}, found {}",
-            name("weight"), q.spec.group, q.cols());
+            name(part), q.spec.group, q.cols());
+    if (q.spec.mx) {
+      q.scales = read_exponents(q);
+      return;
+    }
     q.scales = get("weight_scale", {DType::kF8E4M3}, q.spec);
     expect_shape("weight_scale", q.scales, {q.rows(), q.cols() / q.spec.group}, q.spec);
     check_scales("weight_scale", q.scales);
-    q.global_scale = read_scalar("weight_scale_2", to_string(q.spec));
+    if (packed) {
+      q.global_scale = read_scalar("weight_global_scale", to_string(q.spec));
+      q.inverse_global = true;
+    } else {
+      q.global_scale = read_scalar("weight_scale_2", to_string(q.spec));
+    }
   }
 
   const Checkpoint& checkpoint_;
@@ -167,7 +264,8 @@ LinearParts load_linear(const Checkpoint& checkpoint, std::string_view module) {
   const auto scheme = checkpoint.quantization().scheme_of(module);
   LinearParts parts;
   parts.weight = scheme ? reader.read_quantized(*scheme) : reader.read_unquantized();
-  if (scheme) parts.input = reader.read_input(scheme->input);
+  if (scheme) parts.input = reader.read_input(*scheme);
+  if (scheme) reader.read_surroundings(*scheme, parts);
   parts.bias = reader.read_bias(parts.weight.rows());
   return parts;
 }

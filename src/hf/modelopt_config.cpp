@@ -1,31 +1,24 @@
 #include "hf/config_fields.h"
+#include "hf/modelopt_algorithms.h"
 #include "hf/quantization_config.h"
 
 namespace halftone {
 namespace {
 
-struct Algorithm {
-  std::string_view name;
-  LinearScheme scheme;
-};
-
-constexpr QuantSpec kTensorE4M3{Element::kE4M3, Granularity::kTensor, 0};
-constexpr QuantSpec kBlocks16{Element::kE2M1, Granularity::kGroup, 16};
-constexpr QuantSpec kBlocks32{Element::kE2M1, Granularity::kGroup, 32};
-
-constexpr Algorithm kAlgorithms[] = {
-    {"FP8", {Storage::kPlain, kTensorE4M3, InputQuant::Kind::kStaticE4M3}},
-    {"NVFP4", {Storage::kBlocks, kBlocks16, InputQuant::Kind::kDynamicNvfp4}},
-    {"W4A16_NVFP4", {Storage::kBlocks, kBlocks16, InputQuant::Kind::kNone}},
-    {"W4A8_NVFP4_FP8", {Storage::kBlocks, kBlocks32, InputQuant::Kind::kStaticE4M3}},
-};
-
 LinearScheme scheme_from_name(const std::string& name, const std::string& source) {
-  for (const Algorithm& row : kAlgorithms) {
-    if (row.name == name) return row.scheme;
-  }
-  fail(source, "field 'quant_algo': expected FP8, NVFP4, W4A16_NVFP4 or W4A8_NVFP4_FP8, found '{}'",
-       name.substr(0, 80));
+  const ModelOptAlgorithm* row = find_modelopt_algorithm(name);
+  require(row != nullptr, source, "field 'quant_algo': expected one of {}, found '{}'", modelopt_algorithm_names(),
+          name.substr(0, 80));
+  return row->scheme;
+}
+
+// Groups of INT4 may have other sizes than the usual one.
+void take_group_size(const OrderedJson& object, const std::string& source, LinearScheme& scheme) {
+  const auto group = integer_field(object, "group_size", source);
+  if (scheme.storage != Storage::kRowPairs || !group) return;
+  require(*group >= 16 && *group % 16 == 0 && *group <= 1 << 20, source,
+          "field 'group_size': expected a multiple of 16, found {}", *group);
+  scheme.weights.group = *group;
 }
 
 // The group size that the file states, in one of three places, must be the one of the algorithm.
@@ -76,7 +69,8 @@ QuantizationConfig parse_modelopt(const OrderedJson& object, const std::string& 
   const auto algo = string_field(object, "quant_algo", source);
   if (!algo) return config;  // the cache alone is quantized
   if (*algo != "MIXED_PRECISION") {
-    const LinearScheme scheme = scheme_from_name(*algo, source);
+    LinearScheme scheme = scheme_from_name(*algo, source);
+    take_group_size(object, source, scheme);
     check_group_size(object, scheme, source);
     config.groups_.push_back({{ModulePattern::modelopt("Linear")}, scheme});
     return config;
@@ -88,7 +82,8 @@ QuantizationConfig parse_modelopt(const OrderedJson& object, const std::string& 
     const std::string where = source + ".quantized_layers." + module;
     const auto name = string_field(layer, "quant_algo", where);
     require(name.has_value(), where, "field 'quant_algo': missing");
-    const LinearScheme scheme = scheme_from_name(*name, where);
+    LinearScheme scheme = scheme_from_name(*name, where);
+    take_group_size(layer, where, scheme);
     check_group_size(layer, scheme, where);
     config.groups_.push_back({{ModulePattern::modelopt(module)}, scheme});
   }

@@ -30,7 +30,14 @@ QuantizationConfig QuantizationConfig::parse(const OrderedJson& config, std::str
   require(method->starts_with("modelopt"), where,
           "field 'quant_method': expected compressed-tensors or modelopt, found '{}'", method->substr(0, 80));
   const OrderedJson* inner = find_field(*object, "quantization", where);
-  return parse_modelopt(inner ? *inner : *object, where);
+  OrderedJson settings = inner ? *inner : *object;
+  // some algorithms state their group size in the other file alone
+  if (!hf_quant_config.is_null() && !find_field(settings, "group_size", where)) {
+    const OrderedJson* second = find_field(hf_quant_config, "quantization", hf_source);
+    const OrderedJson* group = second ? find_field(*second, "group_size", hf_source) : nullptr;
+    if (group) settings["group_size"] = *group;
+  }
+  return parse_modelopt(settings, where);
 }
 
 std::optional<LinearScheme> QuantizationConfig::scheme_of(std::string_view module) const {

@@ -17,9 +17,14 @@ namespace halftone {
 
 // The tensors that one quantized weight is stored as; M is the module's name.
 enum class Storage : std::uint8_t {
-  kPlain,   // M.weight I8 or F8_E4M3 [rows, cols], M.weight_scale
-  kPacked,  // M.weight_packed I32 [rows, ceil(cols * bits / 32)], M.weight_shape [2], M.weight_scale
-  kBlocks,  // M.weight U8 [rows, cols / 2], M.weight_scale F8_E4M3 [rows, cols / group], M.weight_scale_2 F32
+  kPlain,         // M.weight I8 or F8_E4M3 [rows, cols], M.weight_scale, perhaps M.weight_zero_point
+  kPacked,        // M.weight_packed I32 [rows, ceil(cols * bits / 32)], M.weight_shape [2], M.weight_scale, perhaps
+                  // M.weight_zero_point I32, packed along the rows
+  kBlocks,        // M.weight U8 [rows, cols / 2], M.weight_scale F8_E4M3 (MX: U8) [rows, cols / group], without MX
+                  // M.weight_scale_2 F32
+  kPackedBlocks,  // M.weight_packed U8 [rows, cols / 2], M.weight_scale as kBlocks; not MX: M.weight_global_scale F32,
+                  // the inverse of what codes are multiplied by
+  kRowPairs,  // M.weight U8 [rows / 2, cols], the even row in the low nibble, M.weight_scale F32 [rows, cols / group]
 };
 
 // How one linear layer is stored, and how its input is quantized.
@@ -27,6 +32,9 @@ struct LinearScheme {
   Storage storage = Storage::kPlain;
   QuantSpec weights;
   InputQuant::Kind input = InputQuant::Kind::kNone;
+  bool input_scales = false;      // M.pre_quant_scale, where no norm took it over
+  bool low_rank = false;          // M.weight_quantizer._svdquant_lora_a and _b
+  bool fp8_weight_scale = false;  // M.weight_scale_2 of weights that are run in FP8 (W4A8_AWQ)
   bool operator==(const LinearScheme&) const = default;
 };
 

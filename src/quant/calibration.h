@@ -30,6 +30,8 @@ struct Calibration {
   // By canonical module name; linear layers that share an input share the statistics.
   std::map<std::string, std::shared_ptr<const InputStatistics>> inputs;
   std::vector<KvStatistics> kv;  // by decoder layer
+  // AWQ's mean of |W| / largest |W| of its group, by canonical module, where a statistics file gives it. [inputs]
+  std::map<std::string, std::vector<float>> weight_relative_mean;
 
   CalibrationReport made_from;
 };

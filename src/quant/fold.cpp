@@ -75,6 +75,7 @@ InputStatistics smoothed_statistics(const InputStatistics& statistics, const Lin
   if (smoothing.factors.empty()) return statistics;
   const std::vector<float> columns = spread(smoothing.factors, group.channels);
   InputStatistics smoothed = statistics;
+  smoothed.amax.reset();
   for (std::size_t c = 0; c < columns.size(); ++c) {
     smoothed.absmax[c] /= columns[c];
     smoothed.abs_sum[c] /= columns[c];

@@ -70,15 +70,15 @@ struct PairRow {
 };
 
 const PairRow kPairs[] = {
-    {Layout::kModelOpt, "int8_channel", {Kind::kNone, Kind::kStaticInt8}},
+    {Layout::kModelOpt, "int8_channel", {Kind::kNone}},
     {Layout::kModelOpt, "int4_group", {Kind::kNone, Kind::kStaticE4M3}},
     {Layout::kModelOpt, "e4m3_tensor", {Kind::kStaticE4M3}},
     {Layout::kModelOpt, "e4m3_channel", {Kind::kDynamicE4M3}},
     {Layout::kModelOpt, "e4m3_tile128", {Kind::kNone}},
     {Layout::kModelOpt, "nvfp4_block16", {Kind::kNone, Kind::kDynamicNvfp4}},
     {Layout::kModelOpt, "nvfp4_block32", {Kind::kStaticE4M3}},
-    {Layout::kModelOpt, "mxfp4", {Kind::kNone, Kind::kDynamicMxfp4, Kind::kStaticE4M3}},
-    {Layout::kModelOpt, "mxfp8", {Kind::kNone, Kind::kDynamicMxfp8}},
+    {Layout::kModelOpt, "mxfp4", {Kind::kDynamicMxfp4, Kind::kDynamicE4M3}},
+    {Layout::kModelOpt, "mxfp8", {Kind::kDynamicMxfp8}},
     {Layout::kCompressedTensors, "int8_channel", {Kind::kNone, Kind::kStaticInt8, Kind::kDynamicInt8}},
     {Layout::kCompressedTensors, "int8_group", {Kind::kNone}},
     {Layout::kCompressedTensors, "int4_", {Kind::kNone}},

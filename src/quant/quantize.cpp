@@ -3,11 +3,13 @@
 #include <algorithm>
 
 #include "base/timer.h"
+#include "formats/e4m3.h"
 #include "hf/kv_cache_key.h"
 #include "model/registry.h"
 #include "quant/fold.h"
 #include "quant/kv_scales.h"
 #include "quant/layer_error.h"
+#include "quant/prescale.h"
 #include "quant/round_to_nearest.h"
 
 namespace halftone {
@@ -15,6 +17,22 @@ namespace {
 
 bool shares_global_scale(const LinearFormat& format) {
   return format.weights.element == Element::kE2M1 && !format.weights.mx;
+}
+
+// The statistics of the input after its scales.
+InputStatistics prescaled_statistics(const InputStatistics& statistics, const Prescaled& scaled) {
+  InputStatistics result = statistics;
+  result.amax = scaled.input_absmax;
+  result.rows = statistics.rows.clone();
+  for (std::int64_t i = 0; i < result.rows.numel(); ++i) {
+    result.rows.data<float>()[i] *= scaled.scales[static_cast<std::size_t>(i % result.rows.dim(1))];
+  }
+  return result;
+}
+
+// ModelOpt's W4A8_AWQ: INT4 weights that engines decode to FP8, with a scale for that.
+bool runs_in_fp8(const LinearFormat& format) {
+  return format.weights.element == Element::kInt4 && format.inputs == InputQuant::Kind::kStaticE4M3;
 }
 
 class Quantizer {
@@ -33,7 +51,8 @@ class Quantizer {
   // All groups of one decoder layer, or one group outside: first all smoothing, then all rounding.
   void run(std::span<const LinearGroup> groups) {
     std::vector<Smoothing> smoothings;
-    for (const LinearGroup& group : groups) smoothings.push_back(smooth(group));
+    prescaled_.clear();
+    for (const LinearGroup& group : groups) smoothings.push_back(recipe_.prescales() ? prescale(group) : smooth(group));
     for (std::size_t g = 0; g < groups.size(); ++g) round(groups[g], smoothings[g]);
     weights_.flush(result_.modules, result_.tensors);
   }
@@ -61,11 +80,22 @@ class Quantizer {
     return smoothing;
   }
 
+  // Scales inputs as ModelOpt does; what smoothing does in place of it is nothing.
+  Smoothing prescale(const LinearGroup& group) {
+    prescaled_.merge(prescale_group(group, recipe_, formats_, *calibration_, weights_, stream_));
+    return {};
+  }
+
+  const Prescaled* prescaled(const std::string& module) const {
+    const auto it = prescaled_.find(module);
+    return it == prescaled_.end() ? nullptr : &it->second;
+  }
+
   // The largest magnitude of the group's matrices that must share a global scale.
   std::optional<float> shared_amax(const LinearGroup& group) {
     std::optional<float> amax;
     for (const std::string& reader : group.readers) {
-      if (!shares_global_scale(formats_.at(reader))) continue;
+      if (!shares_global_scale(formats_.at(reader)) && !runs_in_fp8(formats_.at(reader))) continue;
       amax = std::max(amax.value_or(0), largest_magnitude(weights_.get(reader).weight, reader, *stream_.pool));
     }
     return amax;
@@ -77,6 +107,7 @@ class Quantizer {
     if (const InputStatistics* raw = statistics(group.readers.front()))
       inputs = smoothed_statistics(*raw, group, smoothing);
     for (const std::string& reader : group.readers) {
+      if (const Prescaled* scaled = prescaled(reader)) inputs = prescaled_statistics(*statistics(reader), *scaled);
       const LinearFormat& format = formats_.at(reader);
       LayerReport report = describe(reader);
       if (format.quantized()) {
@@ -86,6 +117,10 @@ class Quantizer {
           report.alpha = smoothing.alpha;
           report.awq_loss = smoothing.loss;
           report.awq_loss_without = smoothing.loss_without;
+        } else if (const Prescaled* scaled = prescaled(reader)) {
+          report.alpha = scaled->alpha;
+          report.awq_loss = scaled->loss;
+          report.awq_loss_without = scaled->loss_without;
         }
       }
       result_.report.layers.push_back(std::move(report));
@@ -97,15 +132,29 @@ class Quantizer {
     const WorkingModule& module = weights_.get(name);
     LinearParts parts;
     parts.weight =
-        round_to_nearest(module.weight, format.weights, module.dtype, shares_global_scale(format) ? amax : std::nullopt,
-                         module.info->stored, *stream_.pool);
+        round_to_nearest(module.weight, format.weights, rounding(module),
+                         shares_global_scale(format) ? amax : std::nullopt, module.info->stored, *stream_.pool);
     if (module.bias_changed) parts.bias = from_f32(module.bias, module.bias_dtype);
     parts.input.kind = format.inputs;
     if (has_static_scale(format.inputs)) {
       require(inputs.has_value(), recipe_.name, "no calibration of the inputs of {}", module.info->stored);
-      parts.input = static_input(format.inputs, inputs->tensor_absmax(), module.dtype);
+      parts.input = static_input(format.inputs, inputs->tensor_absmax(), rounding(module));
+    }
+    if (runs_in_fp8(format)) parts.fp8_weight_scale = clean_amax(amax.value(), e4m3::kMax) / e4m3::kMax;
+    if (const Prescaled* scaled = prescaled(name)) {
+      parts.prescaled = true;
+      if (!scaled->folded) parts.input_scales = Tensor::from(scaled->scales, {std::ssize(scaled->scales)});
+      parts.low_rank_a = scaled->low_rank_a;
+      parts.low_rank_b = scaled->low_rank_b;
     }
     return result_.modules[module.info->stored] = std::move(parts);
+  }
+
+  // As the layout's tool rounds on a CPU. What was smoothed here is a weight that no tool has seen, with more places than
+  // the checkpoint's dtype has: it is divided in f32.
+  Rounding rounding(const WorkingModule& module) const {
+    const bool smoothed = module.weight_changed && !recipe_.prescales();
+    return {module.dtype, recipe_.layout, smoothed ? DType::kF32 : module.dtype};
   }
 
   LayerReport describe(const std::string& name) {
@@ -123,7 +172,7 @@ class Quantizer {
   void measure(const std::string& name, const LinearParts& parts, const std::optional<InputStatistics>& inputs,
                LayerReport& report) {
     const Tensor& weight = weights_.get(name).weight;
-    const WeightError error = weight_error(parts.weight, weight, *stream_.pool);
+    const WeightError error = weight_error(parts.weight, weight, *stream_.pool);  // of what is left of a low-rank part
     report.weight_error = error.relative;
     report.sqnr_db = error.sqnr_db;
     report.bytes = parts.weight.nbytes();
@@ -136,7 +185,8 @@ class Quantizer {
   Stream& stream_;
   WorkingWeights weights_;
   FormatTable formats_;
-  std::vector<std::vector<float>> v_factors_;  // by layer
+  std::map<std::string, Prescaled> prescaled_;  // of the layer at hand
+  std::vector<std::vector<float>> v_factors_;   // by layer
   QuantizedCheckpoint result_;
 };
 

@@ -14,7 +14,7 @@
 namespace halftone {
 namespace {
 
-constexpr std::string_view kAlgorithms[] = {"round-to-nearest", "smoothquant", "awq"};
+constexpr std::string_view kAlgorithms[] = {"round-to-nearest", "smoothquant", "awq", "svdquant"};
 constexpr std::string_view kKvMark = "+kv:";
 
 bool in_decoder(const ModuleInfo& module) {
@@ -37,8 +37,18 @@ void read_algorithm(const Fields& root, Recipe& recipe) {
     return;
   }
   const Fields fields = root.object("algorithm");
-  fields.allow_only({"name", "alpha"});
+  fields.allow_only({"name", "alpha", "mode", "rank"});
   recipe.algorithm = algorithm_from_name(fields, "name");
+  if (fields.has("mode")) {
+    const std::string mode = fields.text("mode");
+    require(recipe.algorithm == Algorithm::kAwq && (mode == "grouped" || mode == "modelopt"), root.source(),
+            "field 'algorithm.mode': expected grouped or modelopt, of awq, found '{}'", mode);
+    recipe.modelopt_awq = mode == "modelopt";
+  }
+  if (fields.has("rank")) {
+    require(recipe.algorithm == Algorithm::kSvdQuant, root.source(), "field 'algorithm.rank': only svdquant has one");
+    recipe.rank = fields.count("rank", 1, 4096);
+  }
   require(!fields.has("alpha") || recipe.algorithm == Algorithm::kSmoothQuant, root.source(),
           "field 'algorithm.alpha': only smoothquant has one");
   recipe.alpha = static_cast<float>(fields.number_or("alpha", recipe.alpha, 0, 1));
@@ -92,6 +102,9 @@ Recipe parse_recipe(std::string_view text, std::string_view name, std::string_vi
   require(quantizes || recipe.layout == Layout::kAsIs, source,
           "field 'rules': none quantizes anything: expected layout as-is");
   require(!quantizes || recipe.layout != Layout::kAsIs, source, "field 'layout': as-is cannot hold quantized weights");
+  require(!recipe.prescales() || recipe.layout == Layout::kModelOpt, source,
+          "field 'algorithm': {} keeps scales of inputs, which only the layout modelopt holds",
+          to_string(recipe.algorithm));
   require(quantizes || recipe.algorithm == Algorithm::kRoundToNearest, source,
           "field 'algorithm': no rule quantizes anything");
   return recipe;

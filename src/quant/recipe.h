@@ -2,7 +2,7 @@
 // Recipes: which layers get which formats, by which algorithm, in which layout. A YAML file (recipes/*.yaml):
 //
 //   layout: compressed-tensors                     # or modelopt, as-is
-//   algorithm: {name: smoothquant, alpha: 0.5}     # or round-to-nearest (default), awq
+//   algorithm: {name: smoothquant, alpha: 0.5}     # or round-to-nearest (default), awq, svdquant
 //   kv: fp8_calibrated                             # bf16 unless said
 //   rules:                                         # in this order; the last one that matches a layer decides
 //     - match: "*"                                 # a glob over module names: * ? [abc] [!abc]
@@ -31,7 +31,12 @@ struct Rule {
   LinearFormat format;
 };
 
-enum class Algorithm : std::uint8_t { kRoundToNearest, kSmoothQuant, kAwq };
+enum class Algorithm : std::uint8_t {
+  kRoundToNearest,
+  kSmoothQuant,
+  kAwq,       // {name: awq, mode: grouped}: quant/awq.h, the default; {name: awq, mode: modelopt}: quant/awq_lite.h
+  kSvdQuant,  // {name: svdquant, rank: 32}: AWQ as ModelOpt's, then quant/svdquant.h
+};
 std::string_view to_string(Algorithm algorithm);
 
 struct Recipe {
@@ -39,11 +44,15 @@ struct Recipe {
   Layout layout = Layout::kAsIs;
   Algorithm algorithm = Algorithm::kRoundToNearest;
   float alpha = 0.5f;  // SmoothQuant: 0 smooths the weights only, 1 the inputs only
+  bool modelopt_awq = false;
+  std::int64_t rank = 32;  // SVDQuant
   std::string kv_format = "bf16";
   std::vector<Rule> rules;
   std::string text;    // the YAML it came from
   std::string source;  // "recipe fp8" or the file's path, for errors
 
+  // Whether inputs are multiplied by scales of their own, layer by layer, as ModelOpt does (quant/prescale.h).
+  bool prescales() const { return modelopt_awq || algorithm == Algorithm::kSvdQuant; }
   // True when inputs are quantized with known scales, or the algorithm looks at inputs.
   bool needs_calibration() const;
 };

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "tensor/tensor.h"
@@ -11,11 +12,16 @@ namespace halftone {
 
 struct InputStatistics {
   std::int64_t tokens = 0;
-  std::vector<float> absmax;    // [inputs] largest |x| of each channel
-  std::vector<double> abs_sum;  // [inputs] sum of |x| over all tokens
-  Tensor rows;                  // [samples, inputs] f32: inputs of some tokens, for output errors
+  std::vector<float> absmax;       // [inputs] largest |x| of each channel
+  std::vector<double> abs_sum;     // [inputs] sum of |x| over all tokens
+  Tensor rows;                     // [samples, inputs] f32: inputs of some tokens, for output errors
+  std::vector<float> row_weights;  // [samples] how much each row counts in AWQ's loss; empty: all alike
+  std::optional<float> amax;       // largest |x| after scaling, where it is known apart from absmax
 
-  float tensor_absmax() const { return absmax.empty() ? 0 : *std::max_element(absmax.begin(), absmax.end()); }
+  float tensor_absmax() const {
+    if (amax) return *amax;
+    return absmax.empty() ? 0 : *std::max_element(absmax.begin(), absmax.end());
+  }
   double mean_abs(std::size_t channel) const { return tokens > 0 ? abs_sum[channel] / static_cast<double>(tokens) : 0; }
 };
 

@@ -278,13 +278,13 @@ TEST_F(Export, RefusesWhatItCannotStore) {
   const std::string name = "model.layers.0.mlp.up_proj";
   ExportPlan plan = make_plan(kCases[0]);
   plan.layout = Layout::kModelOpt;
-  EXPECT_THAT(refusal(plan), HasSubstr("expected FP8, NVFP4"));
+  EXPECT_THAT(refusal(plan), HasSubstr("one of FP8, FP8_PER_CHANNEL_PER_TOKEN"));
   plan.layout = Layout::kAsIs;
   EXPECT_THAT(refusal(plan), HasSubstr("expected a layout"));
 
   plan = make_plan(kCases[5]);
   plan.layout = Layout::kCompressedTensors;
-  EXPECT_THAT(refusal(plan), HasSubstr("expected int4, int8 or e4m3"));
+  EXPECT_THAT(refusal(plan), HasSubstr("expected int4, int8, e4m3, nvfp4 or mxfp"));
 
   plan = make_plan(kCases[2]);
   plan.modules[name].input.scale = 0.1f;

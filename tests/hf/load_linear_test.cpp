@@ -52,6 +52,28 @@ class LoadLinear : public testing_support::QuantizedFolder {
     part("weight_scale") = filled(DType::kBF16, {4, 1}, 0.5f);
     part("input_scale") = filled(DType::kBF16, {1}, 0.25f);
   }
+  // 4 rows of 256 columns in groups of 128 with zeros of 3.
+  void asymmetric_int4() {
+    packed_int4();
+    weights()["symmetric"] = false;
+    part("weight_zero_point") = filled(DType::kI32, {1, 2}, 0xbb);
+  }
+  void modelopt(const char* algorithm) {
+    modelopt_ = {{"producer", {{"name", "modelopt"}}},
+                 {"quantization", {{"quant_algo", algorithm}, {"exclude_modules", {"lm_head"}}}}};
+  }
+  // 4 rows of 128 columns, one group a row.
+  void int4_awq() {
+    modelopt("W4A16_AWQ");
+    part("weight") = filled(DType::kU8, {2, 128}, 0x7e);
+    part("weight_scale") = filled(DType::kF32, {4, 1}, 0.5f);
+    part("pre_quant_scale") = filled(DType::kBF16, {128}, 2.0f);
+  }
+  void mxfp8() {
+    modelopt("MXFP8");
+    part("weight") = filled(DType::kF8E4M3, {4, 64}, 0x38);
+    part("weight_scale") = filled(DType::kU8, {4, 2}, 128);
+  }
   void nvfp4() {
     modelopt_ = {{"producer", {{"name", "modelopt"}}},
                  {"quantization",
@@ -98,6 +120,95 @@ TEST_F(LoadLinear, ReadsNvfp4) {
   EXPECT_EQ(scale_at(parts.weight, 0, 17), 1.0f);
   EXPECT_EQ(parts.weight.global_scale, 0.5f);
   EXPECT_EQ(parts.input, (InputQuant{InputQuant::Kind::kDynamicNvfp4, 2.0f}));
+}
+
+TEST_F(LoadLinear, ReadsZeroPoints) {
+  asymmetric_int4();
+  const LinearParts parts = load_linear(open(), kModule);
+  EXPECT_EQ(zero_at(parts.weight, 3, 200), 0xb - 8);
+  EXPECT_EQ(to_f32(dequantize(parts.weight)).data<float>()[0], 0.0f);  // code 3, zero 3
+  EXPECT_EQ(to_f32(dequantize(parts.weight)).data<float>()[1], -1.0f);
+  part("weight_zero_point") = filled(DType::kI32, {4, 2}, 0xbb);
+  EXPECT_THAT(error(), HasSubstr("weight_zero_point': expected shape [1, 2] for int4 group 128"));
+  tensors_.erase(std::string(kModule) + ".weight_zero_point");
+  EXPECT_THAT(error(), HasSubstr("weight_zero_point': missing"));
+}
+
+TEST_F(LoadLinear, ReadsPairsOfRowsWithTheirInputScales) {
+  int4_awq();
+  const LinearParts parts = load_linear(open(), kModule);
+  EXPECT_EQ(parts.weight.shape, (Shape{4, 128}));
+  EXPECT_EQ(decode_code(parts.weight, 2, 5), -2.0f);  // the even row is in the low nibble
+  EXPECT_EQ(decode_code(parts.weight, 3, 5), 7.0f);
+  EXPECT_EQ(parts.input_scales.data<float>()[127], 2.0f);
+  part("pre_quant_scale") = filled(DType::kBF16, {64}, 2.0f);
+  EXPECT_THAT(error(), HasSubstr("pre_quant_scale': expected shape [128] for scaled inputs, found [64]"));
+  tensors_.erase(std::string(kModule) + ".pre_quant_scale");  // a norm may have it
+  EXPECT_FALSE(load_linear(open(), kModule).input_scales.defined());
+  part("weight_scale") = filled(DType::kF32, {4, 2}, 0.5f);
+  EXPECT_THAT(error(), HasSubstr("weight_scale': expected shape [4, 1] for int4 group 128"));
+  part("weight") = filled(DType::kI8, {2, 128});
+  EXPECT_THAT(error(), HasSubstr("weight': expected U8, found I8"));
+}
+
+TEST_F(LoadLinear, ReadsTheGroupSizeThatOnlyTheSecondFileStates) {
+  int4_awq();
+  modelopt_["quantization"]["group_size"] = 64;
+  config_["quantization_config"] = {{"quant_method", "modelopt"}, {"quant_algo", "W4A16_AWQ"}};
+  part("weight_scale") = filled(DType::kF32, {4, 2}, 0.5f);
+  EXPECT_EQ(load_linear(open(), kModule).weight.spec.group, 64);
+}
+
+TEST_F(LoadLinear, ReadsMxScales) {
+  mxfp8();
+  const LinearParts parts = load_linear(open(), kModule);
+  EXPECT_TRUE(parts.weight.spec.mx);
+  EXPECT_EQ(to_f32(dequantize(parts.weight)).data<float>()[63], 2.0f);
+  EXPECT_EQ(parts.input.kind, InputQuant::Kind::kDynamicMxfp8);
+  part("weight_scale") = filled(DType::kU8, {4, 2}, 255);
+  EXPECT_THAT(error(), HasSubstr("weight_scale': expected exponents of 0 to 254, found 255 at 0"));
+  part("weight_scale") = filled(DType::kF32, {4, 2});
+  EXPECT_THAT(error(), HasSubstr("weight_scale': expected U8 or another of its kind, found F32"));
+  mxfp8();
+  part("weight") = filled(DType::kF8E4M3, {4, 48}, 0x38);
+  EXPECT_THAT(error(), HasSubstr("weight': expected inputs in whole blocks of 32, found 48"));
+}
+
+TEST_F(LoadLinear, ReadsTiles) {
+  modelopt("fp8_pb_wo");
+  part("weight") = filled(DType::kF8E4M3, {130, 8}, 0x38);
+  part("weight_scale") = filled(DType::kF32, {2, 1, 1, 1}, 0.5f);
+  EXPECT_EQ(scale_at(load_linear(open(), kModule).weight, 129, 7), 0.5f);
+  part("weight_scale") = filled(DType::kF32, {1, 1, 1, 1}, 0.5f);
+  EXPECT_THAT(error(), HasSubstr("weight_scale': expected shape [2, 1]"));
+}
+
+TEST_F(LoadLinear, ReadsALowRankPart) {
+  nvfp4();
+  modelopt_["quantization"]["quant_algo"] = "NVFP4_SVD";
+  EXPECT_THAT(error(),
+              HasSubstr("weight_quantizer._svdquant_lora_a': missing; the configuration says a low-rank part"));
+  part("weight_quantizer._svdquant_lora_a") = filled(DType::kBF16, {2, 32});
+  part("weight_quantizer._svdquant_lora_b") = filled(DType::kBF16, {4, 3});
+  EXPECT_THAT(error(), HasSubstr("_svdquant_lora_b': expected shape [4, 2]"));
+  part("weight_quantizer._svdquant_lora_b") = filled(DType::kBF16, {4, 2});
+  EXPECT_EQ(load_linear(open(), kModule).low_rank_a.shape(), (Shape{2, 32}));
+}
+
+TEST_F(LoadLinear, ReadsTheInverseGlobalScale) {
+  const OrderedJson inputs{
+      {"num_bits", 4}, {"type", "float"}, {"strategy", "tensor_group"}, {"group_size", 16}, {"dynamic", "local"}};
+  compressed_tensors("nvfp4-pack-quantized",
+                     {{"num_bits", 4}, {"type", "float"}, {"strategy", "tensor_group"}, {"group_size", 16}}, inputs);
+  part("weight_packed") = filled(DType::kU8, {4, 16}, 0x22);
+  part("weight_scale") = filled(DType::kF8E4M3, {4, 2}, 0x38);
+  part("weight_global_scale") = filled(DType::kF32, {1}, 4.0f);
+  part("input_global_scale") = filled(DType::kF32, {1}, 8.0f);
+  const LinearParts parts = load_linear(open(), kModule);
+  EXPECT_EQ(to_f32(dequantize(parts.weight)).data<float>()[0], 0.25f);
+  EXPECT_EQ(parts.input.step(), 0.125f);
+  tensors_.erase(std::string(kModule) + ".weight_global_scale");
+  EXPECT_THAT(error(), HasSubstr("weight_global_scale': missing"));
 }
 
 TEST_F(LoadLinear, LeavesIgnoredModulesAsTheyAre) {
@@ -193,8 +304,8 @@ TEST_F(LoadLinear, ConfigurationErrors) {
   EXPECT_THAT(with("type", "float"), HasSubstr("weights in format 'pack-quantized': not supported"));
   EXPECT_THAT(with("strategy", "block"), HasSubstr("strategy block"));
   EXPECT_THAT(with("group_size", -7), HasSubstr("group_size -7"));
-  EXPECT_THAT(with("symmetric", false), HasSubstr("expected true (zero points are not supported)"));
-  EXPECT_THAT(with("dynamic", true), HasSubstr("field 'dynamic': expected false"));
+  EXPECT_THAT(with("dynamic", true), HasSubstr("weights in format 'pack-quantized': not supported"));
+  EXPECT_THAT(with("dynamic", "sometimes"), HasSubstr("field 'dynamic': expected true, false or local"));
   EXPECT_THAT(with("actorder", "group"), HasSubstr("field 'actorder'"));
 
   config_["quantization_config"]["quant_method"] = "awq";
@@ -211,8 +322,9 @@ TEST_F(LoadLinear, ConfigurationErrors) {
   EXPECT_THAT(error(), HasSubstr("expected a regular expression, found 're:(unclosed'"));
   config_.erase("quantization_config");
   nvfp4();
-  modelopt_["quantization"]["quant_algo"] = "W4A16_AWQ";
-  EXPECT_THAT(error(), HasSubstr("expected FP8, NVFP4, W4A16_NVFP4 or W4A8_NVFP4_FP8, found 'W4A16_AWQ'"));
+  modelopt_["quantization"]["quant_algo"] = "W2A16";
+  EXPECT_THAT(error(), HasSubstr("expected one of FP8, FP8_PER_CHANNEL_PER_TOKEN"));
+  EXPECT_THAT(error(), HasSubstr("found 'W2A16'"));
 }
 
 }  // namespace

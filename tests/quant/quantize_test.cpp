@@ -219,13 +219,13 @@ TEST_F(QuantizeDemo, ReportIsJsonWithALineForEveryLinearLayer) {
 
 TEST_F(QuantizeDemo, MisfitsAreReportedTogetherBeforeWorkBegins) {
   const Recipe recipe = parse_recipe(
-      "layout: modelopt\nrules:\n  - {match: '*', weights: int8_channel}\n  - {match: '*.q_proj', weights: none}\n",
+      "layout: modelopt\nrules:\n  - {match: '*', weights: int4_channel}\n  - {match: '*.q_proj', weights: none}\n",
       "bad", "bad.yaml");
   const std::string error =
       error_of([&] { quantize(Checkpoint::open(kDemo), recipe, calibration_, default_stream()); });
   EXPECT_EQ(error_of([&] { check_recipe(Checkpoint::open(kDemo), recipe); }), error);
   EXPECT_THAT(error, testing::HasSubstr("48 layers cannot take their format"));
-  EXPECT_THAT(error, testing::HasSubstr("model.layers.7.mlp.down_proj: layout modelopt has no int8_channel weights"));
+  EXPECT_THAT(error, testing::HasSubstr("model.layers.7.mlp.down_proj: layout modelopt has no int4_channel weights"));
 }
 
 TEST_F(QuantizeDemo, MissingCalibrationIsAnError) {

@@ -1,0 +1,182 @@
+#include "quant/prescale.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "quant/awq_lite.h"
+#include "quant/svdquant.h"
+
+namespace halftone {
+namespace {
+
+class GroupPrescaler {
+ public:
+  GroupPrescaler(const LinearGroup& group, const Recipe& recipe, const FormatTable& formats,
+                 const Calibration& calibration, WorkingWeights& weights, Stream& stream)
+      : group_(group),
+        recipe_(recipe),
+        formats_(formats),
+        calibration_(calibration),
+        weights_(weights),
+        stream_(stream) {
+    for (const std::string& reader : group.readers) {
+      if (!formats.at(reader).quantized()) continue;
+      require(readers_.empty() || formats.at(reader) == formats.at(readers_.front()), reader,
+              "expected the format of {}, which reads the same input", readers_.empty() ? "" : readers_.front());
+      readers_.push_back(reader);
+    }
+  }
+
+  std::map<std::string, Prescaled> run() {
+    if (readers_.empty()) return {};
+    for (const std::string& reader : readers_) search(reader);
+    if (svd()) {
+      for (const std::string& reader : readers_) split(reader);
+    }
+    if (readers_.size() > 1) share_scales();
+    if (!svd()) fold_into_norm();
+    return std::move(result_);
+  }
+
+ private:
+  bool svd() const { return recipe_.algorithm == Algorithm::kSvdQuant; }
+
+  void search(const std::string& reader) {
+    const auto found = calibration_.inputs.find(reader);
+    require(found != calibration_.inputs.end(), recipe_.name, "no calibration of the inputs of {}", reader);
+    const InputStatistics& statistics = *found->second;
+    WorkingModule& module = weights_.get(reader);
+    AwqLiteLinear linear{reader, &module.weight, &module.bias, module.dtype, formats_.at(reader).weights, {}};
+    const auto mean = calibration_.weight_relative_mean.find(reader);
+    if (mean != calibration_.weight_relative_mean.end()) linear.relative_mean = mean->second;
+    const AwqLiteResult search = search_awq_lite(linear, statistics, stream_);
+    Prescaled& result = result_[reader];
+    result.alpha = search.alpha;
+    result.loss = search.loss();
+    result.loss_without = search.losses.front();
+    result.scales = input_scales(search.scale, module.dtype);
+    // AWQ scales the largest magnitudes in f32; SVDQuant measures again what was scaled in the checkpoint's dtype
+    result.input_absmax =
+        statistics.amax
+            ? *statistics.amax
+            : scaled_input_absmax(statistics.absmax, svd() ? result.scales : reciprocals(search.scale), module.dtype);
+    scale_weight(search.scale, module.dtype, module.weight);
+    module.weight_changed = true;
+  }
+
+  // W -> W - B A, everything in the checkpoint's dtype.
+  void split(const std::string& reader) {
+    WorkingModule& module = weights_.get(reader);
+    LowRank part = find_low_rank(module.weight, recipe_.rank);
+    part = {rounded(part.a, module.dtype), rounded(part.b, module.dtype)};
+    subtract(rounded(multiply(part), module.dtype), module.dtype, module.weight);
+    store(part, module.dtype, result_.at(reader));
+  }
+
+  void share_scales() {
+    const DType dtype = weights_.get(readers_.front()).dtype;
+    std::vector<std::vector<float>> all;
+    float absmax = 0;
+    for (const std::string& reader : readers_) {
+      all.push_back(result_.at(reader).scales);
+      absmax = std::max(absmax, result_.at(reader).input_absmax);
+    }
+    const std::vector<float> mean = mean_scales(all, dtype);
+    if (svd()) {
+      split_again(mean, dtype);
+    } else {
+      for (const std::string& reader : readers_) {
+        rescale_weight(result_.at(reader).scales, mean, dtype, weights_.get(reader).weight);
+      }
+    }
+    for (const std::string& reader : readers_) {
+      result_.at(reader).scales = mean;
+      result_.at(reader).input_absmax = absmax;
+    }
+  }
+
+  // With common scales the readers are one matrix, and have one low-rank part: A is shared.
+  void split_again(const std::vector<float>& scales, DType dtype) {
+    std::int64_t rows = 0, cols = std::ssize(scales);
+    for (const std::string& reader : readers_) rows += weights_.get(reader).weight.dim(0);
+    Tensor whole(DType::kF32, {rows, cols});
+    std::int64_t row = 0;
+    for (const std::string& reader : readers_) {
+      join(reader, scales, whole.data<float>() + row * cols);
+      row += weights_.get(reader).weight.dim(0);
+    }
+    const LowRank part = find_low_rank(whole, recipe_.rank);
+    subtract(multiply(part), dtype, whole);
+    row = 0;
+    for (const std::string& reader : readers_) {
+      Tensor& weight = weights_.get(reader).weight;
+      const std::int64_t end = row + weight.dim(0);
+      weight = whole.rows(row, end).clone();
+      store({part.a, part.b.rows(row, end)}, dtype, result_.at(reader));
+      row = end;
+    }
+  }
+
+  // (W + B A) * (old scales / new scales)
+  void join(const std::string& reader, const std::vector<float>& scales, float* out) {
+    const Prescaled& result = result_.at(reader);
+    const Tensor& weight = weights_.get(reader).weight;
+    const Tensor part = multiply({to_f32(result.low_rank_a), to_f32(result.low_rank_b)});
+    const std::int64_t cols = weight.dim(1);
+    for (std::int64_t i = 0; i < weight.numel(); ++i) {
+      const auto c = static_cast<std::size_t>(i % cols);
+      out[i] = (weight.data<float>()[i] + part.data<float>()[i]) * (result.scales[c] / scales[c]);
+    }
+  }
+
+  // What a norm writes is scaled there, when all that read it agree.
+  void fold_into_norm() {
+    if (group_.writer.empty() || readers_.size() != group_.readers.size()) return;
+    WorkingModule& writer = weights_.get(group_.writer);
+    if (writer.info->linear) return;
+    const std::vector<float>& scales = result_.at(readers_.front()).scales;
+    Tensor products = writer.weight;
+    for (std::size_t c = 0; c < scales.size(); ++c) products.data<float>()[c] *= scales[c];
+    writer.weight = rounded(products, writer.dtype);
+    writer.weight_changed = true;
+    for (const std::string& reader : readers_) result_.at(reader).folded = true;
+  }
+
+  static std::vector<float> reciprocals(std::vector<float> values) {
+    for (float& value : values) value = 1.0f / value;
+    return values;
+  }
+
+  static Tensor rounded(const Tensor& tensor, DType dtype) {
+    return dtype == DType::kF32 ? tensor : to_f32(from_f32(tensor, dtype));
+  }
+
+  static void subtract(const Tensor& part, DType dtype, Tensor& weight) {
+    for (std::int64_t i = 0; i < weight.numel(); ++i) weight.data<float>()[i] -= part.data<float>()[i];
+    weight = rounded(weight, dtype);
+  }
+
+  static void store(const LowRank& part, DType dtype, Prescaled& result) {
+    result.low_rank_a = from_f32(part.a, dtype);
+    result.low_rank_b = from_f32(part.b.clone(), dtype);
+  }
+
+  const LinearGroup& group_;
+  const Recipe& recipe_;
+  const FormatTable& formats_;
+  const Calibration& calibration_;
+  WorkingWeights& weights_;
+  Stream& stream_;
+  std::vector<std::string> readers_;  // those that are quantized
+  std::map<std::string, Prescaled> result_;
+};
+
+}  // namespace
+
+std::map<std::string, Prescaled> prescale_group(const LinearGroup& group, const Recipe& recipe,
+                                                const FormatTable& formats, const Calibration& calibration,
+                                                WorkingWeights& weights, Stream& stream) {
+  return GroupPrescaler(group, recipe, formats, calibration, weights, stream).run();
+}
+
+}  // namespace halftone

@@ -1,0 +1,32 @@
+#pragma once
+// Input scales as ModelOpt finds and stores them: each linear layer is searched by itself, layers that share an input
+// then take the mean of their scales, and what a norm writes is scaled in the norm. Scales of other inputs stay with
+// their layer ("pre_quant_scale"). SVDQuant splits off its low-rank part after that.
+// Sources: modelopt 0.47 awq_lite, svdquant, preprocess_linear_fusion, fuse_prequant_layernorm.
+
+#include <map>
+#include <optional>
+#include <string>
+
+#include "quant/calibration.h"
+#include "quant/fold.h"
+
+namespace halftone {
+
+// What became of one linear layer.
+struct Prescaled {
+  float alpha = 0;
+  double loss = 0, loss_without = 0;  // of the layer's own search, with its best exponent and with 0
+  std::vector<float> scales;          // the input is multiplied by them, [inputs]
+  bool folded = false;                // into the norm that writes the input
+  float input_absmax = 0;             // of the scaled input
+  Tensor low_rank_a, low_rank_b;      // [rank, inputs], [outputs, rank] in the checkpoint's dtype, or undefined
+};
+
+// By canonical module: the quantized readers of the group. Their weights are scaled in `weights`, and the norm.
+// Throws Error when a reader lacks statistics with rows, or readers of one input have different formats.
+std::map<std::string, Prescaled> prescale_group(const LinearGroup& group, const Recipe& recipe,
+                                                const FormatTable& formats, const Calibration& calibration,
+                                                WorkingWeights& weights, Stream& stream);
+
+}  // namespace halftone

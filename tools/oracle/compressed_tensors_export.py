@@ -1,0 +1,118 @@
+#!/usr/bin/env python3
+"""What compressed-tensors makes of a checkpoint: its scales (calculate_qparams), its compressors, on the CPU.
+usage: compressed_tensors_export.py CHECKPOINT OUT [--formats w8a16,...] [--samples 8] [--tokens 48] [--seed 7]
+
+Writes OUT/FORMAT/model.safetensors with the tensors of the quantized modules, scheme.json and statistics.safetensors.
+Linear layers of the decoder are quantized. NVFP4's global scales are those of the whole of q/k/v and of gate/up.
+"""
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from compressed_tensors.compressors.base import BaseCompressor
+from compressed_tensors.compressors.format import infer_module_format
+from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme, preset_name_to_scheme
+from compressed_tensors.quantization.utils import calculate_qparams, generate_gparam, maybe_pad_tensor_for_block_quant
+from safetensors.torch import save_file
+
+from common import InputRecorder, load_model, read_tensors, run_samples, samples, save_statistics, statistics
+from formats import COMPRESSED
+
+GROUPS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+
+
+def scheme_of(name):
+    weights, inputs, _ = COMPRESSED[name]
+    if isinstance(weights, str):
+        return preset_name_to_scheme(weights, ["Linear"])
+    return QuantizationScheme(targets=["Linear"], weights=QuantizationArgs(**weights),
+                              input_activations=QuantizationArgs(**inputs) if inputs else None)
+
+
+def blocks_of(weight, args):
+    """The weight so that the last one or two dimensions share a scale."""
+    rows, cols = weight.shape
+    if args.strategy == "block":
+        high, wide = args.block_structure
+        padded = maybe_pad_tensor_for_block_quant(weight, (high, wide))
+        return padded.reshape(padded.shape[0] // high, high, padded.shape[1] // wide, wide).transpose(1, 2).flatten(2)
+    if args.strategy in ("group", "tensor_group"):
+        return weight.reshape(rows, cols // args.group_size, args.group_size)
+    return weight.reshape(1, 1, -1) if args.strategy == "tensor" else weight.reshape(rows, 1, cols)
+
+
+def weight_parameters(weight, args, global_scale):
+    blocks = blocks_of(weight, args)
+    scale, zero = calculate_qparams(blocks.amin(-1), blocks.amax(-1), args, global_scale=global_scale)
+    if args.strategy == "tensor":
+        return scale.reshape(1), zero.reshape(1)
+    return scale, zero
+
+
+def input_parameters(x, args):
+    return calculate_qparams(x.amin().reshape(1), x.amax().reshape(1), args)
+
+
+def quantize(name, source, module, inputs):
+    scheme = scheme_of(name)
+    weight = source[module + ".weight"]
+    state, global_scale = {"weight": weight}, None
+    prefix, last = module.rsplit(".", 1)
+    group = next((g for g in GROUPS if last in g), (last,))
+    if scheme.weights.strategy == "tensor_group":
+        both = torch.cat([source[f"{prefix}.{other}.weight"].flatten() for other in group])
+        global_scale = state["weight_global_scale"] = generate_gparam(both.amin(), both.amax())
+    scale, zero = weight_parameters(weight, scheme.weights, global_scale)
+    state["weight_scale"] = scale
+    if not scheme.weights.symmetric:
+        state["weight_zero_point"] = zero
+    x = scheme.input_activations
+    if x is not None and x.dynamic is False:
+        state["input_scale"], _ = input_parameters(inputs, x)
+    if x is not None and str(getattr(x.dynamic, "value", x.dynamic)) == "local":
+        state["input_global_scale"] = generate_gparam(inputs.amin(), inputs.amax())
+    kind = infer_module_format(torch.nn.Linear, scheme)
+    return BaseCompressor.get_value_from_registry(kind.value).compress(state, scheme), kind.value
+
+
+def export(name, source, recorder, out):
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    tensors, kind = {}, None
+    for module, batches in recorder.inputs.items():
+        stored = module if module + ".weight" in source else module.replace("model.layers", "model.language_model.layers")
+        compressed, kind = quantize(name, source, stored, torch.cat(batches))
+        tensors.update({f"{stored}.{part}": value for part, value in compressed.items()})
+    save_file({k: v.contiguous().clone() for k, v in tensors.items()}, out / "model.safetensors")
+    scheme = json.loads(scheme_of(name).model_dump_json())
+    (out / "scheme.json").write_text(json.dumps({"format": kind, **scheme}, indent=1))
+    save_statistics(statistics(recorder), out / "statistics.safetensors", made_by="compressed_tensors_export.py")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--formats", default=",".join(COMPRESSED))
+    parser.add_argument("--samples", type=int, default=8)
+    parser.add_argument("--tokens", type=int, default=48)
+    parser.add_argument("--seed", type=int, default=7)
+    a = parser.parse_args()
+    model = load_model(a.checkpoint)
+    recorder = InputRecorder(model)
+    run_samples(model, samples(a.checkpoint, a.samples, a.tokens, a.seed))
+    recorder.close()
+    source = read_tensors(a.checkpoint)
+    for name in a.formats.split(","):
+        try:
+            export(name, source, recorder, a.out / name)
+            print(f"{name}: written")
+        except Exception as error:
+            shutil.rmtree(a.out / name, ignore_errors=True)
+            print(f"{name}: compressed-tensors fails: {type(error).__name__}: {str(error)[:200]}")
+
+
+if __name__ == "__main__":
+    main()
