@@ -12,6 +12,8 @@
 namespace halftone::cli {
 namespace {
 
+const std::vector<std::string> kLayouts{"modelopt", "compressed-tensors", "awq", "gptq", "gptq_v2", "gguf"};
+
 struct QuantizeFlags {
   QuantizeJob job;
   int threads = 0;
@@ -44,6 +46,16 @@ Command declare_quantize(CLI::App& parent) {
          "-r,--recipe", job->configuration,
          fmt::format("Recipe: {} or a YAML file; \"+kv:FORMAT\" may follow", fmt::join(shipped_recipes(), ", ")))
       ->required();
+  app->add_option_function<std::string>(
+         "--layout", [job](const std::string& name) { job->layout = layout_from_name(name, "--layout"); },
+         "Layout of the folder, in place of the recipe's; gguf also takes recipe bf16")
+      ->check(CLI::IsMember(kLayouts));
+  app->add_option_function<std::string>(
+         "--target", [job](const std::string& name) { job->target = target_from_name(name); },
+         "Loader that must take the folder: what it refuses is an error before anything is written")
+      ->check(CLI::IsMember(target_names()));
+  app->add_flag("--force", job->force, "Write what the target refuses");
+  app->add_flag("--requantize", job->requantize, "Take a checkpoint that is quantized already, by its decoded weights");
   app->add_option("--kv", job->kv_format, "Format of the KV cache, in place of the recipe's")
       ->check(CLI::IsMember(kv_formats));
   app->add_option("--alpha", job->alpha,

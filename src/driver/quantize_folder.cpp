@@ -4,10 +4,13 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 
 #include "base/file.h"
 #include "base/usage_error.h"
+#include "driver/check_target.h"
 #include "export/export.h"
+#include "export/unquantized.h"
 #include "hf/kv_cache_key.h"
 #include "quant/statistics_file.h"
 
@@ -21,16 +24,45 @@ bool same_bytes(const Tensor& a, const Tensor& b) {
          std::memcmp(a.raw(), b.raw(), static_cast<std::size_t>(a.nbytes())) == 0;
 }
 
+// The same numbers: a GGUF file holds vectors as F32.
+bool same_values(const Tensor& found, const Tensor& wanted) {
+  if (found.defined() && wanted.defined() && found.dtype() == DType::kF32) return same_bytes(found, to_f32(wanted));
+  return same_bytes(found, wanted);
+}
+
+// Zero points that are all the middle of the codes are read as none.
+Tensor stated_zeros(const QTensor& q) {
+  if (!q.zeros.defined()) return {};
+  const std::int8_t* zeros = q.zeros.data<std::int8_t>();
+  return std::all_of(zeros, zeros + q.zeros.numel(), [](std::int8_t z) { return z == 0; }) ? Tensor() : q.zeros;
+}
+
+QuantSpec stated_spec(const QTensor& q) {
+  QuantSpec spec = q.spec;
+  spec.asymmetric = stated_zeros(q).defined() || q.offsets.defined();
+  return spec;
+}
+
+// A GGUF file is read under the names of the published checkpoints, whatever the source has.
+std::string name_in(const Checkpoint& written, const std::string& name) {
+  for (const std::string& alias : module_aliases(name)) {
+    if (written.contains(alias)) return alias;
+  }
+  return name;
+}
+
 void check_module(const Checkpoint& written, const std::string& module, const LinearParts& wanted) {
-  const LinearParts found = load_linear(written, module);
+  const bool renamed = written.quantization().layout() == Layout::kGguf;
+  const std::string weight = renamed ? name_in(written, module + ".weight") : module + ".weight";
+  const LinearParts found = load_linear(written, weight.substr(0, weight.rfind('.')));
   const auto check = [&](bool equal, std::string_view what) {
     require(equal, written.folder().string(), "tensor '{}': the {} read back is not the one that was written", module,
             what);
   };
-  check(found.weight.spec == wanted.weight.spec && found.weight.shape == wanted.weight.shape, "format");
+  check(stated_spec(found.weight) == stated_spec(wanted.weight) && found.weight.shape == wanted.weight.shape, "format");
   check(same_bytes(found.weight.payload, wanted.weight.payload), "payload");
   check(same_bytes(found.weight.scales, wanted.weight.scales), "scale");
-  check(same_bytes(found.weight.zeros, wanted.weight.zeros), "zero");
+  check(same_bytes(stated_zeros(found.weight), stated_zeros(wanted.weight)), "zero point");
   check(same_bytes(found.weight.offsets, wanted.weight.offsets), "offset");
   check(found.weight.global_scale == wanted.weight.global_scale &&
             found.weight.inverse_global == wanted.weight.inverse_global,
@@ -39,7 +71,7 @@ void check_module(const Checkpoint& written, const std::string& module, const Li
   check(same_bytes(found.low_rank_a, wanted.low_rank_a) && same_bytes(found.low_rank_b, wanted.low_rank_b),
         "low-rank part");
   check(found.input == wanted.input, "input scale");
-  if (wanted.bias.defined()) check(same_bytes(found.bias, wanted.bias), "bias");
+  if (wanted.bias.defined()) check(same_values(found.bias, wanted.bias), "bias");
 }
 
 void check_kv(const Checkpoint& written, const KvQuantization& wanted) {
@@ -63,7 +95,7 @@ void verify(const std::filesystem::path& folder, const QuantizedCheckpoint& quan
     if (quantized.modules.contains(name.substr(0, name.rfind('.')))) continue;
     const auto changed = quantized.tensors.find(name);
     const Tensor wanted = changed == quantized.tensors.end() ? source.tensor(name) : changed->second;
-    require(same_bytes(written.tensor(name), wanted), folder.string(),
+    require(same_values(written.tensor(name_in(written, name)), wanted), folder.string(),
             "tensor '{}': what is read back is not what was written", name);
   }
   check_kv(written, quantized.kv);
@@ -73,7 +105,8 @@ ExportPlan plan_export(const Checkpoint& source, const Recipe& recipe, const Qua
   ExportPlan plan{source, recipe.layout, {}, quantized.tensors, quantized.kv, configuration_name(recipe)};
   for (const auto& [module, parts] : quantized.modules) {
     plan.modules[module] = {parts.weight,     parts.input,      parts.bias,      parts.input_scales,
-                            parts.low_rank_a, parts.low_rank_b, parts.prescaled, parts.fp8_weight_scale};
+                            parts.low_rank_a, parts.low_rank_b, parts.prescaled, parts.fp8_weight_scale,
+                            parts.blocks};
   }
   return plan;
 }
@@ -92,6 +125,13 @@ Recipe recipe_of(const QuantizeJob& job) {
                   "alpha: only SmoothQuant has one, recipe {} uses {}", recipe.name, to_string(recipe.algorithm));
     require_usage(*job.alpha >= 0 && *job.alpha <= 1, "quantize", "alpha: expected 0 to 1, found {}", *job.alpha);
     recipe.alpha = *job.alpha;
+  }
+  if (job.layout) {
+    const bool quantizes =
+        std::any_of(recipe.rules.begin(), recipe.rules.end(), [](const Rule& rule) { return rule.format.quantized(); });
+    require(quantizes || *job.layout == Layout::kGguf, "quantize", "layout {}: recipe {} quantizes nothing",
+            layout_name(*job.layout), recipe.name);
+    recipe.layout = *job.layout;
   }
   return recipe;
 }
@@ -121,14 +161,32 @@ void check_output(const QuantizeJob& job) {
           "{}: expected a checkpoint to replace, found no config.json in it", out);
 }
 
+// For a checkpoint that is quantized: a temporary folder with its decoded weights, opened as `source`.
+std::unique_ptr<PendingFolder> unquantized_source(const QuantizeJob& job, Checkpoint& source,
+                                                  const Progress& progress) {
+  const Layout layout = source.quantization().layout();
+  if (layout == Layout::kAsIs) return nullptr;
+  require(
+      job.requantize, source.folder().string(),
+      "expected an unquantized checkpoint, found one that is quantized already (layout {}); --requantize starts from "
+      "its decoded weights",
+      layout_name(layout));
+  auto folder = std::make_unique<PendingFolder>(job.out.string() + ".unquantized");
+  write_unquantized(source, folder->path(), progress);
+  source = Checkpoint::open(folder->path());
+  return folder;
+}
+
 }  // namespace
 
 QuantizationReport quantize_folder(const QuantizeJob& job, const Calibration* calibration, Stream& stream,
                                    const Progress& progress) {
   const Recipe recipe = recipe_of(job);
   check_output(job);
-  const Checkpoint source = Checkpoint::open(job.checkpoint);
+  Checkpoint source = Checkpoint::open(job.checkpoint);
+  const std::unique_ptr<PendingFolder> plain = unquantized_source(job, source, progress);
   check_recipe(source, recipe);
+  if (job.target) check_for_target(*job.target, source, recipe, job.force);
   PendingFolder pending(job.out);  // now: a place that cannot be written is an error before the work
   Calibration own;
   if (!job.statistics.empty()) {

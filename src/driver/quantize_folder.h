@@ -7,6 +7,7 @@
 
 #include "base/progress.h"
 #include "data/calibration.h"
+#include "export/targets.h"
 #include "quant/quantize.h"
 #include "tensor/stream.h"
 
@@ -23,10 +24,14 @@ struct QuantizeJob {
   CalibrationOptions data;
   CalibrateOptions run;
   std::filesystem::path out;
-  bool replace = false;  // an existing folder
+  bool replace = false;          // an existing folder
+  std::optional<Layout> layout;  // in place of the recipe's
+  std::optional<Target> target;  // the loader that must take the folder
+  bool force = false;            // write what the target refuses
+  bool requantize = false;       // take a checkpoint that is quantized already: its decoded weights
 };
 
-// The recipe of the job with its KV format and alpha. Throws Error for unknown names.
+// The recipe of the job with its KV format, alpha and layout. Throws Error for unknown names.
 Recipe recipe_of(const QuantizeJob& job);
 
 // Whether the recipe or its KV format has scales that come from calibration data.

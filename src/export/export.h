@@ -24,6 +24,7 @@ struct ExportModule {
   Tensor low_rank_a, low_rank_b;
   bool prescaled = false;
   float fp8_weight_scale = 0;
+  Tensor blocks{};  // layout gguf: the rows as they are written (LinearParts::blocks)
 };
 
 struct ExportPlan {

@@ -2,6 +2,7 @@
 #include <array>
 
 #include "base/file.h"
+#include "export/gguf.h"
 #include "export/layouts.h"
 #include "hf/kv_cache_key.h"
 
@@ -44,8 +45,21 @@ std::string layer_prefix(const Checkpoint& source) {
 
 NamedTensors module_tensors(const ExportPlan& plan, const std::string& name, const ExportModule& module) {
   const DType dtype = plan.source.tensors().at(name + ".weight").dtype;
-  NamedTensors tensors = plan.layout == Layout::kModelOpt ? modelopt_module(name, module, dtype)
-                                                          : compressed_tensors_module(name, module, dtype);
+  NamedTensors tensors;
+  switch (plan.layout) {
+    case Layout::kModelOpt:
+      tensors = modelopt_module(name, module, dtype);
+      break;
+    case Layout::kAwq:
+      tensors = awq_module(name, module);
+      break;
+    case Layout::kGptq:
+    case Layout::kGptqV2:
+      tensors = gptq_module(name, module, plan.layout);
+      break;
+    default:
+      tensors = compressed_tensors_module(name, module, dtype);
+  }
   if (module.bias.defined()) tensors.emplace_back(name + ".bias", module.bias);
   return tensors;
 }
@@ -104,12 +118,26 @@ std::vector<TensorToWrite> tensors_to_write(const ExportPlan& plan) {
   return result;
 }
 
+OrderedJson quantization_config(const ExportPlan& plan) {
+  switch (plan.layout) {
+    case Layout::kModelOpt:
+      return modelopt_config(plan);
+    case Layout::kAwq:
+      return awq_config(plan);
+    case Layout::kGptq:
+    case Layout::kGptqV2:
+      return gptq_config(plan);
+    default:
+      return compressed_tensors_config(plan);
+  }
+}
+
 OrderedJson new_config(const ExportPlan& plan) {
   OrderedJson config = plan.source.config();
-  const bool quantized = !plan.modules.empty() || writes_kv_keys(plan);
+  // a GGUF file says itself what its tensors are
+  const bool quantized = plan.layout != Layout::kGguf && (!plan.modules.empty() || writes_kv_keys(plan));
   if (quantized) {
-    config["quantization_config"] =
-        plan.layout == Layout::kModelOpt ? modelopt_config(plan) : compressed_tensors_config(plan);
+    config["quantization_config"] = quantization_config(plan);
   }
   if (plan.kv.format != "bf16" && !layout_holds_kv(plan.layout, plan.kv, model_dtype(plan))) {
     config[std::string(kKvCacheKey)] = own_kv_config(plan.kv);
@@ -130,6 +158,8 @@ bool is_companion(const fs::path& path) {
   return std::find(kExtensions.begin(), kExtensions.end(), extension) != kExtensions.end();
 }
 
+}  // namespace
+
 void copy_companions(const fs::path& from, const fs::path& to) {
   for (const auto& entry : fs::directory_iterator(from)) {
     if (!entry.is_regular_file() || !is_companion(entry.path())) continue;
@@ -139,16 +169,19 @@ void copy_companions(const fs::path& from, const fs::path& to) {
   }
 }
 
-}  // namespace
-
 void export_checkpoint(const ExportPlan& plan, const fs::path& folder, const ExportOptions& options,
                        const Progress& progress) {
   check_plan(plan);
   check_kv(plan);
-  const std::vector<TensorToWrite> tensors = tensors_to_write(plan);
+  const bool gguf = plan.layout == Layout::kGguf;
+  const std::vector<TensorToWrite> tensors = gguf ? std::vector<TensorToWrite>{} : tensors_to_write(plan);
   PendingFolder pending(folder);
   copy_companions(plan.source.folder(), pending.path());
   write_json(pending.path() / "config.json", new_config(plan));
+  if (gguf) {
+    write_gguf_files(plan, pending.path(), progress);
+    return pending.commit(options.replace);
+  }
   if (plan.layout == Layout::kModelOpt && (!plan.modules.empty() || writes_kv_keys(plan))) {
     write_json(pending.path() / "hf_quant_config.json", modelopt_hf_quant_config(plan));
   }

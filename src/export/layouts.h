@@ -33,6 +33,18 @@ OrderedJson modelopt_config(const ExportPlan& plan);
 OrderedJson modelopt_hf_quant_config(const ExportPlan& plan);
 NamedTensors modelopt_kv(const KvQuantization& kv, const std::string& layer_prefix);
 
+// AutoAWQ 0.2, version gemm: int4, symmetric or not, one group length for all.
+NamedTensors awq_module(const std::string& name, const ExportModule& module);
+OrderedJson awq_config(const ExportPlan& plan);
+
+// GPTQ, checkpoint formats gptq (Layout::kGptq) and gptq_v2 (kGptqV2): int4 and int8, natural order of inputs.
+// plan: with one module or more.
+NamedTensors gptq_module(const std::string& name, const ExportModule& module, Layout layout);
+OrderedJson gptq_config(const ExportPlan& plan);
+
+// Copies the tokenizer's, processor's and generation files, remote code and licences.
+void copy_companions(const std::filesystem::path& from, const std::filesystem::path& to);
+
 // The value of "halftone_kv_cache".
 OrderedJson own_kv_config(const KvQuantization& kv);
 // Whether the layout has keys for the KV format; our own key does it otherwise.

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/thread_pool.h"
+#include "hf/gguf_folder.h"
 #include "hf/safetensors.h"
 #include "hf/shard_index.h"
 
@@ -17,6 +18,7 @@ struct Checkpoint::State {
   struct Location {
     const std::byte* data = nullptr;
     std::shared_ptr<const void> owner;
+    bool mapped = true;  // pages of a file, which can be given back
   };
 
   fs::path folder;
@@ -31,6 +33,7 @@ struct Checkpoint::State {
   void read_configuration();
   void add_file(const fs::path& path);
   void add_shards(const fs::path& index_path);
+  void add_gguf();
 };
 
 void Checkpoint::State::read_configuration() {
@@ -49,7 +52,7 @@ void Checkpoint::State::add_file(const fs::path& path) {
     const auto [it, fresh] = tensors.try_emplace(name, TensorInfo{entry.dtype, std::move(entry.shape), path, nbytes});
     require(fresh, path.string(), "tensor '{}': expected it in one file, found it in '{}' too", name,
             it->second.file.filename().string());
-    locations[name] = {file.bytes().data() + header.data_begin + entry.begin, file.owner()};
+    locations[name] = {file.bytes().data() + header.data_begin + entry.begin, file.owner(), true};
   }
 }
 
@@ -70,6 +73,15 @@ void Checkpoint::State::add_shards(const fs::path& index_path) {
   }
 }
 
+void Checkpoint::State::add_gguf() {
+  GgufFolder gguf = map_gguf_folder(folder);
+  for (auto& [name, entry] : gguf.tensors) {
+    tensors[name] = {entry.dtype, entry.shape, entry.file, entry.nbytes()};
+    locations[name] = {entry.data, std::move(entry.owner), entry.mapped};
+  }
+  quantization = QuantizationConfig::of_gguf(gguf.quantized);
+}
+
 Checkpoint Checkpoint::open(const fs::path& folder) {
   require(fs::is_directory(folder), folder.string(), "expected a checkpoint folder, found {}",
           fs::exists(folder) ? "a file" : "nothing");
@@ -79,10 +91,12 @@ Checkpoint Checkpoint::open(const fs::path& folder) {
   const fs::path single = folder / "model.safetensors", index = folder / "model.safetensors.index.json";
   if (fs::exists(single)) {
     state->add_file(single);
-  } else {
-    require(fs::exists(index), folder.string(),
-            "expected model.safetensors or model.safetensors.index.json, found neither");
+  } else if (fs::exists(index)) {
     state->add_shards(index);
+  } else {
+    require(fs::exists(folder / "model.gguf"), folder.string(),
+            "expected model.safetensors, model.safetensors.index.json or model.gguf, found none");
+    state->add_gguf();
   }
   Checkpoint checkpoint;
   checkpoint.state_ = std::move(state);
@@ -113,6 +127,7 @@ Tensor Checkpoint::tensor(std::string_view name) const {
 void Checkpoint::drop_pages(std::string_view prefix) const {
   const auto& locations = state_->locations;
   for (auto it = locations.lower_bound(prefix); it != locations.end() && it->first.starts_with(prefix); ++it) {
+    if (!it->second.mapped) continue;
     const auto nbytes = static_cast<std::size_t>(state_->tensors.at(it->first).nbytes);
     MappedFile::drop_pages({it->second.data, nbytes});
   }
@@ -122,20 +137,28 @@ namespace {
 
 constexpr std::int64_t kHashChunk = 64 << 20;  // bytes hashed by one task; part of the definition of the hash
 
+struct HashedTensor {
+  std::string line;  // name, dtype, shape
+  std::span<const std::byte> bytes;
+  bool mapped;
+};
+
 // SHA-256 of each chunk of each tensor; their concatenation, below the line of its tensor, is what is hashed in the
 // end.
-std::string hash_tensors(const std::vector<std::pair<std::string, std::span<const std::byte>>>& tensors) {
+std::string hash_tensors(const std::vector<HashedTensor>& tensors) {
   struct Chunk {
     std::span<const std::byte> bytes;
+    bool mapped;
     std::string hash;
   };
   std::vector<std::vector<Chunk>> chunks(tensors.size());
   std::vector<Chunk*> tasks;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
-    const auto bytes = tensors[i].second;
+    const auto bytes = tensors[i].bytes;
     chunks[i].reserve(bytes.size() / kHashChunk + 1);
     for (std::size_t at = 0; at < bytes.size(); at += kHashChunk) {
-      chunks[i].push_back({bytes.subspan(at, std::min<std::size_t>(kHashChunk, bytes.size() - at)), ""});
+      chunks[i].push_back(
+          {bytes.subspan(at, std::min<std::size_t>(kHashChunk, bytes.size() - at)), tensors[i].mapped, ""});
       tasks.push_back(&chunks[i].back());
     }
   }
@@ -143,11 +166,11 @@ std::string hash_tensors(const std::vector<std::pair<std::string, std::span<cons
   pool.parallel_for(static_cast<std::int64_t>(tasks.size()), [&](std::int64_t i) {
     Chunk& chunk = *tasks[static_cast<std::size_t>(i)];
     chunk.hash = Sha256().update(chunk.bytes).hex();
-    MappedFile::drop_pages(chunk.bytes);
+    if (chunk.mapped) MappedFile::drop_pages(chunk.bytes);
   });
   Sha256 whole;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
-    whole.update(tensors[i].first);
+    whole.update(tensors[i].line);
     for (const Chunk& chunk : chunks[i]) whole.update(chunk.hash);
   }
   return whole.hex();
@@ -158,11 +181,12 @@ std::string hash_tensors(const std::vector<std::pair<std::string, std::span<cons
 std::string Checkpoint::content_hash(std::string_view prefix) const {
   const std::lock_guard lock(state_->mutex);
   if (const auto it = state_->hashes.find(prefix); it != state_->hashes.end()) return it->second;
-  std::vector<std::pair<std::string, std::span<const std::byte>>> tensors;
+  std::vector<HashedTensor> tensors;
   for (const auto& [name, info] : state_->tensors) {
     if (!name.starts_with(prefix)) continue;
-    tensors.emplace_back(fmt::format("\n{} {} {}\n", name, dtype_name(info.dtype), to_string(info.shape)),
-                         std::span(state_->locations.at(name).data, static_cast<std::size_t>(info.nbytes)));
+    const State::Location& location = state_->locations.at(name);
+    tensors.push_back({fmt::format("\n{} {} {}\n", name, dtype_name(info.dtype), to_string(info.shape)),
+                       std::span(location.data, static_cast<std::size_t>(info.nbytes)), location.mapped});
   }
   return state_->hashes[std::string(prefix)] = hash_tensors(tensors);
 }

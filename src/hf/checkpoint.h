@@ -25,8 +25,9 @@ struct TensorInfo {
 // Immutable; cheap to copy.
 class Checkpoint {
  public:
-  // Reads config.json and the headers of model.safetensors or of every shard of model.safetensors.index.json, and
-  // checks them. Throws Error naming file, tensor, what was expected and what was found.
+  // Reads config.json and the headers of model.safetensors, or of every shard of model.safetensors.index.json, or of
+  // model.gguf and mmproj.gguf, and checks them. Throws Error naming file, tensor, what was expected and what was
+  // found.
   static Checkpoint open(const std::filesystem::path& folder);
 
   const std::filesystem::path& folder() const;
@@ -56,14 +57,17 @@ struct LinearParts {
   Tensor bias;  // as stored, or undefined
   InputQuant input;
   // x' = x * input_scales before anything else: AWQ's and SVDQuant's pre_quant_scale. [cols] f32, or undefined.
-  Tensor input_scales;
+  Tensor input_scales{};
   // Column j of the payload belongs to input input_order[j]: GPTQ with act order, whose groups are contiguous then.
   // [cols] i32, a permutation, or undefined. Applies to the payload alone, after input_scales.
-  Tensor input_order;
+  Tensor input_order{};
   // y += B (A x'), unquantized: SVDQuant. A [r, cols], B [rows, r], both kF32, kF16 or kBF16, or both undefined.
-  Tensor low_rank_a, low_rank_b;
+  Tensor low_rank_a{}, low_rank_b{};
   bool prescaled = false;      // the input was scaled by AWQ or SVDQuant: in a norm, or by input_scales
   float fp8_weight_scale = 0;  // ModelOpt's W4A8_AWQ: largest |W| / 448, for engines that run the weights in FP8
+  // Layout gguf: the weight as the file holds it, U8 [rows, bytes of a row], for writers: scale = d * sc does not say
+  // what d and sc are. Undefined elsewhere, and where nobody writes.
+  Tensor blocks{};
 };
 
 // Reads `module` ("model.layers.0.mlp.up_proj") by the folder's quantization_config (compressed-tensors int-, pack- and

@@ -2,6 +2,7 @@
 
 #include "hf/checkpoint.h"
 #include "hf/int_packing.h"
+#include "hf/load_transposed.h"
 #include "hf/quantization_config.h"
 
 namespace halftone {
@@ -40,6 +41,10 @@ class LinearReader {
       case Storage::kRowPairs:
         read_row_pairs(q);
         break;
+      case Storage::kGgml:
+        return read_ggml(scheme);
+      default:
+        fail(source_, "module '{}': expected a storage of rows", module_);
     }
     check_qtensor(q, source_ + ": " + module_);
     return q;
@@ -252,17 +257,37 @@ class LinearReader {
     }
   }
 
+  QTensor read_ggml(const LinearScheme& scheme) const {
+    const Tensor blocks = get("weight", {DType::kU8}, scheme.weights);
+    const GgmlTypeInfo& info = ggml_type_info(scheme.ggml);
+    return unpack_ggml(scheme.ggml, blocks, blocks.dim(1) / info.bytes * info.weights, source_ + ": " + name("weight"));
+  }
+
   const Checkpoint& checkpoint_;
   std::string module_;
   std::string source_;
 };
 
+bool is_transposed(Storage storage) {
+  return storage == Storage::kAwq || storage == Storage::kGptq || storage == Storage::kGptqV2;
+}
+
 }  // namespace
 
 LinearParts load_linear(const Checkpoint& checkpoint, std::string_view module) {
   const LinearReader reader(checkpoint, module);
-  const auto scheme = checkpoint.quantization().scheme_of(module);
+  auto scheme = checkpoint.quantization().scheme_of(module);
   LinearParts parts;
+  if (scheme && is_transposed(scheme->storage)) {
+    const ModuleReader tensors(checkpoint, module);
+    // these configurations do not say which modules they mean: a weight says that this one stayed as it was
+    if (tensors.has("qweight") || !tensors.has("weight")) {
+      read_transposed(tensors, *scheme, parts);
+      parts.bias = reader.read_bias(parts.weight.rows());
+      return parts;
+    }
+    scheme.reset();
+  }
   parts.weight = scheme ? reader.read_quantized(*scheme) : reader.read_unquantized();
   if (scheme) parts.input = reader.read_input(*scheme);
   if (scheme) reader.read_surroundings(*scheme, parts);

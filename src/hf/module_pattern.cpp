@@ -85,8 +85,17 @@ ModulePattern ModulePattern::modelopt(std::string_view text) {
   return pattern;
 }
 
+ModulePattern ModulePattern::substring(std::string_view text) {
+  ModulePattern pattern;
+  pattern.text_ = text;
+  pattern.kind_ = Kind::kExpression;
+  pattern.part_ = true;
+  return pattern;
+}
+
 bool ModulePattern::matches_name(const std::string& name) const {
   if (kind_ == Kind::kClass) return true;  // only linear layers are asked for
+  if (part_) return name.find(text_) != std::string::npos;
   if (code_) return match_expression(static_cast<const pcre2_code*>(code_.get()), text_, name);
   if (kind_ == Kind::kExpression) return glob_match(text_, name);
   return name == text_ || (inner_ && name.starts_with(text_ + "."));

@@ -21,6 +21,9 @@ class ModulePattern {
   // ModelOpt: a glob, or the name of a module or of one around it.
   static ModulePattern modelopt(std::string_view text);
 
+  // AutoAWQ: the text stands anywhere in the module's name.
+  static ModulePattern substring(std::string_view text);
+
   // Whether the module matches under any of its names. Throws Error when a regular expression takes too many steps.
   bool matches(std::string_view module) const;
   // Exact names come before expressions, expressions before classes.
@@ -32,6 +35,7 @@ class ModulePattern {
 
   Kind kind_ = Kind::kName;
   bool inner_ = false;  // a name stands for all modules inside, too
+  bool part_ = false;   // a part of the name is enough
   std::string text_;
   std::shared_ptr<const void> code_;  // pcre2_code
 };

@@ -26,9 +26,12 @@ QuantizationConfig QuantizationConfig::parse(const OrderedJson& config, std::str
   const auto method = string_field(*object, "quant_method", where);
   require(method.has_value(), where, "field 'quant_method': missing");
   if (*method == "compressed-tensors") return parse_compressed_tensors(*object, where);
+  if (*method == "awq") return parse_awq(*object, where);
+  if (*method == "gptq") return parse_gptq(*object, where);
   // "modelopt_fp4" and the like are older spellings
   require(method->starts_with("modelopt"), where,
-          "field 'quant_method': expected compressed-tensors or modelopt, found '{}'", method->substr(0, 80));
+          "field 'quant_method': expected compressed-tensors, modelopt, awq or gptq, found '{}'",
+          method->substr(0, 80));
   const OrderedJson* inner = find_field(*object, "quantization", where);
   OrderedJson settings = inner ? *inner : *object;
   // some algorithms state their group size in the other file alone
@@ -38,6 +41,21 @@ QuantizationConfig QuantizationConfig::parse(const OrderedJson& config, std::str
     if (group) settings["group_size"] = *group;
   }
   return parse_modelopt(settings, where);
+}
+
+QuantizationConfig QuantizationConfig::of_gguf(const std::map<std::string, GgmlType>& modules) {
+  QuantizationConfig config;
+  config.layout_ = Layout::kGguf;
+  std::map<GgmlType, Group> groups;
+  for (const auto& [module, type] : modules) {
+    Group& group = groups[type];
+    group.scheme.storage = Storage::kGgml;
+    group.scheme.weights = spec_of_ggml(type).value();
+    group.scheme.ggml = type;
+    group.targets.push_back(ModulePattern::compressed_tensors(module, "gguf"));
+  }
+  for (auto& [type, group] : groups) config.groups_.push_back(std::move(group));
+  return config;
 }
 
 std::optional<LinearScheme> QuantizationConfig::scheme_of(std::string_view module) const {

@@ -1,14 +1,16 @@
 #pragma once
-// What a folder says about its quantization: "quantization_config" of config.json (compressed-tensors, ModelOpt) or
-// ModelOpt's hf_quant_config.json. Sources: compressed_tensors/quantization/quant_config.py, quant_args.py and
-// utils/match.py of compressed-tensors 0.20; modelopt/torch/export/quant_utils.py of ModelOpt 0.47.
+// What a folder says about its quantization: "quantization_config" of config.json (compressed-tensors, ModelOpt,
+// AutoAWQ, GPTQ) or ModelOpt's hf_quant_config.json. Sources: compressed_tensors/quantization/quant_config.py,
+// quant_args.py and utils/match.py of compressed-tensors 0.20; modelopt/torch/export/quant_utils.py of ModelOpt 0.47.
 
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/json.h"
+#include "hf/ggml_types.h"
 #include "hf/layout.h"
 #include "hf/module_pattern.h"
 #include "tensor/qtensor.h"
@@ -25,6 +27,11 @@ enum class Storage : std::uint8_t {
   kPackedBlocks,  // M.weight_packed U8 [rows, cols / 2], M.weight_scale as kBlocks; not MX: M.weight_global_scale F32,
                   // the inverse of what codes are multiplied by
   kRowPairs,  // M.weight U8 [rows / 2, cols], the even row in the low nibble, M.weight_scale F32 [rows, cols / group]
+  // b bits a code, groups of inputs; M.scales F16 [groups, rows]. AutoAWQ's codes lie in WordOrder::kAwq.
+  kAwq,     // M.qweight I32 [cols, rows * b / 32], M.qzeros I32 [groups, rows * b / 32]
+  kGptq,    // M.qweight I32 [cols * b / 32, rows], M.qzeros I32 [groups, rows * b / 32] minus 1, M.g_idx I32 [cols]
+  kGptqV2,  // the same with zero points as they are
+  kGgml,    // M.weight U8 [rows, bytes of a row]: blocks of a GGUF file
 };
 
 // How one linear layer is stored, and how its input is quantized.
@@ -32,9 +39,10 @@ struct LinearScheme {
   Storage storage = Storage::kPlain;
   QuantSpec weights;
   InputQuant::Kind input = InputQuant::Kind::kNone;
-  bool input_scales = false;      // M.pre_quant_scale, where no norm took it over
-  bool low_rank = false;          // M.weight_quantizer._svdquant_lora_a and _b
-  bool fp8_weight_scale = false;  // M.weight_scale_2 of weights that are run in FP8 (W4A8_AWQ)
+  bool input_scales = false;       // M.pre_quant_scale, where no norm took it over
+  bool low_rank = false;           // M.weight_quantizer._svdquant_lora_a and _b
+  bool fp8_weight_scale = false;   // M.weight_scale_2 of weights that are run in FP8 (W4A8_AWQ)
+  GgmlType ggml = GgmlType::kF32;  // kGgml
   bool operator==(const LinearScheme&) const = default;
 };
 
@@ -55,6 +63,9 @@ class QuantizationConfig {
   static QuantizationConfig parse(const OrderedJson& config, std::string_view source,
                                   const OrderedJson& hf_quant_config, std::string_view hf_source);
 
+  // Layout gguf: the types of the modules that are stored in blocks.
+  static QuantizationConfig of_gguf(const std::map<std::string, GgmlType>& modules);
+
   Layout layout() const { return layout_; }
   KvScheme kv() const { return kv_; }
   // Nothing for a module that is not quantized.
@@ -69,6 +80,8 @@ class QuantizationConfig {
  private:
   friend QuantizationConfig parse_compressed_tensors(const OrderedJson& object, const std::string& source);
   friend QuantizationConfig parse_modelopt(const OrderedJson& object, const std::string& source);
+  friend QuantizationConfig parse_awq(const OrderedJson& object, const std::string& source);
+  friend QuantizationConfig parse_gptq(const OrderedJson& object, const std::string& source);
 
   Layout layout_ = Layout::kAsIs;
   KvScheme kv_ = KvScheme::kNone;
@@ -80,5 +93,8 @@ class QuantizationConfig {
 QuantizationConfig parse_compressed_tensors(const OrderedJson& object, const std::string& source);
 // "quantization_config" of ModelOpt, or "quantization" of hf_quant_config.json.
 QuantizationConfig parse_modelopt(const OrderedJson& object, const std::string& source);
+// "quantization_config" of AutoAWQ (version gemm) and of GPTQ (checkpoint_format gptq and gptq_v2, 4 and 8 bits).
+QuantizationConfig parse_awq(const OrderedJson& object, const std::string& source);
+QuantizationConfig parse_gptq(const OrderedJson& object, const std::string& source);
 
 }  // namespace halftone

@@ -92,14 +92,18 @@ const PairRow kPairs[] = {
     {Layout::kAwq, "int4_group", {Kind::kNone}},
     {Layout::kGptq, "int4_", {Kind::kNone}},
     {Layout::kGptq, "int8_", {Kind::kNone}},
+    {Layout::kGptqV2, "int4_", {Kind::kNone}},
+    {Layout::kGptqV2, "int8_", {Kind::kNone}},
     {Layout::kGguf, "int8_group32", {Kind::kNone}},
     {Layout::kGguf, "int4_group32", {Kind::kNone}},
 };
 
 // Layouts without zeros.
-bool refuses_zeros(Layout layout) { return layout == Layout::kModelOpt; }
+bool refuses_zeros(Layout layout, const QuantSpec& spec) {
+  return layout == Layout::kModelOpt || (layout == Layout::kGguf && spec.element == Element::kInt8);
+}
 
-constexpr std::string_view kLayouts[] = {"as-is", "compressed-tensors", "modelopt", "awq", "gptq", "gguf"};
+constexpr std::string_view kLayouts[] = {"as-is", "compressed-tensors", "modelopt", "awq", "gptq", "gguf", "gptq_v2"};
 
 template <typename Rows, typename Name>
 std::string list_names(const Rows& rows, Name name) {
@@ -124,16 +128,18 @@ const WeightRow& row_of(const QuantSpec& spec) {
   return *it;
 }
 
+bool is_gptq(Layout layout) { return layout == Layout::kGptq || layout == Layout::kGptqV2; }
+
 // Whole groups are what every layout's tools demand; AWQ and GPTQ pack outputs by eight, ModelOpt INT4 by two.
 std::optional<std::string> why_not_shape(const Shape& shape, const QuantSpec& spec, Layout layout) {
   const std::int64_t rows = shape.at(0), cols = shape.at(1);
   if (spec.granularity == kGroup && cols % spec.group != 0) {
     return fmt::format("{} inputs are not a multiple of {}", cols, spec.group);
   }
-  const bool words = layout == Layout::kAwq || layout == Layout::kGptq;
+  const bool words = layout == Layout::kAwq || is_gptq(layout);
   const std::int64_t together = words ? 8 : layout == Layout::kModelOpt && spec.element == Element::kInt4 ? 2 : 1;
   if (rows % together != 0) return fmt::format("{} outputs are not a multiple of {}", rows, together);
-  if (layout == Layout::kGptq && cols % 8 != 0) return fmt::format("{} inputs are not a multiple of 8", cols);
+  if (is_gptq(layout) && cols % 8 != 0) return fmt::format("{} inputs are not a multiple of 8", cols);
   if (layout == Layout::kGguf && spec.asymmetric && cols % 256 != 0) {
     return fmt::format("{} inputs are not a multiple of 256", cols);
   }
@@ -181,7 +187,7 @@ std::optional<std::string> why_not(const Shape& shape, const LinearFormat& forma
   bool holds_weights = false, holds_pair = false;
   for (const PairRow& row : kPairs) {
     if (row.layout != layout || !weights.starts_with(row.weights)) continue;
-    holds_weights = !(format.weights.asymmetric && refuses_zeros(layout));
+    holds_weights = !(format.weights.asymmetric && refuses_zeros(layout, format.weights));
     holds_pair |= holds_weights && std::find(row.inputs.begin(), row.inputs.end(), format.inputs) != row.inputs.end();
   }
   if (!holds_weights) return fmt::format("layout {} has no {} weights", layout_name(layout), weights);

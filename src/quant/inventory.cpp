@@ -82,6 +82,18 @@ FormatCost cost_of(const StoredFormat& stored, const Checkpoint& checkpoint, con
   return cost;
 }
 
+// "int4 group 128": 56, "bf16": 23
+std::map<std::string, std::int64_t> formats_of(const Checkpoint& checkpoint, const std::vector<ModuleInfo>& modules) {
+  std::map<std::string, std::int64_t> formats;
+  for (const ModuleInfo& info : modules) {
+    if (!info.linear || info.tied) continue;
+    const LinearParts parts = load_linear(checkpoint, info.stored);
+    const std::string inputs(input_format_name(parts.input.kind));
+    ++formats[to_string(parts.weight.spec) + (inputs == "none" ? "" : ", inputs " + inputs)];
+  }
+  return formats;
+}
+
 }  // namespace
 
 std::int64_t stored_bytes(const Shape& shape, const QuantSpec& spec) {
@@ -112,7 +124,10 @@ Inventory take_inventory(const Checkpoint& checkpoint) {
   inventory.parts = sizes_by_part(checkpoint, modules);
   const Layout layout = checkpoint.quantization().layout();
   inventory.quantization = layout == Layout::kAsIs ? "none" : std::string(layout_name(layout));
-  if (layout != Layout::kAsIs) return inventory;
+  if (layout != Layout::kAsIs) {
+    inventory.formats = formats_of(checkpoint, modules);
+    return inventory;
+  }
   for (const std::string& name : shipped_recipes()) {
     inventory.recipes.push_back(cost_of(load_recipe(name), checkpoint, modules));
   }

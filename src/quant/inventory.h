@@ -1,6 +1,7 @@
 #pragma once
 // What a checkpoint consists of, and what each recipe and format would make of it, without running anything.
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -40,8 +41,9 @@ struct FormatCost {
 };
 
 struct Inventory {
-  std::string architecture;  // model_type
-  std::string quantization;  // "none", or what the folder's quantization_config says
+  std::string architecture;                     // model_type
+  std::string quantization;                     // "none", or the layout of the folder
+  std::map<std::string, std::int64_t> formats;  // linear layers by the format of their weights, in a quantized folder
   std::int64_t layers = 0, hidden = 0, heads = 0, kv_heads = 0, head_dim = 0, vocabulary = 0;
   std::int64_t kv_bytes_per_token = 0;  // in bf16
   std::vector<PartSize> parts;

@@ -10,6 +10,7 @@
 #include "quant/kv_scales.h"
 #include "quant/layer_error.h"
 #include "quant/prescale.h"
+#include "quant/round_to_ggml.h"
 #include "quant/round_to_nearest.h"
 
 namespace halftone {
@@ -131,9 +132,13 @@ class Quantizer {
                                   const std::optional<InputStatistics>& inputs) {
     const WorkingModule& module = weights_.get(name);
     LinearParts parts;
-    parts.weight =
-        round_to_nearest(module.weight, format.weights, rounding(module),
-                         shares_global_scale(format) ? amax : std::nullopt, module.info->stored, *stream_.pool);
+    if (recipe_.layout == Layout::kGguf) {
+      parts = round_to_blocks(module.weight, format.weights, module.info->stored);
+    } else {
+      parts.weight =
+          round_to_nearest(module.weight, format.weights, rounding(module),
+                           shares_global_scale(format) ? amax : std::nullopt, module.info->stored, *stream_.pool);
+    }
     if (module.bias_changed) parts.bias = from_f32(module.bias, module.bias_dtype);
     parts.input.kind = format.inputs;
     if (has_static_scale(format.inputs)) {
@@ -151,10 +156,21 @@ class Quantizer {
   }
 
   // As the layout's tool rounds on a CPU. What was smoothed here is a weight that no tool has seen, with more places than
-  // the checkpoint's dtype has: it is divided in f32.
+  // the checkpoint's dtype has: it is divided in f32. AutoAWQ's and GPTQ's layouts have rules of their own.
   Rounding rounding(const WorkingModule& module) const {
+    if (recipe_.layout == Layout::kAwq) return {module.dtype, Layout::kAwq};
+    if (recipe_.layout == Layout::kGptq || recipe_.layout == Layout::kGptqV2) return {module.dtype, Layout::kGptq};
     const bool smoothed = module.weight_changed && !recipe_.prescales();
     return {module.dtype, recipe_.layout, smoothed ? DType::kF32 : module.dtype};
+  }
+
+  // GGUF's blocks, and what they hold.
+  LinearParts round_to_blocks(const Tensor& weight, const QuantSpec& spec, const std::string& name) {
+    const GgmlType type = ggml_type_of(spec).value();
+    LinearParts parts;
+    parts.blocks = round_to_ggml(weight, type, name, *stream_.pool);
+    parts.weight = unpack_ggml(type, parts.blocks, weight.dim(1), name);
+    return parts;
   }
 
   LayerReport describe(const std::string& name) {

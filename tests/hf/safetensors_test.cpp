@@ -251,7 +251,7 @@ TEST_F(Folder, CopiesMisalignedTensors) {
 }
 
 TEST_F(Folder, NamesWhatIsMissing) {
-  EXPECT_THAT(error(), HasSubstr("expected model.safetensors or model.safetensors.index.json, found neither"));
+  EXPECT_THAT(error(), HasSubstr("expected model.safetensors, model.safetensors.index.json or model.gguf, found none"));
   fs::remove(root_ / "config.json");
   EXPECT_THAT(error(), HasSubstr("config.json"));
   root_ /= "nowhere";

@@ -1,0 +1,38 @@
+#include "driver/check_target.h"
+
+#include <fmt/ranges.h>
+
+#include "base/log.h"
+#include "model/registry.h"
+
+namespace halftone {
+
+TargetFolder folder_for_target(const Checkpoint& source, const Recipe& recipe) {
+  const Architecture& architecture = find_architecture(source);
+  const std::vector<ModuleInfo> modules = resolve_modules(architecture.table(architecture.read_config(source)), source);
+  const std::vector<LinearFormat> formats = resolve_rules(recipe, modules);
+  TargetFolder folder;
+  folder.layout = recipe.layout;
+  folder.kv_format = recipe.kv_format;
+  for (std::size_t i = 0; i < modules.size(); ++i) {
+    if (!modules[i].linear || modules[i].tied) continue;
+    folder.modules.push_back({modules[i].stored, modules[i].shape, formats[i].weights, formats[i].inputs});
+  }
+  return folder;
+}
+
+void check_for_target(Target target, const Checkpoint& source, const Recipe& recipe, bool force) {
+  std::vector<std::string> refused;
+  for (const TargetFinding& finding : check_target(target, folder_for_target(source, recipe))) {
+    const std::string line = fmt::format("{}: {}", finding.rule, finding.reason);
+    if (finding.refused && !force) {
+      refused.push_back(line);
+    } else {
+      log_warning("{}", line);
+    }
+  }
+  require(refused.empty(), configuration_name(recipe),
+          "the target refuses this folder (--force writes it all the same):\n  {}", fmt::join(refused, "\n  "));
+}
+
+}  // namespace halftone

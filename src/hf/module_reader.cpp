@@ -1,0 +1,44 @@
+#include "hf/module_reader.h"
+
+#include <cmath>
+
+namespace halftone {
+
+Tensor ModuleReader::get(std::string_view part, std::initializer_list<DType> dtypes, std::string_view rule) const {
+  require(has(part), source_, "tensor '{}': missing; the configuration says {}", name(part), rule);
+  const Tensor tensor = checkpoint_.tensor(name(part));
+  for (const DType dtype : dtypes) {
+    if (tensor.dtype() == dtype) return tensor;
+  }
+  fail(source_, "tensor '{}': expected {}{}, found {}; the configuration says {}", name(part),
+       dtype_name(*dtypes.begin()), dtypes.size() > 1 ? " or another of its kind" : "", dtype_name(tensor.dtype()),
+       rule);
+}
+
+void ModuleReader::expect_shape(std::string_view part, const Tensor& tensor, const Shape& expected,
+                                const QuantSpec& spec) const {
+  require(tensor.shape() == expected, source_, "tensor '{}': expected shape {} for {}, found {}", name(part),
+          to_string(expected), to_string(spec), to_string(tensor.shape()));
+}
+
+void ModuleReader::check_scales(std::string_view part, const Tensor& scales, bool any_sign) const {
+  const Tensor values = to_f32(scales);
+  for (std::int64_t i = 0; i < values.numel(); ++i) {
+    const float scale = values.data<float>()[i];
+    require(std::isfinite(scale) && (any_sign || scale >= 0), source_,
+            "tensor '{}': expected finite scales{}, found {} at {}", name(part), any_sign ? "" : " of 0 or more", scale,
+            i);
+  }
+}
+
+float ModuleReader::read_scalar(std::string_view part, std::string_view rule) const {
+  const Tensor tensor = get(part, {DType::kF32, DType::kBF16, DType::kF16}, rule);
+  require(tensor.numel() == 1, source_, "tensor '{}': expected one number, found shape {}", name(part),
+          to_string(tensor.shape()));
+  const float value = to_f32(tensor).data<float>()[0];
+  require(std::isfinite(value) && value > 0, source_, "tensor '{}': expected a finite number above 0, found {}",
+          name(part), value);
+  return value;
+}
+
+}  // namespace halftone
