@@ -128,6 +128,10 @@ PendingFolder::PendingFolder(fs::path final_path) : final_(std::move(final_path)
   std::error_code error;
   remove_leftovers(final_);
   fs::remove_all(temporary_, error);
+  for (fs::path parent = final_.parent_path(); !parent.empty() && !fs::exists(parent, error);
+       parent = parent.parent_path()) {
+    made_parents_.push_back(parent);
+  }
   fs::create_directories(temporary_, error);
   require(!error, "write folder", "{}: cannot create: {}", temporary_.string(), error.message());
   lock_ = try_lock_folder(temporary_);
@@ -136,6 +140,8 @@ PendingFolder::PendingFolder(fs::path final_path) : final_(std::move(final_path)
 PendingFolder::~PendingFolder() {
   std::error_code ignored;
   fs::remove_all(temporary_, ignored);
+  if (committed_) return;
+  for (const fs::path& parent : made_parents_) fs::remove(parent, ignored);  // only when it is empty
 }
 
 void PendingFolder::commit(bool replace) {
@@ -157,6 +163,7 @@ void PendingFolder::commit(bool replace) {
   }
   require(!error, "write folder", "{}: cannot rename into place: {}", final_.string(), error.message());
   if (exists) fs::remove_all(old, error);
+  committed_ = true;
 }
 
 }  // namespace halftone

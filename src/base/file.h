@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace halftone {
 
@@ -51,6 +52,8 @@ class PendingFolder {
  private:
   std::filesystem::path final_;
   std::filesystem::path temporary_;
+  std::vector<std::filesystem::path> made_parents_;  // the innermost first
+  bool committed_ = false;
   std::shared_ptr<const void> lock_;  // held while this object lives
 };
 

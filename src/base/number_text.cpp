@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace halftone {
@@ -21,7 +22,9 @@ std::string milliseconds(double seconds) {
 
 std::string percent_text(const Interval& share) {
   if (!std::isfinite(share.low)) return fmt::format("{:.1f}", 100 * share.value);
-  return fmt::format("{:.1f} [{:.1f}, {:.1f}]", 100 * share.value, 100 * share.low, 100 * share.high);
+  // A normal approximation may reach beyond what a share can be.
+  return fmt::format("{:.1f} [{:.1f}, {:.1f}]", 100 * share.value, 100 * std::max(share.low, 0.0),
+                     100 * std::min(share.high, 1.0));
 }
 
 std::string points_text(const Interval& difference) {

@@ -33,7 +33,7 @@ Json to_json(const Inventory& inventory) {
   Json json;
   json["architecture"] = inventory.architecture;
   json["quantization"] = inventory.quantization;
-  if (!inventory.formats.empty()) json["formats"] = inventory.formats;
+  if (!inventory.layer_formats.empty()) json["layer_formats"] = inventory.layer_formats;
   json["decoder"] = {{"layers", inventory.layers},     {"hidden", inventory.hidden},
                      {"heads", inventory.heads},       {"kv_heads", inventory.kv_heads},
                      {"head_dim", inventory.head_dim}, {"vocabulary", inventory.vocabulary}};
@@ -105,9 +105,9 @@ int run_info(const InfoOptions& options) {
                            inventory.kv_heads, inventory.head_dim, inventory.vocabulary);
   std::cout << fmt::format("quantization: {}; KV cache: {} bytes a token in bf16\n\n", inventory.quantization,
                            inventory.kv_bytes_per_token);
-  for (const auto& [format, layers] : inventory.formats)
+  for (const auto& [format, layers] : inventory.layer_formats)
     std::cout << fmt::format("{} linear layers {}\n", layers, format);
-  if (!inventory.formats.empty()) std::cout << "\n";
+  if (!inventory.layer_formats.empty()) std::cout << "\n";
   print_parts(inventory);
   if (inventory.recipes.empty()) return kDone;
   print_recipes(inventory.recipes);

@@ -31,6 +31,7 @@ void check_header(std::string_view line, const Json& conditions, const std::stri
 
 AnswerFile::AnswerFile(std::filesystem::path path, const Json& conditions) : path_(std::move(path)) {
   if (path_.empty()) return;
+  lock_ = std::make_unique<FileLock>(path_.string() + "-lock");
   const Json header = {{"conditions", conditions}};
   const std::uint64_t valid = std::filesystem::exists(path_) ? read(header.dump()) : 0;
   if (valid > 0) std::filesystem::resize_file(path_, valid);

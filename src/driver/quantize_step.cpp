@@ -103,7 +103,7 @@ void StudyRunner::record_configuration(const std::string& configuration, const E
   const Recipe recipe = load_recipe(configuration, plan_.folder);
   const fs::path report = checkpoint_of(configuration) / "quantization_report.json";
   store_.add_configuration({.name = configuration,
-                            .recipe = recipe.name,
+                            .recipe = std::string(recipe_part(configuration)),
                             .weights = formats_of(report, "weights"),
                             .inputs = formats_of(report, "inputs"),
                             .kv_format = info.kv_format,

@@ -179,7 +179,10 @@ OrderedJson mixed_groups(const ExportPlan& plan) {
   for (const std::string& name : modules_in_model_order(plan)) {
     const OrderedJson fields = fields_of(name, plan.modules.at(name));
     auto it = std::find_if(groups.begin(), groups.end(), [&](const auto& g) { return g.first == fields; });
-    if (it == groups.end()) it = groups.insert(groups.end(), {fields, {}});
+    if (it == groups.end()) {
+      groups.emplace_back(fields, std::vector<std::string>());
+      it = groups.end() - 1;
+    }
     it->second.push_back(name);
   }
   OrderedJson result = OrderedJson::object();

@@ -172,10 +172,15 @@ std::string_view input_format_name(InputQuant::Kind kind) { return kInputs[stati
 std::vector<StoredFormat> stored_formats() {
   std::vector<StoredFormat> formats;
   for (const WeightRow& weights : kWeights) {
+    const bool integers = weights.spec.element == Element::kInt8 || weights.spec.element == Element::kInt4;
+    const Layout usual = integers ? Layout::kCompressedTensors : Layout::kModelOpt;
+    const Layout other = integers ? Layout::kModelOpt : Layout::kCompressedTensors;
     for (const InputRow& inputs : kInputs) {
-      const StoredFormat stored{{weights.spec, inputs.kind}, weights.layout};
+      const LinearFormat format{weights.spec, inputs.kind};
+      if (!format.quantized()) continue;
       const Shape any = {weights.spec.group, weights.spec.group};
-      if (stored.format.quantized() && !why_not(any, stored.format, stored.layout)) formats.push_back(stored);
+      const auto holds = [&](Layout layout) { return !why_not(any, format, layout); };
+      if (holds(usual) || holds(other)) formats.push_back({format, holds(usual) ? usual : other});
     }
   }
   return formats;

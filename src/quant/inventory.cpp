@@ -125,7 +125,7 @@ Inventory take_inventory(const Checkpoint& checkpoint) {
   const Layout layout = checkpoint.quantization().layout();
   inventory.quantization = layout == Layout::kAsIs ? "none" : std::string(layout_name(layout));
   if (layout != Layout::kAsIs) {
-    inventory.formats = formats_of(checkpoint, modules);
+    inventory.layer_formats = formats_of(checkpoint, modules);
     return inventory;
   }
   for (const std::string& name : shipped_recipes()) {

@@ -42,8 +42,8 @@ struct FormatCost {
 
 struct Inventory {
   std::string architecture;                     // model_type
-  std::string quantization;                     // "none", or the layout of the folder
-  std::map<std::string, std::int64_t> formats;  // linear layers by the format of their weights, in a quantized folder
+  std::string quantization;                           // "none", or the layout of the folder
+  std::map<std::string, std::int64_t> layer_formats;  // linear layers by their format, in a quantized folder
   std::int64_t layers = 0, hidden = 0, heads = 0, kv_heads = 0, head_dim = 0, vocabulary = 0;
   std::int64_t kv_bytes_per_token = 0;  // in bf16
   std::vector<PartSize> parts;

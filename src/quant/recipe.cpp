@@ -111,8 +111,7 @@ Recipe parse_recipe(std::string_view text, std::string_view name, std::string_vi
 }
 
 Recipe load_recipe(std::string_view configuration, const std::filesystem::path& folder) {
-  const std::size_t mark = configuration.find(kKvMark);
-  const std::string name(configuration.substr(0, mark));
+  const std::string name(recipe_part(configuration));
   Recipe recipe;
   if (const auto text = find_shipped_recipe(name)) {
     recipe = parse_recipe(*text, name, fmt::format("recipe {}", name));
@@ -123,11 +122,15 @@ Recipe load_recipe(std::string_view configuration, const std::filesystem::path& 
                   path.string());
     recipe = parse_recipe(read_file(path, 1 << 20), path.stem().string(), path.string());
   }
-  if (mark == std::string_view::npos) return recipe;
-  recipe.kv_format = configuration.substr(mark + kKvMark.size());
+  if (name.size() == configuration.size()) return recipe;
+  recipe.kv_format = configuration.substr(name.size() + kKvMark.size());
   require_usage(is_kv_format(recipe.kv_format), "recipe", "expected a KV format ({}) in '{}', found '{}'",
                 fmt::join(kKvFormats, ", "), configuration, recipe.kv_format);
   return recipe;
+}
+
+std::string_view recipe_part(std::string_view configuration) {
+  return configuration.substr(0, configuration.find(kKvMark));
 }
 
 std::string configuration_name(const Recipe& recipe) {

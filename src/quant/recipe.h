@@ -70,6 +70,9 @@ Recipe parse_recipe(std::string_view text, std::string_view name, std::string_vi
 // the KV formats for an unknown one.
 Recipe load_recipe(std::string_view configuration, const std::filesystem::path& folder = {});
 
+// "fp8" of "fp8+kv:fp8_head", "my.yaml" of "my.yaml".
+std::string_view recipe_part(std::string_view configuration);
+
 // "fp8", "fp8+kv:fp8_head": bf16 caches are not written.
 std::string configuration_name(const Recipe& recipe);
 

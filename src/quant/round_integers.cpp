@@ -73,7 +73,8 @@ ScaleAndZero asymmetric_scale(const RoundingJob& job, Range range, float low, fl
   high = std::max(high, 0.0f);
   const float span = static_cast<float>(range.high - range.low);
   const float scale = round_to(job.dtype, round_to(job.dtype, high - low) / span);
-  if (scale == 0) return {epsilon_of(job.dtype), 0};  // 0 / 0 has no rounded value: the tool stores 0
+  // low / 0 is minus infinity; 0 / 0 has no rounded value, and the tool stores 0
+  if (scale == 0) return {epsilon_of(job.dtype), low < 0 ? range.high : 0};
   const float zero = round_to(job.dtype, static_cast<float>(range.low) - round_to(job.dtype, low / scale));
   return {scale, integer::encode(zero, range.low, range.high)};
 }

@@ -31,7 +31,7 @@ FileLock::FileLock(std::filesystem::path path) : path_(std::move(path)) {
       const int error = errno;
       ::close(descriptor_);
       require(error == EWOULDBLOCK, path_.string(), "cannot lock: {}", std::strerror(error));
-      fail(path_.string(), "the study is being written by another process; wait for it or stop it");
+      fail(path_.string(), "the file beside it is being written by another process; wait for it or stop it");
     }
     if (still_named(descriptor_, path_)) return;
     ::close(descriptor_);

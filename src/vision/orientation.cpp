@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
+#include <cmath>
 #include <cstring>
 #include <optional>
 #include <utility>
@@ -42,7 +44,30 @@ std::string_view without_exif_prefix(std::string_view exif) {
   return exif;
 }
 
-// The integer in a directory entry whose first value starts at `at`; nothing for types that hold no integer.
+// A number that is an orientation, 0 otherwise.
+int whole_orientation(double value) {
+  return value >= 1 && value <= 8 && value == std::floor(value) ? static_cast<int>(value) : 0;
+}
+
+// A fraction, a float or a double that holds a whole number counts as one, as in Pillow.
+std::optional<int> real_value(const TiffReader& tiff, std::uint64_t at, std::uint64_t type) {
+  constexpr std::uint64_t kRational = 5, kSignedRational = 10, kFloat = 11, kDouble = 12;
+  switch (type) {
+    case kRational:
+    case kSignedRational: {
+      const std::uint64_t below = tiff.number(at + 4, 4);
+      return below == 0 ? 0 : whole_orientation(static_cast<double>(tiff.number(at, 4)) / static_cast<double>(below));
+    }
+    case kFloat:
+      return whole_orientation(std::bit_cast<float>(static_cast<std::uint32_t>(tiff.number(at, 4))));
+    case kDouble:
+      return whole_orientation(std::bit_cast<double>(tiff.number(at, 8)));
+    default:
+      return std::nullopt;
+  }
+}
+
+// The integer in a directory entry whose first value starts at `at`; nothing for types that hold no number.
 std::optional<int> integer_value(const TiffReader& tiff, std::uint64_t at, std::uint64_t type) {
   constexpr std::uint64_t kShort = 3, kLong = 4, kSignedByte = 6, kSignedShort = 8, kSignedLong = 9, kIfd = 13;
   switch (type) {
@@ -56,7 +81,7 @@ std::optional<int> integer_value(const TiffReader& tiff, std::uint64_t at, std::
     case kSignedByte:
       return static_cast<int>(tiff.number(at, 1));
     default:
-      return std::nullopt;
+      return real_value(tiff, at, type);
   }
 }
 

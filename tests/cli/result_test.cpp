@@ -100,7 +100,7 @@ TEST_F(Results, EvalAndBenchStateTheirConditions) {
   for (const char* key : kConditions) EXPECT_EQ(eval["conditions"][key], bench["conditions"][key]) << key;
   EXPECT_EQ(eval["conditions"]["prompts"], "suite");
   EXPECT_TRUE(eval["finished"].get<bool>());
-  EXPECT_EQ(eval["tasks"]["pope"]["samples"], 2);
+  EXPECT_GE(eval["tasks"]["pope"]["samples"], 2);  // all questions on as many pictures as that takes
   EXPECT_TRUE(eval["tasks"]["pope"]["notes"].is_array());
   EXPECT_EQ(bench["workloads"].begin().value()["ttft"]["count"], 2);
   EXPECT_GT(bench["memory"]["peak"], 0);

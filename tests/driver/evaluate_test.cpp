@@ -21,7 +21,7 @@ class Evaluate : public ::testing::Test {
   static void SetUpTestSuite() { engine_ = new std::shared_ptr<const Engine>(Engine::load(kDemo / "model")); }
   static void TearDownTestSuite() { delete engine_; }
 
-  // Of two POPE questions. `asked` is how many were not in the file.
+  // Of the POPE questions on as many pictures as two questions take. `asked` is how many were not in the file.
   EvaluateResult run(std::uint64_t seed = 3) {
     asked_ = 0;
     EvaluateOptions options;
@@ -55,7 +55,8 @@ std::shared_ptr<const Engine>* Evaluate::engine_ = nullptr;
 
 TEST_F(Evaluate, ASecondRunAsksNothingAndSaysTheSame) {
   const EvaluateResult first = run();
-  EXPECT_EQ(asked_, 2);
+  const int all = asked_;
+  EXPECT_GE(all, 2);
   const std::string content = read_file(file_);
   const EvaluateResult second = run();
   EXPECT_EQ(asked_, 0);
@@ -63,7 +64,7 @@ TEST_F(Evaluate, ASecondRunAsksNothingAndSaysTheSame) {
   ASSERT_EQ(first.tasks.size(), 1u);
   ASSERT_EQ(second.tasks.size(), 1u);
   EXPECT_TRUE(second.finished);
-  EXPECT_EQ(second.tasks[0].samples, 2);
+  EXPECT_EQ(second.tasks[0].samples, all);
   ASSERT_EQ(first.tasks[0].figures.size(), second.tasks[0].figures.size());
   for (std::size_t i = 0; i < first.tasks[0].figures.size(); ++i) {
     EXPECT_EQ(to_json(first.tasks[0].figures[i]), to_json(second.tasks[0].figures[i]));
@@ -72,15 +73,17 @@ TEST_F(Evaluate, ASecondRunAsksNothingAndSaysTheSame) {
 
 TEST_F(Evaluate, GoesOnWhereACrashCutTheFileOff) {
   run();
+  const int all = asked_;
   const std::string content = read_file(file_);
   const std::size_t header = content.find('\n') + 1, second = content.find('\n', header) + 1;
   const struct {
     std::size_t size;
     int asked;
-  } kCuts[] = {{0, 2}, {header / 2, 2}, {header - 1, 2}, {header, 2}, {header + 5, 2}, {second - 1, 2}, {second, 1}};
+  } kCuts[] = {{0, all},          {header / 2, all}, {header - 1, all}, {header, all},
+               {header + 5, all}, {second - 1, all}, {second, all - 1}};
   for (const auto& cut : kCuts) {
     write_file_atomically(file_, content.substr(0, cut.size));
-    EXPECT_EQ(run().tasks.at(0).samples, 2) << cut.size;
+    EXPECT_EQ(run().tasks.at(0).samples, all) << cut.size;
     EXPECT_EQ(asked_, cut.asked) << cut.size;
     EXPECT_TRUE(read_file(file_).starts_with(content.substr(0, header))) << cut.size;
   }
@@ -96,12 +99,14 @@ TEST_F(Evaluate, LeavesAForeignFileAlone) {
 
 TEST_F(Evaluate, RefusesAnswersOfOtherConditionsAndDamagedLines) {
   run();
+  const int line = asked_ + 2;  // after the conditions and the answers
   const std::string content = read_file(file_);
   std::string other = content;
   other.replace(other.find("\"f32\""), 5, "\"f64\"");
   EXPECT_THAT(refusal(other), HasSubstr("expected the conditions"));
-  EXPECT_THAT(refusal(content + "{\"id\": \n"), HasSubstr("answers.jsonl, line 4] expected JSON"));
-  EXPECT_THAT(refusal(content + "{\"id\": \"pope/1\"}\n"), HasSubstr("line 4] field 'value': missing"));
+  EXPECT_THAT(refusal(content + "{\"id\": \n"), HasSubstr(fmt::format("answers.jsonl, line {}] expected JSON", line)));
+  EXPECT_THAT(refusal(content + "{\"id\": \"pope/1\"}\n"),
+              HasSubstr(fmt::format("line {}] field 'value': missing", line)));
 }
 
 TEST_F(Evaluate, StopsAtARequestAndKeepsWhatIsFinished) {
@@ -122,7 +127,7 @@ TEST_F(Evaluate, StopsAtARequestAndKeepsWhatIsFinished) {
   const EvaluateResult whole = evaluate(*engine_, options);
   EXPECT_TRUE(whole.finished);
   ASSERT_EQ(whole.tasks.size(), 2u);
-  EXPECT_EQ(whole.tasks[0].samples, 4);
+  EXPECT_GE(whole.tasks[0].samples, 4);
 }
 
 }  // namespace

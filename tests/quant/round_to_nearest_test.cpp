@@ -237,7 +237,7 @@ TEST(StaticInput, FollowsTheLayout) {
   EXPECT_EQ(static_input(Kind::kDynamicNvfp4, 0.0f, DType::kBF16).scale, 1.0f / 448);
   const Rounding modelopt(DType::kBF16, Layout::kModelOpt), compressed(DType::kBF16, Layout::kCompressedTensors);
   EXPECT_EQ(static_input(Kind::kStaticInt8, 254.0f, modelopt).scale, 2.0f);
-  EXPECT_EQ(static_input(Kind::kStaticE4M3, 100.0f, compressed).scale, 0.22265625f);  // bf16 of 0.2232...
+  EXPECT_EQ(static_input(Kind::kStaticE4M3, 100.0f, compressed).scale, 0.2236328125f);  // bf16 of 0.2232...
   EXPECT_EQ(static_input(Kind::kDynamicNvfp4, 1.0f, compressed).scale, 2688.0f);
   EXPECT_TRUE(static_input(Kind::kDynamicNvfp4, 1.0f, compressed).inverse);
   EXPECT_EQ(static_input(Kind::kDynamicNvfp4, 1344.0f, compressed).step(), 0.5f);

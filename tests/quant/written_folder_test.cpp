@@ -47,7 +47,11 @@ TEST_P(WrittenFolder, LoadsAsTheModelThatWasQuantized) {
   const Calibration& calibration = demo_calibration();
   const QuantizedCheckpoint quantized = quantize(source, recipe, &calibration, default_stream());
   ExportPlan plan{source, recipe.layout, {}, quantized.tensors, quantized.kv, configuration_name(recipe)};
-  for (const auto& [module, parts] : quantized.modules) plan.modules[module] = {parts.weight, parts.input, parts.bias};
+  for (const auto& [module, parts] : quantized.modules) {
+    plan.modules[module] = {parts.weight,     parts.input,      parts.bias,      parts.input_scales,
+                            parts.low_rank_a, parts.low_rank_b, parts.prescaled, parts.fp8_weight_scale,
+                            parts.blocks};
+  }
   export_checkpoint(plan, folder_);
 
   const Checkpoint written = Checkpoint::open(folder_);
