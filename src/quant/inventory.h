@@ -41,7 +41,7 @@ struct FormatCost {
 };
 
 struct Inventory {
-  std::string architecture;                     // model_type
+  std::string architecture;                           // model_type
   std::string quantization;                           // "none", or the layout of the folder
   std::map<std::string, std::int64_t> layer_formats;  // linear layers by their format, in a quantized folder
   std::int64_t layers = 0, hidden = 0, heads = 0, kv_heads = 0, head_dim = 0, vocabulary = 0;
