@@ -1,24 +1,22 @@
-#include <cmath>
-
 #include "hf/checkpoint.h"
 #include "hf/int_packing.h"
 #include "hf/load_transposed.h"
+#include "hf/module_reader.h"
 #include "hf/quantization_config.h"
 
 namespace halftone {
 namespace {
 
-// Reads the tensors of one module; every error names the tensor, what its scheme demands and what was found.
-class LinearReader {
+// Puts the tensors of one module together, by its scheme.
+class LinearReader : public ModuleReader {
  public:
-  LinearReader(const Checkpoint& checkpoint, std::string_view module)
-      : checkpoint_(checkpoint), module_(module), source_(checkpoint.folder().string()) {}
+  using ModuleReader::ModuleReader;
 
   QTensor read_unquantized() const {
-    const Tensor weight = checkpoint_.tensor(name("weight"));
+    const Tensor weight = tensor("weight");
     const DType t = weight.dtype();
     const bool floating = t == DType::kBF16 || t == DType::kF16 || t == DType::kF32;
-    require(weight.rank() == 2 && floating, source_,
+    require(weight.rank() == 2 && floating, source(),
             "tensor '{}': expected BF16, F16 or F32 [outputs, inputs] (the module is not quantized), found {} {}",
             name("weight"), dtype_name(t), to_string(weight.shape()));
     return wrap_unquantized(weight);
@@ -44,9 +42,9 @@ class LinearReader {
       case Storage::kGgml:
         return read_ggml(scheme);
       default:
-        fail(source_, "module '{}': expected a storage of rows", module_);
+        fail(source(), "module '{}': expected a storage of rows", module());
     }
-    check_qtensor(q, source_ + ": " + module_);
+    check_qtensor(q, source() + ": " + module());
     return q;
   }
 
@@ -62,7 +60,7 @@ class LinearReader {
   void read_surroundings(const LinearScheme& scheme, LinearParts& parts) const {
     const std::int64_t rows = parts.weight.rows(), cols = parts.weight.cols();
     parts.prescaled = scheme.input_scales;
-    if (scheme.input_scales && checkpoint_.contains(name("pre_quant_scale"))) {
+    if (scheme.input_scales && has("pre_quant_scale")) {
       const Tensor scales = get("pre_quant_scale", {DType::kBF16, DType::kF16, DType::kF32}, "scaled inputs");
       expect_shape("pre_quant_scale", scales, {cols}, "scaled inputs");
       check_scales("pre_quant_scale", scales);
@@ -79,65 +77,20 @@ class LinearReader {
   }
 
   Tensor read_bias(std::int64_t rows) const {
-    if (!checkpoint_.contains(name("bias"))) return {};
-    const Tensor bias = checkpoint_.tensor(name("bias"));
-    require(bias.shape() == Shape{rows}, source_, "tensor '{}': expected shape [{}], found {}", name("bias"), rows,
+    if (!has("bias")) return {};
+    const Tensor bias = tensor("bias");
+    require(bias.shape() == Shape{rows}, source(), "tensor '{}': expected shape [{}], found {}", name("bias"), rows,
             to_string(bias.shape()));
     return bias;
   }
 
  private:
-  std::string name(std::string_view part) const { return module_ + "." + std::string(part); }
-
-  // The tensor, of one of the dtypes; `rule` says what demands it.
-  Tensor get(std::string_view part, std::initializer_list<DType> dtypes, std::string_view rule) const {
-    require(checkpoint_.contains(name(part)), source_, "tensor '{}': missing; the configuration says {}", name(part),
-            rule);
-    const Tensor tensor = checkpoint_.tensor(name(part));
-    for (const DType dtype : dtypes) {
-      if (tensor.dtype() == dtype) return tensor;
-    }
-    fail(source_, "tensor '{}': expected {}{}, found {}; the configuration says {}", name(part),
-         dtype_name(*dtypes.begin()), dtypes.size() > 1 ? " or another of its kind" : "", dtype_name(tensor.dtype()),
-         rule);
-  }
-  Tensor get(std::string_view part, std::initializer_list<DType> dtypes, const QuantSpec& spec) const {
-    return get(part, dtypes, to_string(spec));
-  }
-
-  void expect_shape(std::string_view part, const Tensor& tensor, const Shape& expected, std::string_view rule) const {
-    require(tensor.shape() == expected, source_, "tensor '{}': expected shape {} for {}, found {}", name(part),
-            to_string(expected), rule, to_string(tensor.shape()));
-  }
-  void expect_shape(std::string_view part, const Tensor& tensor, const Shape& expected, const QuantSpec& spec) const {
-    expect_shape(part, tensor, expected, to_string(spec));
-  }
-
   // SVDQuant's factors, inside the quantizer or (ModelOpt's layout of diffusion models) beside the weight.
   std::string factor_name(const std::string& factor) const {
-    return checkpoint_.contains(name(factor)) ? factor : "weight_quantizer._" + factor;
+    return has(factor) ? factor : "weight_quantizer._" + factor;
   }
   Tensor read_factor(const std::string& factor) const {
     return get(factor_name(factor), {DType::kBF16, DType::kF16, DType::kF32}, "a low-rank part");
-  }
-
-  void check_scales(std::string_view part, const Tensor& scales) const {
-    const Tensor values = to_f32(scales);
-    for (std::int64_t i = 0; i < values.numel(); ++i) {
-      const float scale = values.data<float>()[i];
-      require(std::isfinite(scale) && scale >= 0, source_,
-              "tensor '{}': expected finite scales of 0 or more, found {} at {}", name(part), scale, i);
-    }
-  }
-
-  float read_scalar(std::string_view part, std::string_view rule) const {
-    const Tensor tensor = get(part, {DType::kF32, DType::kBF16, DType::kF16}, rule);
-    require(tensor.numel() == 1, source_, "tensor '{}': expected one number, found shape {}", name(part),
-            to_string(tensor.shape()));
-    const float value = to_f32(tensor).data<float>()[0];
-    require(std::isfinite(value) && value > 0, source_, "tensor '{}': expected a finite number above 0, found {}",
-            name(part), value);
-    return value;
   }
 
   // weight_scale of all but kBlocks: [1] or [] per tensor, [rows] or [rows, 1] per channel, [rows, groups] per group,
@@ -153,7 +106,7 @@ class LinearReader {
     if (q.spec.granularity == Granularity::kTile && found.size() == 4 && found[1] == 1 && found[3] == 1) {
       found = {found[0], found[2]};
     }
-    require(found == expected, source_, "tensor '{}': expected shape {} for {} of a [{}, {}] weight, found {}",
+    require(found == expected, source(), "tensor '{}': expected shape {} for {} of a [{}, {}] weight, found {}",
             name("weight_scale"), to_string(expected), to_string(q.spec), q.rows(), q.cols(),
             to_string(scales.shape()));
     check_scales("weight_scale", scales);
@@ -166,7 +119,7 @@ class LinearReader {
     expect_shape("weight_scale", codes, scales_shape(q.spec, q.shape), q.spec);
     const auto* bytes = codes.bits<std::uint8_t>();
     for (std::int64_t i = 0; i < codes.numel(); ++i) {
-      require(bytes[i] != 255, source_, "tensor '{}': expected exponents of 0 to 254, found 255 at {}",
+      require(bytes[i] != 255, source(), "tensor '{}': expected exponents of 0 to 254, found 255 at {}",
               name("weight_scale"), i);
     }
     return Tensor::borrow(DType::kF8E8M0, codes.shape(), codes.raw(), std::make_shared<Tensor>(codes));
@@ -178,7 +131,7 @@ class LinearReader {
     const std::int64_t groups = expected.size() > 1 ? expected[1] : 1;
     if (!packed) {
       const Tensor zeros = get("weight_zero_point", {DType::kI8}, q.spec);
-      require(zeros.numel() == q.rows() * groups, source_, "tensor '{}': expected shape {} for {}, found {}",
+      require(zeros.numel() == q.rows() * groups, source(), "tensor '{}': expected shape {} for {}, found {}",
               name("weight_zero_point"), to_string(expected), to_string(q.spec), to_string(zeros.shape()));
       return zeros.reshape(expected);
     }
@@ -190,7 +143,7 @@ class LinearReader {
 
   void read_plain(QTensor& q) const {
     q.payload = get("weight", {payload_dtype(q.spec.element)}, q.spec);
-    require(q.payload.rank() == 2, source_, "tensor '{}': expected [outputs, inputs], found {}", name("weight"),
+    require(q.payload.rank() == 2, source(), "tensor '{}': expected [outputs, inputs], found {}", name("weight"),
             to_string(q.payload.shape()));
     q.shape = q.payload.shape();
     check_groups("weight", q);
@@ -199,13 +152,13 @@ class LinearReader {
   }
 
   void check_groups(std::string_view part, const QTensor& q) const {
-    require(!q.spec.mx || q.cols() % q.spec.group == 0, source_,
+    require(!q.spec.mx || q.cols() % q.spec.group == 0, source(),
             "tensor '{}': expected inputs in whole blocks of {}, found {}", name(part), q.spec.group, q.cols());
   }
 
   void read_row_pairs(QTensor& q) const {
     const Tensor packed = get("weight", {DType::kU8}, q.spec);
-    require(packed.rank() == 2, source_, "tensor '{}': expected [outputs / 2, inputs], found {}", name("weight"),
+    require(packed.rank() == 2, source(), "tensor '{}': expected [outputs / 2, inputs], found {}", name("weight"),
             to_string(packed.shape()));
     q.shape = {packed.dim(0) * 2, packed.dim(1)};
     q.payload = unpack_row_pairs(packed);
@@ -216,7 +169,7 @@ class LinearReader {
     const Tensor packed = get("weight_packed", {DType::kI32}, q.spec);
     const Tensor shape = get("weight_shape", {DType::kI64, DType::kI32}, q.spec);
     expect_shape("weight_shape", shape, {2}, q.spec);
-    require(packed.rank() == 2, source_, "tensor '{}': expected [outputs, words], found {}", name("weight_packed"),
+    require(packed.rank() == 2, source(), "tensor '{}': expected [outputs, words], found {}", name("weight_packed"),
             to_string(packed.shape()));
     const auto length = [&](int i) {
       return shape.dtype() == DType::kI64 ? shape.data<std::int64_t>()[i] : shape.data<std::int32_t>()[i];
@@ -226,7 +179,7 @@ class LinearReader {
     // compared by division: weight_shape may hold anything
     const bool fits = q.rows() == packed.dim(0) && q.cols() >= 0 && q.cols() / per_word <= packed.dim(1) &&
                       (q.cols() + per_word - 1) / per_word == packed.dim(1);
-    require(fits, source_, "tensor '{}': expected the {} values of a word in shape {}, found weight_shape {}",
+    require(fits, source(), "tensor '{}': expected the {} values of a word in shape {}, found weight_shape {}",
             name("weight_packed"), per_word, to_string(packed.shape()), to_string(q.shape));
     q.payload = unpack_int32(packed, q.spec.element, q.cols());
     q.scales = read_scales(q);
@@ -237,10 +190,10 @@ class LinearReader {
     const bool packed = storage == Storage::kPackedBlocks;
     const char* part = packed ? "weight_packed" : "weight";
     q.payload = get(part, {DType::kU8}, q.spec);
-    require(q.payload.rank() == 2, source_, "tensor '{}': expected [outputs, inputs / 2], found {}", name(part),
+    require(q.payload.rank() == 2, source(), "tensor '{}': expected [outputs, inputs / 2], found {}", name(part),
             to_string(q.payload.shape()));
     q.shape = {q.payload.dim(0), q.payload.dim(1) * 2};
-    require(q.cols() % q.spec.group == 0, source_, "tensor '{}': expected inputs in whole blocks of {}, found {}",
+    require(q.cols() % q.spec.group == 0, source(), "tensor '{}': expected inputs in whole blocks of {}, found {}",
             name(part), q.spec.group, q.cols());
     if (q.spec.mx) {
       q.scales = read_exponents(q);
@@ -260,12 +213,9 @@ class LinearReader {
   QTensor read_ggml(const LinearScheme& scheme) const {
     const Tensor blocks = get("weight", {DType::kU8}, scheme.weights);
     const GgmlTypeInfo& info = ggml_type_info(scheme.ggml);
-    return unpack_ggml(scheme.ggml, blocks, blocks.dim(1) / info.bytes * info.weights, source_ + ": " + name("weight"));
+    return unpack_ggml(scheme.ggml, blocks, blocks.dim(1) / info.bytes * info.weights,
+                       source() + ": " + name("weight"));
   }
-
-  const Checkpoint& checkpoint_;
-  std::string module_;
-  std::string source_;
 };
 
 bool is_transposed(Storage storage) {
@@ -279,10 +229,9 @@ LinearParts load_linear(const Checkpoint& checkpoint, std::string_view module) {
   auto scheme = checkpoint.quantization().scheme_of(module);
   LinearParts parts;
   if (scheme && is_transposed(scheme->storage)) {
-    const ModuleReader tensors(checkpoint, module);
     // these configurations do not say which modules they mean: a weight says that this one stayed as it was
-    if (tensors.has("qweight") || !tensors.has("weight")) {
-      read_transposed(tensors, *scheme, parts);
+    if (reader.has("qweight") || !reader.has("weight")) {
+      read_transposed(reader, *scheme, parts);
       parts.bias = reader.read_bias(parts.weight.rows());
       return parts;
     }

@@ -6,19 +6,19 @@ namespace halftone {
 
 Tensor ModuleReader::get(std::string_view part, std::initializer_list<DType> dtypes, std::string_view rule) const {
   require(has(part), source_, "tensor '{}': missing; the configuration says {}", name(part), rule);
-  const Tensor tensor = checkpoint_.tensor(name(part));
+  const Tensor found = tensor(part);
   for (const DType dtype : dtypes) {
-    if (tensor.dtype() == dtype) return tensor;
+    if (found.dtype() == dtype) return found;
   }
   fail(source_, "tensor '{}': expected {}{}, found {}; the configuration says {}", name(part),
-       dtype_name(*dtypes.begin()), dtypes.size() > 1 ? " or another of its kind" : "", dtype_name(tensor.dtype()),
+       dtype_name(*dtypes.begin()), dtypes.size() > 1 ? " or another of its kind" : "", dtype_name(found.dtype()),
        rule);
 }
 
 void ModuleReader::expect_shape(std::string_view part, const Tensor& tensor, const Shape& expected,
-                                const QuantSpec& spec) const {
+                                std::string_view rule) const {
   require(tensor.shape() == expected, source_, "tensor '{}': expected shape {} for {}, found {}", name(part),
-          to_string(expected), to_string(spec), to_string(tensor.shape()));
+          to_string(expected), rule, to_string(tensor.shape()));
 }
 
 void ModuleReader::check_scales(std::string_view part, const Tensor& scales, bool any_sign) const {
@@ -32,10 +32,10 @@ void ModuleReader::check_scales(std::string_view part, const Tensor& scales, boo
 }
 
 float ModuleReader::read_scalar(std::string_view part, std::string_view rule) const {
-  const Tensor tensor = get(part, {DType::kF32, DType::kBF16, DType::kF16}, rule);
-  require(tensor.numel() == 1, source_, "tensor '{}': expected one number, found shape {}", name(part),
-          to_string(tensor.shape()));
-  const float value = to_f32(tensor).data<float>()[0];
+  const Tensor number = get(part, {DType::kF32, DType::kBF16, DType::kF16}, rule);
+  require(number.numel() == 1, source_, "tensor '{}': expected one number, found shape {}", name(part),
+          to_string(number.shape()));
+  const float value = to_f32(number).data<float>()[0];
   require(std::isfinite(value) && value > 0, source_, "tensor '{}': expected a finite number above 0, found {}",
           name(part), value);
   return value;

@@ -26,8 +26,13 @@ class ModuleReader {
   Tensor get(std::string_view part, std::initializer_list<DType> dtypes, const QuantSpec& spec) const {
     return get(part, dtypes, to_string(spec));
   }
-  // Throws Error unless the tensor has the shape.
-  void expect_shape(std::string_view part, const Tensor& tensor, const Shape& expected, const QuantSpec& spec) const;
+  // The tensor as it is. Throws Error when it is missing.
+  Tensor tensor(std::string_view part) const { return checkpoint_.tensor(name(part)); }
+  // Throws Error unless the tensor has the shape that `rule` demands.
+  void expect_shape(std::string_view part, const Tensor& tensor, const Shape& expected, std::string_view rule) const;
+  void expect_shape(std::string_view part, const Tensor& tensor, const Shape& expected, const QuantSpec& spec) const {
+    expect_shape(part, tensor, expected, to_string(spec));
+  }
   // Throws Error unless every scale is finite, and 0 or more unless `any_sign`.
   void check_scales(std::string_view part, const Tensor& scales, bool any_sign = false) const;
   // A floating-point tensor of one element that is finite and above 0. Throws Error.
