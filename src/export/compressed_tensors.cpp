@@ -1,7 +1,6 @@
 // compressed-tensors. Sources: compressors/pack_quantized, compressors/naive_quantized and quantization/quant_config.py
 // of compressed-tensors 0.20.
 #include <algorithm>
-#include <cctype>
 #include <map>
 
 #include "export/layouts.h"
@@ -133,12 +132,7 @@ std::string expression_for(const std::string& module) {
   std::size_t begin = module.find("layers.");
   if (begin == std::string::npos) begin = module.find("visual.");
   if (begin == std::string::npos) return module;
-  std::string expression = "re:.*";
-  for (const char c : module.substr(begin)) {
-    if (!std::isalnum(static_cast<unsigned char>(c)) && c != '_') expression += '\\';
-    expression += c;
-  }
-  return expression + "$";
+  return "re:.*" + escape_expression(std::string_view(module).substr(begin)) + "$";
 }
 
 std::vector<std::string> ignored(const ExportPlan& plan) {

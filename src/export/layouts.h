@@ -15,6 +15,8 @@ using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 std::vector<std::string> unquantized_modules(const ExportPlan& plan, bool embeddings = false);
 // The names of plan.modules as a forward pass meets them.
 std::vector<std::string> modules_in_model_order(const ExportPlan& plan);
+// `text` for a regular expression of Python: every character but letters, digits and _ escaped.
+std::string escape_expression(std::string_view text);
 bool is_vision_module(std::string_view module);
 bool quantizes_vision(const ExportPlan& plan);
 

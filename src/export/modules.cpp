@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cstdlib>
 #include <tuple>
 
@@ -42,6 +43,15 @@ std::vector<std::string> modules_in_model_order(const ExportPlan& plan) {
   std::stable_sort(names.begin(), names.end(),
                    [&](const std::string& a, const std::string& b) { return key(a) < key(b); });
   return names;
+}
+
+std::string escape_expression(std::string_view text) {
+  std::string expression;
+  for (const char c : text) {
+    if (!std::isalnum(static_cast<unsigned char>(c)) && c != '_') expression += '\\';
+    expression += c;
+  }
+  return expression;
 }
 
 bool is_vision_module(std::string_view module) {

@@ -1,7 +1,6 @@
 #include "export/transposed.h"
 
 #include <algorithm>
-#include <cctype>
 
 #include "export/layouts.h"
 #include "export/scales.h"
@@ -59,13 +58,6 @@ std::vector<std::string> unconverted_names(const ExportPlan& plan) {
   return names;
 }
 
-std::string expression_with(const std::string& part) {
-  std::string expression = ".*";
-  for (const char c : part) {
-    if (!std::isalnum(static_cast<unsigned char>(c)) && c != '_') expression += '\\';
-    expression += c;
-  }
-  return expression + ".*";
-}
+std::string expression_with(const std::string& part) { return ".*" + escape_expression(part) + ".*"; }
 
 }  // namespace halftone
