@@ -1,8 +1,6 @@
-// INT8 and INT4, symmetric and asymmetric, by the rules of compressed-tensors, ModelOpt, AutoAWQ and GPTQ; GGUF's Q8_0
-// and Q4_0.
+// INT8 and INT4, symmetric and asymmetric, by the rules of compressed-tensors, ModelOpt, AutoAWQ and GPTQ.
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "formats/f16.h"
 #include "formats/integer.h"
@@ -127,33 +125,6 @@ void round_integer_format(const RoundingJob& job, QTensor& q) {
       encode_group(job, range, rule, row + first, n, codes.data() + first);
     }
     store_codes(q, r, reinterpret_cast<const std::uint8_t*>(codes.data()));
-  });
-}
-
-void round_gguf_format(const RoundingJob& job, QTensor& q) {
-  constexpr std::int64_t kBlock = 32;
-  const bool int8 = q.spec.element == Element::kInt8, int4 = q.spec.element == Element::kInt4;
-  require((int8 || int4) && q.spec.granularity == Granularity::kGroup && q.spec.group == kBlock && !q.spec.asymmetric &&
-              q.cols() % kBlock == 0,
-          job.name, "expected int8 or int4 in whole groups of 32 (Q8_0, Q4_0), got {}", to_string(q.spec));
-  const std::int64_t cols = q.cols(), groups = cols / kBlock;
-  job.for_rows([&](std::int64_t r, const float* row) {
-    static thread_local std::vector<std::uint8_t> codes;
-    codes.resize(static_cast<std::size_t>(cols));
-    for (std::int64_t g = 0; g < groups; ++g) {
-      const float* x = row + g * kBlock;
-      const float amax = job.magnitude(x, kBlock, r);
-      const auto first = [&](float value) { return std::fabs(value) == amax; };
-      const float scale = int8 ? amax / 127.0f : *std::find_if(x, x + kBlock, first) / -8.0f;
-      const float inverse = scale != 0 ? 1.0f / scale : 0.0f;
-      store_scale(q.scales, r * groups + g, scale);
-      for (std::int64_t i = 0; i < kBlock; ++i) {
-        const int code = int8 ? static_cast<int>(std::round(x[i] * inverse))
-                              : std::min(15, static_cast<int>(x[i] * inverse + 8.5f)) - 8;
-        codes[static_cast<std::size_t>(g * kBlock + i)] = static_cast<std::uint8_t>(static_cast<std::int8_t>(code));
-      }
-    }
-    store_codes(q, r, codes.data());
   });
 }
 

@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "formats/bf16.h"
 #include "formats/e2m1.h"
 #include "formats/e4m3.h"
 #include "formats/f16.h"
 #include "formats/integer.h"
+#include "quant/round_to_ggml.h"
 #include "quant/rounding_job.h"
 
 namespace halftone {
@@ -55,7 +57,6 @@ QTensor allocate(const QuantSpec& spec, const RoundingJob& job) {
 }
 
 void round_format(const RoundingJob& job, QTensor& q) {
-  if (job.layout == Layout::kGguf) return round_gguf_format(job, q);
   if (q.spec.mx) return round_mx_format(job, q);
   switch (q.spec.element) {
     case Element::kInt8:
@@ -70,6 +71,13 @@ void round_format(const RoundingJob& job, QTensor& q) {
     default:
       fail(job.name, "expected a format that quantizes, got {}", to_string(q.spec));
   }
+}
+
+// GGUF's blocks, and what they hold.
+QTensor round_to_blocks(const Tensor& weight, const QuantSpec& spec, std::string_view name, ThreadPool& pool) {
+  const std::optional<GgmlType> type = ggml_type_of(spec);
+  require(type.has_value(), name, "expected a format that GGUF holds, got {}", to_string(spec));
+  return unpack_ggml(*type, round_to_ggml(to_f32(weight), *type, name, pool), weight.dim(1), name);
 }
 
 }  // namespace
@@ -135,6 +143,7 @@ QTensor round_to_nearest(const Tensor& weight, const QuantSpec& spec, const Roun
                          std::optional<float> shared_amax, std::string_view name, ThreadPool& pool) {
   require(weight.rank() == 2 && weight.numel() > 0, name, "expected a matrix, got shape {}", to_string(weight.shape()));
   require(spec.granularity != Granularity::kNone, name, "expected a format that quantizes, got {}", to_string(spec));
+  if (rule.layout == Layout::kGguf) return round_to_blocks(weight, spec, name, pool);
   const bool integers = spec.element == Element::kInt8 || spec.element == Element::kInt4;
   const Layout home = integers ? Layout::kCompressedTensors : Layout::kModelOpt;
   RoundingJob job{weight, rule.layout.value_or(home), rule.dtype, rule.quotients, 0, name, pool};

@@ -38,7 +38,6 @@ void store_codes(QTensor& q, std::int64_t row, const std::uint8_t* codes);
 
 // The families. q has spec, shape, an uninitialized payload and scales (and zeros).
 void round_integer_format(const RoundingJob& job, QTensor& q);
-void round_gguf_format(const RoundingJob& job, QTensor& q);
 void round_e4m3_format(const RoundingJob& job, QTensor& q);
 void round_nvfp4_format(const RoundingJob& job, QTensor& q);
 void round_mx_format(const RoundingJob& job, QTensor& q);
