@@ -56,7 +56,7 @@ double BenchRepeat::throughput() const {
 
 bool run_workload(const std::shared_ptr<const Engine>& engine, const Workload& workload, const BenchOptions& options,
                   int threads, std::int64_t done, const std::function<void(const BenchRepeat&)>& sink,
-                  const std::atomic<bool>* stop, const Progress& progress) {
+                  std::stop_token stop, const Progress& progress) {
   require(!workload.prompts.empty(), "bench", "workload '{}' has no prompts", workload.name);
   const auto session = Session::create(engine, threads);
   SamplingOptions sampling;
@@ -66,14 +66,13 @@ bool run_workload(const std::shared_ptr<const Engine>& engine, const Workload& w
   const auto ask = [&](std::int64_t index) {
     return session->generate(workload.prompts[static_cast<std::size_t>(index % count)], sampling);
   };
-  const auto stopped = [&] { return stop && stop->load(); };
   for (std::int64_t i = 0; i < options.warmup && done < options.repeats; ++i) {
-    if (stopped()) return false;
+    if (stop.stop_requested()) return false;
     ask(i);
   }
   const Timer timer;
   for (std::int64_t i = done; i < options.repeats; ++i) {
-    if (stopped()) return false;
+    if (stop.stop_requested()) return false;
     if (i > done && options.budget_seconds > 0 && timer.seconds() > options.budget_seconds) break;
     const Generation generation = ask(i);
     require(generation.reused_tokens == 0, "bench", "expected an engine without prefix reuse");

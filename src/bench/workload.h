@@ -1,9 +1,9 @@
 #pragma once
 // Latency experiments: what is asked, how often, and what the clock said.
 
-#include <atomic>
 #include <functional>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -57,10 +57,10 @@ struct BenchRepeat {
 // Runs the repeats that are not `done` yet and hands over each as it is finished. Nothing is cached between requests:
 // every picture is decoded and encoded, no key or value is reused. For that the engine must have been loaded without a
 // picture cache (the caller's care) and without prefix reuse (Error when a key or value was reused all the same).
-// Returns false when `stop` became true.
+// Returns false when a stop was requested.
 bool run_workload(const std::shared_ptr<const Engine>& engine, const Workload& workload, const BenchOptions& options,
                   int threads, std::int64_t done, const std::function<void(const BenchRepeat&)>& sink,
-                  const std::atomic<bool>* stop, const Progress& progress);
+                  std::stop_token stop, const Progress& progress);
 
 // The largest workspace of the repeats, in bytes.
 std::int64_t largest_workspace(std::span<const BenchRepeat> repeats);

@@ -84,8 +84,6 @@ int run_bench(const BenchFlags& flags, const Environment& environment) {
   options.reuse_prefix = false;
   const auto workloads = make_workloads(flags);
   reset_peak_resident();
-  std::atomic<bool> stop = false;
-  const std::stop_callback on_stop(environment.stop, [&] { stop = true; });
   const auto engine = Engine::load(flags.engine.model, options);
   const EngineInfo& info = engine->info();
   Json json;
@@ -95,7 +93,7 @@ int run_bench(const BenchFlags& flags, const Environment& environment) {
     std::vector<BenchRepeat> repeats;
     const bool finished = run_workload(
         engine, workload, flags.bench, flags.engine.threads, 0,
-        [&](const BenchRepeat& repeat) { repeats.push_back(repeat); }, &stop, environment.progress);
+        [&](const BenchRepeat& repeat) { repeats.push_back(repeat); }, environment.stop, environment.progress);
     if (!finished) return kInterrupted;
     workspace = std::max(workspace, largest_workspace(repeats));
     json["workloads"][workload.name] = summarize_repeats(repeats);

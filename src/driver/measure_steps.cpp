@@ -1,7 +1,6 @@
 #include <malloc.h>
 
 #include <algorithm>
-#include <atomic>
 
 #include "base/hash.h"
 #include "bench/workload.h"
@@ -136,8 +135,6 @@ void StudyRunner::measure_speed(const std::string& configuration, const std::fil
   options.picture_cache = nullptr;
   options.reuse_prefix = false;
   const auto engine = Engine::load(folder, options);
-  std::atomic<bool> stop = false;
-  const std::stop_callback on_stop(options_.stop, [&] { stop = true; });
   std::int64_t workspace = 0;
   const BenchOptions bench{plan_.bench->warmup, plan_.bench->repeats, plan_.bench->seconds};
   for (const Workload& workload : inputs_.workloads) {
@@ -149,7 +146,7 @@ void StudyRunner::measure_speed(const std::string& configuration, const std::fil
       ++done;
       advance(cost::kRepeat);
     };
-    if (!run_workload(engine, workload, bench, options_.threads, done, sink, &stop, {})) throw Stopped{};
+    if (!run_workload(engine, workload, bench, options_.threads, done, sink, options_.stop, {})) throw Stopped{};
     if (done < bench.repeats) {
       store_.set_note(
           budget_note(configuration, workload.name),
