@@ -1,7 +1,6 @@
 // E4M3, NVFP4, the MX formats and NF4, by the rules of compressed-tensors and ModelOpt.
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "formats/e2m1.h"
 #include "formats/e2m3.h"
@@ -79,8 +78,7 @@ void set_global_scale(const RoundingJob& job, QTensor& q) {
     q.global_scale = clean_amax(job.amax, e2m1::kMax) / (q.spec.group == 16 ? kProduct : e4m3::kMax);
     return;
   }
-  const float global = kProduct / std::max(job.amax, std::numeric_limits<float>::min());
-  q.global_scale = std::isfinite(global) ? round_to(job.dtype, global) : 1.0f;
+  q.global_scale = nvfp4_divisor(job.amax, job.dtype);
   q.inverse_global = true;
 }
 

@@ -105,6 +105,13 @@ float epsilon_of(DType dtype) {
   return dtype == DType::kF16 ? 0x1p-10f : 0x1p-23f;
 }
 
+float nvfp4_divisor(float amax, DType dtype) {
+  const float least = dtype == DType::kF16 ? 0x1p-14f : std::numeric_limits<float>::min();
+  const float reciprocal = round_to(dtype, 1.0f / std::max(amax, least));
+  const float divisor = round_to(dtype, e2m1::kMax * e4m3::kMax * reciprocal);
+  return std::isfinite(divisor) ? divisor : 1.0f;
+}
+
 void store_scale(Tensor& scales, std::int64_t i, float scale) {
   if (scales.dtype() == DType::kF32) {
     scales.data<float>()[i] = scale;
@@ -173,10 +180,7 @@ float static_scale(InputQuant::Kind kind, float amax, const Rounding& rule) {
     const float most = int8 ? static_cast<float>(integer::kInt8Max) : e4m3::kMax;
     return clean_amax(amax, most) / most;
   }
-  if (kind == InputQuant::Kind::kDynamicNvfp4) {
-    const float global = e2m1::kMax * e4m3::kMax / std::max(amax, std::numeric_limits<float>::min());
-    return std::isfinite(global) ? round_to(rule.dtype, global) : 1.0f;
-  }
+  if (kind == InputQuant::Kind::kDynamicNvfp4) return nvfp4_divisor(amax, rule.dtype);
   const float scale = round_to(rule.dtype, amax / (int8 ? integer::kInt8Max + 0.5f : e4m3::kMax));
   return scale == 0 ? epsilon_of(rule.dtype) : scale;
 }

@@ -7,7 +7,7 @@
 //     asymmetric          scale = s(s(high - low) / 255 or 15), low <= 0 <= high;       q = clamp(rint(w / scale + zero))
 //                         zero = rint(clamp(s(qmin - s(low / scale))))
 //     E4M3                scale = s(amax / 448), 0 -> epsilon                           q = e4m3(w / scale)
-//     NVFP4               global = s(2688 / amax of all), a divisor                     q = e2m1(w / (block / global))
+//     NVFP4               global = s(2688 * s(1 / amax of all)), a divisor              q = e2m1(w / (block / global))
 //                         block = e4m3(global * s(amax / 6)), 0 -> 0.125
 //     MX                  formats/mx.h, scale_rounded
 //   ModelOpt              an amax of 0 becomes the format's largest number, others are at least the smallest normal f32

@@ -30,6 +30,8 @@ struct RoundingJob {
 float round_to(DType dtype, float x);
 // What compressed-tensors puts in the place of a scale of 0.
 float epsilon_of(DType dtype);
+// compressed-tensors' global scale of NVFP4, from the largest magnitude; 1 where that is 0.
+float nvfp4_divisor(float amax, DType dtype);
 void store_scale(Tensor& scales, std::int64_t i, float scale);
 // Consecutive columns under one scale.
 std::int64_t group_of(const QTensor& q);

@@ -241,6 +241,9 @@ TEST(StaticInput, FollowsTheLayout) {
   EXPECT_EQ(static_input(Kind::kDynamicNvfp4, 1.0f, compressed).scale, 2688.0f);
   EXPECT_TRUE(static_input(Kind::kDynamicNvfp4, 1.0f, compressed).inverse);
   EXPECT_EQ(static_input(Kind::kDynamicNvfp4, 1344.0f, compressed).step(), 0.5f);
+  // the reciprocal is rounded before it is multiplied: bf16 of 2688 / 40 would be 67
+  EXPECT_EQ(static_input(Kind::kDynamicNvfp4, 40.0f, compressed).scale, 67.5f);
+  EXPECT_EQ(static_input(Kind::kDynamicNvfp4, 0.0f, compressed).scale, 1.0f);
   EXPECT_EQ(static_input(Kind::kDynamicInt8, 5.0f, DType::kBF16).scale, 1.0f);
   EXPECT_EQ(static_input(Kind::kNone, 5.0f, DType::kBF16), InputQuant{});
 }

@@ -56,6 +56,16 @@ def compare_json(where, a, b):
     return [] if a == b else [f"{where}: {json.dumps(a)[:300]} against {json.dumps(b)[:300]}"]
 
 
+def without_choices(config):
+    """compressed-tensors' configuration without what may be said in many ways (which modules are meant: proven by loading
+    the folder), what names the version that wrote it, and parts that are empty in every file of a quantized model."""
+    left_out = ("ignore", "version", "sparsity_config", "transform_config", "moe_sparsity_config")
+    config = {k: v for k, v in config.items() if k not in left_out}
+    config["config_groups"] = {name: {k: v for k, v in group.items() if k != "targets"}
+                               for name, group in config["config_groups"].items()}
+    return config
+
+
 def quantize(program, checkpoint, text, statistics, out):
     recipe = out.parent / "recipe.yaml"
     recipe.write_text(text)
@@ -78,10 +88,8 @@ def compare_folders(tool, oracle, ours):
         hf = [json.loads((f / "hf_quant_config.json").read_text()) for f in (oracle, ours)]
         lines += compare_json("hf_quant_config", *hf)
     else:
-        scheme = json.loads((oracle / "scheme.json").read_text())
-        group = ours_config["config_groups"]["group_0"]
-        lines += compare_json("group_0", {k: scheme[k] for k in ("weights", "input_activations", "format")},
-                              {k: group.get(k, "absent") for k in ("weights", "input_activations", "format")})
+        config = json.loads((oracle / "config.json").read_text())["quantization_config"]
+        lines += compare_json("quantization_config", *(without_choices(c) for c in (config, ours_config)))
     return len(a), lines
 
 

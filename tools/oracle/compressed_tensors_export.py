@@ -2,22 +2,21 @@
 """What compressed-tensors makes of a checkpoint: its scales (calculate_qparams), its compressors, on the CPU.
 usage: compressed_tensors_export.py CHECKPOINT OUT [--formats w8a16,...] [--samples 8] [--tokens 48] [--seed 7]
 
-Writes OUT/FORMAT/model.safetensors with the tensors of the quantized modules, scheme.json and statistics.safetensors.
+Writes OUT/FORMAT/model.safetensors with the tensors of the quantized modules, config.json with quantization_config alone,
+and statistics.safetensors.
 Linear layers of the decoder are quantized. NVFP4's global scales are those of the whole of q/k/v and of gate/up.
 """
 import argparse
-import json
 import shutil
 from pathlib import Path
 
 import torch
-from compressed_tensors.compressors.base import BaseCompressor
-from compressed_tensors.compressors.format import infer_module_format
-from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme, preset_name_to_scheme
+from compressed_tensors.compressors import ModelCompressor
+from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme, QuantizationStatus, preset_name_to_scheme
 from compressed_tensors.quantization.utils import calculate_qparams, generate_gparam, maybe_pad_tensor_for_block_quant
 from safetensors.torch import save_file
 
-from common import InputRecorder, load_model, read_tensors, run_samples, samples, save_statistics, statistics
+from common import InputRecorder, canonical, load_model, read_tensors, run_samples, samples, save_statistics, statistics
 from formats import COMPRESSED
 
 GROUPS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
@@ -55,16 +54,15 @@ def input_parameters(x, args):
     return calculate_qparams(x.amin().reshape(1), x.amax().reshape(1), args)
 
 
-def quantize(name, source, module, inputs):
-    scheme = scheme_of(name)
-    weight = source[module + ".weight"]
-    state, global_scale = {"weight": weight}, None
+def parameters(scheme, source, module, inputs):
+    """What a calibration run leaves on a module: scales and zero points of its weight, static scales of its input."""
+    state, global_scale = {}, None
     prefix, last = module.rsplit(".", 1)
     group = next((g for g in GROUPS if last in g), (last,))
     if scheme.weights.strategy == "tensor_group":
         both = torch.cat([source[f"{prefix}.{other}.weight"].flatten() for other in group])
         global_scale = state["weight_global_scale"] = generate_gparam(both.amin(), both.amax())
-    scale, zero = weight_parameters(weight, scheme.weights, global_scale)
+    scale, zero = weight_parameters(source[module + ".weight"], scheme.weights, global_scale)
     state["weight_scale"] = scale
     if not scheme.weights.symmetric:
         state["weight_zero_point"] = zero
@@ -73,21 +71,25 @@ def quantize(name, source, module, inputs):
         state["input_scale"], _ = input_parameters(inputs, x)
     if x is not None and str(getattr(x.dynamic, "value", x.dynamic)) == "local":
         state["input_global_scale"] = generate_gparam(inputs.amin(), inputs.amax())
-    kind = infer_module_format(torch.nn.Linear, scheme)
-    return BaseCompressor.get_value_from_registry(kind.value).compress(state, scheme), kind.value
+    return state
 
 
-def export(name, source, recorder, out):
+def export(checkpoint, name, source, recorder, out):
+    """compressed-tensors' own way to a folder: schemes and scales on the modules, compress_model, update_config."""
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    tensors, kind = {}, None
-    for module, batches in recorder.inputs.items():
-        stored = module if module + ".weight" in source else module.replace("model.layers", "model.language_model.layers")
-        compressed, kind = quantize(name, source, stored, torch.cat(batches))
-        tensors.update({f"{stored}.{part}": value for part, value in compressed.items()})
+    model = load_model(checkpoint)
+    named = {canonical(n): m for n, m in model.named_modules() if canonical(n) in recorder.inputs}
+    for module, linear in named.items():
+        linear.quantization_scheme = scheme_of(name)
+        linear.quantization_status = QuantizationStatus.FROZEN
+        for part, value in parameters(linear.quantization_scheme, source, module, torch.cat(recorder.inputs[module])).items():
+            linear.register_parameter(part, torch.nn.Parameter(value, requires_grad=False))
+    compressor = ModelCompressor.from_pretrained_model(model)
+    compressor.compress_model(model)
+    compressor.update_config(str(out))
+    tensors = {f"{n}.{part}": value for n, m in named.items() for part, value in m.state_dict().items() if part != "bias"}
     save_file({k: v.contiguous().clone() for k, v in tensors.items()}, out / "model.safetensors")
-    scheme = json.loads(scheme_of(name).model_dump_json())
-    (out / "scheme.json").write_text(json.dumps({"format": kind, **scheme}, indent=1))
     save_statistics(statistics(recorder), out / "statistics.safetensors", made_by="compressed_tensors_export.py")
 
 
@@ -104,10 +106,10 @@ def main():
     recorder = InputRecorder(model)
     run_samples(model, samples(a.checkpoint, a.samples, a.tokens, a.seed))
     recorder.close()
-    source = read_tensors(a.checkpoint)
+    source = {canonical(name): tensor for name, tensor in read_tensors(a.checkpoint).items()}
     for name in a.formats.split(","):
         try:
-            export(name, source, recorder, a.out / name)
+            export(a.checkpoint, name, source, recorder, a.out / name)
             print(f"{name}: written")
         except Exception as error:
             shutil.rmtree(a.out / name, ignore_errors=True)

@@ -66,6 +66,8 @@ COMPRESSED = {
     "nvfp4": ("NVFP4", None, compressed("nvfp4_block16", "nvfp4_block16")),
     "mxfp4a16": ("MXFP4A16", None, compressed("mxfp4")),
     "mxfp4": ("MXFP4", None, compressed("mxfp4", "mxfp4")),
+    "mxfp6a16": ("MXFP6A16", None, compressed("mxfp6_e2m3")),
+    "mxfp6a8": ("MXFP6A8", None, compressed("mxfp6_e2m3", "mxfp8")),
     "mxfp8a16": ("MXFP8A16", None, compressed("mxfp8")),
     "mxfp8": ("MXFP8", None, compressed("mxfp8", "mxfp8")),
 }
