@@ -1,4 +1,4 @@
-// compressed-tensors. Sources: compressors/pack_quantized, compressors/naive_quantized and quantization/quant_config.py
+// compressed-tensors. Sources: compressors/pack_quantized, compressors/mxfp6, compressors/naive_quantized and quantization/quant_config.py
 // of compressed-tensors 0.20.
 #include <algorithm>
 #include <map>
@@ -15,6 +15,7 @@ using Kind = InputQuant::Kind;
 std::string format_of(const ExportModule& module) {
   const QuantSpec& spec = module.weight.spec;
   if (spec.element == Element::kE2M1) return spec.mx ? "mxfp4-pack-quantized" : "nvfp4-pack-quantized";
+  if (spec.element == Element::kE2M3) return "mxfp6-pack-quantized";
   if (spec.element == Element::kE4M3) {
     if (spec.mx) return "mxfp8-quantized";
     return module.input.kind == Kind::kNone ? "naive-quantized" : "float-quantized";
@@ -31,6 +32,8 @@ bool inputs_fit(const QuantSpec& spec, Kind kind) {
       return kind == Kind::kStaticInt8 || kind == Kind::kDynamicInt8;
     case Element::kE2M1:
       return kind == (spec.mx ? Kind::kDynamicMxfp4 : Kind::kDynamicNvfp4);
+    case Element::kE2M3:
+      return kind == Kind::kDynamicMxfp8;
     case Element::kE4M3:
       if (spec.mx) return kind == Kind::kDynamicMxfp8;
       return kind == Kind::kStaticE4M3 || kind == Kind::kDynamicE4M3 || kind == Kind::kDynamicE4M3Group;
@@ -43,15 +46,16 @@ bool inputs_fit(const QuantSpec& spec, Kind kind) {
 void check_scheme(const std::string& name, const ExportModule& module) {
   const QuantSpec& spec = module.weight.spec;
   const bool known = spec.element == Element::kInt4 || spec.element == Element::kInt8 ||
-                     spec.element == Element::kE4M3 || spec.element == Element::kE2M1;
+                     spec.element == Element::kE4M3 || spec.element == Element::kE2M1 || spec.element == Element::kE2M3;
   const bool blocks = spec.element == Element::kE2M1 && !spec.mx;
-  require(known && spec.granularity != Granularity::kNone && inputs_fit(spec, module.input.kind) &&
-              (blocks ? spec.group == 16 && module.weight.inverse_global : module.weight.global_scale == 1.0f) &&
-              !module.weight.offsets.defined(),
-          "export compressed-tensors",
-          "module '{}': expected int4, int8, e4m3, nvfp4 or mxfp weights with inputs as they are or of the same type, "
-          "got {}",
-          name, to_string(spec));
+  require(
+      known && spec.granularity != Granularity::kNone && inputs_fit(spec, module.input.kind) &&
+          (blocks ? spec.group == 16 && module.weight.inverse_global : module.weight.global_scale == 1.0f) &&
+          !module.weight.offsets.defined(),
+      "export compressed-tensors",
+      "module '{}': expected int4, int8, e4m3, nvfp4, mxfp4, mxfp6 (e2m3) or mxfp8 weights with inputs as they are or "
+      "of the same type, got {}",
+      name, to_string(spec));
   require(!module.input_scales.defined() && !module.low_rank_a.defined(), "export compressed-tensors",
           "module '{}': expected an input without scales of its own and no low-rank part, which only ModelOpt's layout "
           "holds",
@@ -75,7 +79,7 @@ const char* strategy_of(const QuantSpec& spec) {
 OrderedJson weight_arguments(const QuantSpec& spec) {
   OrderedJson args;
   args["num_bits"] = bits_of(spec.element);
-  args["type"] = spec.element == Element::kE4M3 || spec.element == Element::kE2M1 ? "float" : "int";
+  args["type"] = spec.element == Element::kInt4 || spec.element == Element::kInt8 ? "int" : "float";
   args["symmetric"] = !spec.asymmetric;
   args["group_size"] = nullptr;
   if (spec.granularity == Granularity::kGroup) args["group_size"] = spec.group;
@@ -172,6 +176,8 @@ void add_weight(const std::string& name, const ExportModule& module, NamedTensor
     std::copy(q.shape.begin(), q.shape.end(), shape.data<std::int64_t>());
     tensors.emplace_back(name + ".weight_packed", pack_int32(q.payload, q.spec.element, q.cols()));
     tensors.emplace_back(name + ".weight_shape", shape);
+  } else if (q.spec.element == Element::kE2M3) {
+    tensors.emplace_back(name + ".weight_packed", pack_six_bits(q.payload));
   } else {
     tensors.emplace_back(name + (q.spec.element == Element::kE2M1 ? ".weight_packed" : ".weight"), q.payload);
   }

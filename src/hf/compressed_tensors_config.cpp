@@ -65,6 +65,7 @@ constexpr FormatRow kFormats[] = {
     {"naive-quantized", "float", 8, Element::kE4M3, Storage::kPlain},
     {"nvfp4-pack-quantized", "float", 4, Element::kE2M1, Storage::kPackedBlocks},
     {"mxfp4-pack-quantized", "float", 4, Element::kE2M1, Storage::kPackedBlocks},
+    {"mxfp6-pack-quantized", "float", 6, Element::kE2M3, Storage::kPackedSixBits},
     {"mxfp8-quantized", "float", 8, Element::kE4M3, Storage::kPlain},
 };
 

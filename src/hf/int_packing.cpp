@@ -118,4 +118,32 @@ Tensor unpack_row_pairs(const Tensor& packed) {
   return payload;
 }
 
+Tensor pack_six_bits(const Tensor& payload) {
+  const std::int64_t rows = payload.dim(0), cols = payload.dim(1);
+  require(cols % 4 == 0, "pack_six_bits", "expected columns in fours, got {}", cols);
+  Tensor packed(DType::kU8, {rows, cols / 4 * 3});
+  const std::uint8_t* in = payload.bits<std::uint8_t>();
+  std::uint8_t* out = packed.bits<std::uint8_t>();
+  for (std::int64_t i = 0; i < rows * cols; i += 4, out += 3) {
+    std::uint32_t word = 0;
+    for (int k = 0; k < 4; ++k) word |= (in[i + k] & 0x3fu) << (6 * k);
+    for (int k = 0; k < 3; ++k) out[k] = static_cast<std::uint8_t>(word >> (8 * k));
+  }
+  return packed;
+}
+
+Tensor unpack_six_bits(const Tensor& packed) {
+  const std::int64_t rows = packed.dim(0), bytes = packed.dim(1);
+  require(bytes % 3 == 0, "unpack_six_bits", "expected bytes in threes, got {}", bytes);
+  Tensor payload(DType::kU8, {rows, bytes / 3 * 4});
+  const std::uint8_t* in = packed.bits<std::uint8_t>();
+  std::uint8_t* out = payload.bits<std::uint8_t>();
+  for (std::int64_t i = 0; i < rows * bytes; i += 3, out += 4) {
+    const std::uint32_t word =
+        in[i] | static_cast<std::uint32_t>(in[i + 1]) << 8 | static_cast<std::uint32_t>(in[i + 2]) << 16;
+    for (int k = 0; k < 4; ++k) out[k] = static_cast<std::uint8_t>((word >> (6 * k)) & 0x3f);
+  }
+  return payload;
+}
+
 }  // namespace halftone

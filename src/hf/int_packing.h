@@ -21,4 +21,10 @@ Tensor unpack_int32_rows(const Tensor& packed, Element element, std::int64_t row
 Tensor pack_row_pairs(const Tensor& payload, std::int64_t rows, std::int64_t cols);
 Tensor unpack_row_pairs(const Tensor& packed);
 
+// compressed-tensors' MXFP6: four codes of kE2M3 in three bytes, least significant first. cols is a multiple of 4.
+// U8 [rows, cols * 3 / 4] from U8 [rows, cols]; unused upper bits of a code are dropped.
+Tensor pack_six_bits(const Tensor& payload);
+// The inverse.
+Tensor unpack_six_bits(const Tensor& packed);
+
 }  // namespace halftone

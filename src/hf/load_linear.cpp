@@ -36,6 +36,9 @@ class LinearReader : public ModuleReader {
       case Storage::kPackedBlocks:
         read_blocks(scheme.storage, q);
         break;
+      case Storage::kPackedSixBits:
+        read_six_bits(q);
+        break;
       case Storage::kRowPairs:
         read_row_pairs(q);
         break;
@@ -208,6 +211,17 @@ class LinearReader : public ModuleReader {
     } else {
       q.global_scale = read_scalar("weight_scale_2", to_string(q.spec));
     }
+  }
+
+  void read_six_bits(QTensor& q) const {
+    const Tensor packed = get("weight_packed", {DType::kU8}, q.spec);
+    require(packed.rank() == 2 && packed.dim(1) % 3 == 0, source(),
+            "tensor '{}': expected [outputs, inputs * 3 / 4], found {}", name("weight_packed"),
+            to_string(packed.shape()));
+    q.shape = {packed.dim(0), packed.dim(1) / 3 * 4};
+    check_groups("weight_packed", q);
+    q.payload = unpack_six_bits(packed);
+    q.scales = read_exponents(q);
   }
 
   QTensor read_ggml(const LinearScheme& scheme) const {

@@ -19,13 +19,14 @@ namespace halftone {
 
 // The tensors that one quantized weight is stored as; M is the module's name.
 enum class Storage : std::uint8_t {
-  kPlain,         // M.weight I8 or F8_E4M3 [rows, cols], M.weight_scale, perhaps M.weight_zero_point
-  kPacked,        // M.weight_packed I32 [rows, ceil(cols * bits / 32)], M.weight_shape [2], M.weight_scale, perhaps
-                  // M.weight_zero_point I32, packed along the rows
-  kBlocks,        // M.weight U8 [rows, cols / 2], M.weight_scale F8_E4M3 (MX: U8) [rows, cols / group], without MX
-                  // M.weight_scale_2 F32
-  kPackedBlocks,  // M.weight_packed U8 [rows, cols / 2], M.weight_scale as kBlocks; not MX: M.weight_global_scale F32,
-                  // the inverse of what codes are multiplied by
+  kPlain,          // M.weight I8 or F8_E4M3 [rows, cols], M.weight_scale, perhaps M.weight_zero_point
+  kPacked,         // M.weight_packed I32 [rows, ceil(cols * bits / 32)], M.weight_shape [2], M.weight_scale, perhaps
+                   // M.weight_zero_point I32, packed along the rows
+  kBlocks,         // M.weight U8 [rows, cols / 2], M.weight_scale F8_E4M3 (MX: U8) [rows, cols / group], without MX
+                   // M.weight_scale_2 F32
+  kPackedBlocks,   // M.weight_packed U8 [rows, cols / 2], M.weight_scale as kBlocks; not MX: M.weight_global_scale F32,
+                   // the inverse of what codes are multiplied by
+  kPackedSixBits,  // M.weight_packed U8 [rows, cols * 3 / 4], M.weight_scale U8 [rows, cols / 32]
   kRowPairs,  // M.weight U8 [rows / 2, cols], the even row in the low nibble, M.weight_scale F32 [rows, cols / group]
   // b bits a code, groups of inputs; M.scales F16 [groups, rows]. AutoAWQ's codes lie in WordOrder::kAwq.
   kAwq,     // M.qweight I32 [cols, rows * b / 32], M.qzeros I32 [groups, rows * b / 32]

@@ -87,7 +87,7 @@ const PairRow kPairs[] = {
     {Layout::kCompressedTensors, "e4m3_tile128", {Kind::kNone, Kind::kDynamicE4M3Group}},
     {Layout::kCompressedTensors, "nvfp4_block16", {Kind::kNone, Kind::kDynamicNvfp4}},
     {Layout::kCompressedTensors, "mxfp4", {Kind::kNone, Kind::kDynamicMxfp4}},
-    {Layout::kCompressedTensors, "mxfp6_e2m3", {Kind::kNone}},
+    {Layout::kCompressedTensors, "mxfp6_e2m3", {Kind::kNone, Kind::kDynamicMxfp8}},
     {Layout::kCompressedTensors, "mxfp8", {Kind::kNone, Kind::kDynamicMxfp8}},
     {Layout::kAwq, "int4_group", {Kind::kNone}},
     {Layout::kGptq, "int4_", {Kind::kNone}},

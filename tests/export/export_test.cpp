@@ -284,7 +284,7 @@ TEST_F(Export, RefusesWhatItCannotStore) {
 
   plan = make_plan(kCases[5]);
   plan.layout = Layout::kCompressedTensors;
-  EXPECT_THAT(refusal(plan), HasSubstr("expected int4, int8, e4m3, nvfp4 or mxfp"));
+  EXPECT_THAT(refusal(plan), HasSubstr("expected int4, int8, e4m3, nvfp4, mxfp4, mxfp6"));
 
   plan = make_plan(kCases[2]);
   plan.modules[name].input.scale = 0.1f;

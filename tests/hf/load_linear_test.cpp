@@ -174,6 +174,27 @@ TEST_F(LoadLinear, ReadsMxScales) {
   EXPECT_THAT(error(), HasSubstr("weight': expected inputs in whole blocks of 32, found 48"));
 }
 
+TEST_F(LoadLinear, UnpacksSixBits) {
+  config_["quantization_config"] = {
+      {"quant_method", "compressed-tensors"},
+      {"format", "mxfp6-pack-quantized"},
+      {"config_groups",
+       {{"group_0",
+         {{"targets", {"Linear"}},
+          {"weights", {{"num_bits", 6}, {"type", "float"}, {"strategy", "group"}, {"group_size", 32}}}}}}}};
+  part("weight_packed") = filled(DType::kU8, {4, 24}, 0x20);  // codes 0x20, 0x00, 0x02, 0x08, least significant first
+  part("weight_scale") = filled(DType::kU8, {4, 1}, 128);
+  const LinearParts parts = load_linear(open(), kModule);
+  EXPECT_EQ(parts.weight.shape, (Shape{4, 32}));
+  const Tensor values = dequantize(parts.weight);
+  EXPECT_EQ(std::vector<float>(values.data<float>() + 124, values.data<float>() + 128),
+            (std::vector<float>{-0.0f, 0.0f, 0.5f, 2.0f}));
+  part("weight_packed") = filled(DType::kU8, {4, 23});
+  EXPECT_THAT(error(), HasSubstr("weight_packed': expected [outputs, inputs * 3 / 4], found [4, 23]"));
+  part("weight_packed") = filled(DType::kU8, {4, 27});
+  EXPECT_THAT(error(), HasSubstr("weight_packed': expected inputs in whole blocks of 32, found 36"));
+}
+
 TEST_F(LoadLinear, ReadsTiles) {
   modelopt("fp8_pb_wo");
   part("weight") = filled(DType::kF8E4M3, {130, 8}, 0x38);
