@@ -68,7 +68,7 @@ void remove_leftovers(const fs::path& final_path) {
 }  // namespace
 
 MappedFile::MappedFile(const fs::path& path) : path_(path) {
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));  // a pipe must not make it wait
   require(file.get() >= 0, "map file", "{}: cannot open: {}", path.string(), reason());
   struct stat info = {};
   require(::fstat(file.get(), &info) == 0 && S_ISREG(info.st_mode), "map file", "{}: expected a regular file",
