@@ -5,6 +5,7 @@
 
 #include <cstring>
 #include <string>
+#include <vector>
 
 #include "base/file.h"
 #include "hf/safetensors.h"
@@ -22,6 +23,20 @@ class GoldenTensors {
     Tensor copy(entry.dtype, entry.shape);
     std::memcpy(copy.raw(), file_.bytes().data() + header_.data_begin + entry.begin, entry.nbytes());
     return copy;
+  }
+  // Any float type, as f32.
+  std::vector<float> values(const std::string& name) const {
+    const Tensor tensor = to_f32((*this)[name]);
+    return {tensor.data<float>(), tensor.data<float>() + tensor.numel()};
+  }
+  bool contains(const std::string& name) const { return header_.tensors.contains(name); }
+  // Names that end so, without the end.
+  std::vector<std::string> names(std::string_view suffix) const {
+    std::vector<std::string> names;
+    for (const auto& [name, entry] : header_.tensors) {
+      if (name.ends_with(suffix)) names.push_back(name.substr(0, name.size() - suffix.size()));
+    }
+    return names;
   }
 
  private:

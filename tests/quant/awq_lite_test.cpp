@@ -4,64 +4,33 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstring>
 
-#include "base/file.h"
-#include "hf/safetensors.h"
 #include "quant/format_names.h"
 #include "quant/svdquant.h"
+#include "tests/hf/golden_tensors.h"
 
 namespace halftone {
 namespace {
 
-class Golden {
- public:
-  Golden()
-      : file_(HALFTONE_SOURCE_DIR "/tests/golden/awq.safetensors"),
-        header_(parse_safetensors_header(file_.bytes(), "awq.safetensors")) {}
-
-  Tensor tensor(const std::string& name) const {
-    const SafetensorsEntry& entry = header_.tensors.at(name);
-    Tensor copy(entry.dtype, entry.shape);
-    std::memcpy(copy.raw(), file_.bytes().data() + header_.data_begin + entry.begin, entry.nbytes());
-    return copy;
-  }
-  std::vector<float> values(const std::string& name) const {
-    const Tensor tensor = to_f32(this->tensor(name));
-    return {tensor.data<float>(), tensor.data<float>() + tensor.numel()};
-  }
-
- private:
-  MappedFile file_;
-  SafetensorsHeader header_;
-};
-
-void expect_same_bytes(const Tensor& got, const Tensor& want, const std::string& what) {
-  ASSERT_EQ(got.numel(), want.numel()) << what;
-  ASSERT_EQ(got.nbytes(), want.nbytes()) << what;
-  const auto* a = static_cast<const std::uint8_t*>(got.raw());
-  const auto* b = static_cast<const std::uint8_t*>(want.raw());
-  for (std::int64_t i = 0; i < want.nbytes(); ++i) {
-    ASSERT_EQ(static_cast<int>(a[i]), static_cast<int>(b[i])) << what << " at byte " << i;
-  }
-}
+using testing_support::expect_same_bytes;
+using testing_support::GoldenTensors;
 
 // The largest relative difference that sums of 128 products in another order may bring to the loss: 2^-12 leaves a
 // hundred times the rounding of f32, and losses of neighbouring exponents differ by more.
 constexpr double kLossTolerance = 0x1p-12;
 
 TEST(AwqLite, FindsWhatModelOptFinds) {
-  const Golden golden;
+  const GoldenTensors golden("awq.safetensors");
   for (const std::string format : {"int4_group128", "nvfp4_block16"}) {
     SCOPED_TRACE(format);
     const auto values = [&](const char* part) { return golden.values(format + "." + part); };
-    Tensor weight = to_f32(golden.tensor(format + ".weight")).clone();
-    const Tensor bias = to_f32(golden.tensor(format + ".bias"));
+    Tensor weight = to_f32(golden[format + ".weight"]).clone();
+    const Tensor bias = to_f32(golden[format + ".bias"]);
     InputStatistics statistics;
     statistics.tokens = 1;
     statistics.absmax = values("absmax");
     for (const float mean : values("abs_mean")) statistics.abs_sum.push_back(mean);
-    statistics.rows = golden.tensor(format + ".rows");
+    statistics.rows = golden[format + ".rows"];
     statistics.row_weights = values("row_weights");
     AwqLiteLinear linear{format, &weight, &bias, DType::kBF16, weight_format_from_name(format, format), {}};
     const AwqLiteResult found = search_awq_lite(linear, statistics, default_stream());
@@ -73,7 +42,7 @@ TEST(AwqLite, FindsWhatModelOptFinds) {
     }
     EXPECT_EQ(input_scales(found.scale, DType::kBF16), values("input_scales"));
     scale_weight(found.scale, DType::kBF16, weight);
-    expect_same_bytes(from_f32(weight, DType::kBF16), golden.tensor(format + ".scaled"), "scaled weight");
+    expect_same_bytes(from_f32(weight, DType::kBF16), golden[format + ".scaled"], "scaled weight");
   }
 }
 

@@ -2,41 +2,20 @@
 
 #include <gmock/gmock.h>
 
-#include <cstring>
 #include <limits>
 
-#include "base/file.h"
-#include "hf/safetensors.h"
+#include "tests/hf/golden_tensors.h"
 
 namespace halftone {
 namespace {
 
-// tests/golden/quant.safetensors, made by compressed-tensors and ModelOpt (make_quant_golden.py).
-class Golden {
- public:
-  Golden()
-      : file_(HALFTONE_SOURCE_DIR "/tests/golden/quant.safetensors"),
-        header_(parse_safetensors_header(file_.bytes(), "quant.safetensors")) {}
+using testing_support::GoldenTensors;
 
-  std::vector<std::string> names(std::string_view suffix) const {
-    std::vector<std::string> names;
-    for (const auto& [name, entry] : header_.tensors) {
-      if (name.ends_with(suffix)) names.push_back(name.substr(0, name.size() - suffix.size()));
-    }
-    return names;
-  }
-  Tensor tensor(const std::string& name) const {
-    const SafetensorsEntry& entry = header_.tensors.at(name);
-    Tensor copy(entry.dtype, entry.shape);
-    std::memcpy(copy.raw(), file_.bytes().data() + header_.data_begin + entry.begin, entry.nbytes());
-    return copy;
-  }
-  bool contains(const std::string& name) const { return header_.tensors.contains(name); }
-
- private:
-  MappedFile file_;
-  SafetensorsHeader header_;
-};
+// Made by compressed-tensors, ModelOpt and gguf (make_quant_golden.py).
+const GoldenTensors& quant_golden() {
+  static const GoldenTensors golden("quant.safetensors");
+  return golden;
+}
 
 ThreadPool& one_thread() {
   static ThreadPool pool(1);
@@ -46,9 +25,7 @@ ThreadPool& one_thread() {
 void expect_same_bytes(const Tensor& got, const Tensor& want, const std::string& what) {
   ASSERT_EQ(got.dtype(), want.dtype()) << what;
   ASSERT_EQ(got.shape(), want.shape()) << what;
-  const auto* a = static_cast<const std::uint8_t*>(got.raw());
-  const auto* b = static_cast<const std::uint8_t*>(want.raw());
-  for (std::int64_t i = 0; i < want.nbytes(); ++i) ASSERT_EQ(a[i], b[i]) << what << " at byte " << i;
+  testing_support::expect_same_bytes(got, want, what);
 }
 
 std::vector<std::string> split(const std::string& name) {
@@ -82,32 +59,32 @@ void expect_close(const Tensor& got, const Tensor& want) {
 }
 
 // "outliers.ct.int4_group128.bf16.native": the weight, the tool, the format, the dtype, and what the tool did with it.
-void check_case(const Golden& golden, const std::string& name) {
+void check_case(const GoldenTensors& golden, const std::string& name) {
   SCOPED_TRACE(name);
   ThreadPool pool(2);
   const std::vector<std::string> parts = split(name);
   const std::string mode = parts.size() > 4 ? parts[4] : "";
   const DType dtype = dtype_of(parts[3]);
-  const Tensor weight = golden.tensor(parts[0] + ".weight");
+  const Tensor weight = golden[parts[0] + ".weight"];
   std::optional<float> shared;
   if (mode == "shared") shared = largest_magnitude(weight, name, pool) * 3.7f;
   const Rounding rule(dtype, layout_of(parts[1]), mode == "native" ? dtype : DType::kF32);
   const QuantSpec spec = weight_format_from_name(parts[2], name);
   const QTensor q = round_to_nearest(weight, spec, rule, shared, name, pool);
-  expect_same_bytes(q.payload, golden.tensor(name + ".payload"), "payload");
+  expect_same_bytes(q.payload, golden[name + ".payload"], "payload");
   if (spec.element == Element::kNF4) {
-    expect_close(q.scales, golden.tensor(name + ".scales"));
+    expect_close(q.scales, golden[name + ".scales"]);
   } else {
-    const Tensor scales = golden.tensor(name + ".scales");
+    const Tensor scales = golden[name + ".scales"];
     ASSERT_EQ(q.scales.numel(), scales.numel());
     const bool e8m0 = scales.dtype() == DType::kU8;  // the tools store E8M0 so
     const Tensor wanted = scales.reshape(q.scales.shape());
     expect_same_bytes(q.scales, e8m0 ? Tensor::borrow(DType::kF8E8M0, wanted.shape(), wanted.raw(), nullptr) : wanted,
                       "scales");
   }
-  if (golden.contains(name + ".zeros")) expect_same_bytes(q.zeros, golden.tensor(name + ".zeros"), "zeros");
+  if (golden.contains(name + ".zeros")) expect_same_bytes(q.zeros, golden[name + ".zeros"], "zeros");
   if (golden.contains(name + ".global")) {
-    EXPECT_EQ(q.global_scale, golden.tensor(name + ".global").data<float>()[0]);
+    EXPECT_EQ(q.global_scale, golden[name + ".global"].data<float>()[0]);
   }
   // a weight that is bf16 may come so
   const Tensor stored = from_f32(weight, DType::kBF16);
@@ -118,7 +95,7 @@ void check_case(const Golden& golden, const std::string& name) {
 }
 
 TEST(RoundToNearest, EqualsTheToolsBitForBit) {
-  const Golden golden;
+  const GoldenTensors& golden = quant_golden();
   const auto names = golden.names(".payload");
   ASSERT_GE(names.size(), 150u);
   for (const std::string& name : names) check_case(golden, name);
@@ -169,7 +146,7 @@ TEST(RoundToNearest, RefusesWhatAToolDoesNotHave) {
 }
 
 TEST(RoundToNearest, DoesNotDependOnThreads) {
-  const Tensor weight = Golden().tensor("outliers.weight");
+  const Tensor weight = quant_golden()["outliers.weight"];
   for (const char* format : {"int8_channel", "int8_channel_asym", "int4_group128", "e4m3_tensor", "e4m3_tile128",
                              "nvfp4_block16", "mxfp4", "mxfp6_e3m2", "mxfp8", "nf4_block64"}) {
     const QuantSpec spec = weight_format_from_name(format, "test");
@@ -185,7 +162,7 @@ TEST(RoundToNearest, TheErrorIsHalfAStep) {
   // |w - q * s| <= s / 2 inside the range; the scale that was rounded down by bf16's 2^-9 clips the largest one by some
   // 127.5 - 127 codes more
   ThreadPool pool(1);
-  const Tensor weight = Golden().tensor("normal.weight");
+  const Tensor weight = quant_golden()["normal.weight"];
   const QTensor q =
       round_to_nearest(weight, weight_format_from_name("int8_channel", "test"), DType::kBF16, {}, "w", pool);
   const Tensor decoded = dequantize(q);
