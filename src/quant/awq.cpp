@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "ops/linear.h"
+#include "quant/output_loss.h"
 #include "quant/round_to_nearest.h"
 
 namespace halftone {
@@ -17,23 +17,6 @@ struct Candidate {
   bool duo = false;
   float alpha() const { return static_cast<float>(step) / kSteps; }
 };
-
-// X W^T: [samples, outputs].
-Tensor product(const Tensor& x, const Tensor& weight, Stream& stream) {
-  Tensor y(DType::kF32, {x.dim(0), weight.dim(0)});
-  linear(x, *pack_linear(wrap_unquantized(weight), {}, {}, stream), y, stream);
-  return y;
-}
-
-// Sum of squares of each column: [outputs].
-std::vector<double> column_energy(const Tensor& y) {
-  std::vector<double> energy(static_cast<std::size_t>(y.dim(1)));
-  for (std::int64_t r = 0; r < y.dim(0); ++r) {
-    const float* row = y.data<float>() + r * y.dim(1);
-    for (std::size_t c = 0; c < energy.size(); ++c) energy[c] += static_cast<double>(row[c]) * row[c];
-  }
-  return energy;
-}
 
 // mean over rows of |W[r, c]| / (largest of the row's group around c), summed into `sum`.
 void add_relative_magnitude(const Tensor& weight, std::int64_t group, std::vector<double>& sum) {
@@ -66,7 +49,7 @@ class Search {
               inputs, linear.weight->dim(1));
       add_relative_magnitude(*linear.weight, linear.spec.group, w_sum);
       outputs_ += linear.weight->dim(0);
-      energy_.push_back(column_energy(product(statistics.rows, *linear.weight, stream)));
+      energy_.push_back(output_energy(outputs_of(statistics.rows, *linear.weight, stream)));
     }
     for (std::size_t c = 0; c < inputs; ++c) {
       x[c] = static_cast<float>(statistics.mean_abs(c));
@@ -98,10 +81,7 @@ class Search {
     const std::vector<float> s = spread(factors, map_);
     double total = 0;
     for (std::size_t i = 0; i < linears_.size(); ++i) {
-      const std::vector<double> error = column_energy(product(statistics_.rows, error_of(linears_[i], s), stream_));
-      for (std::size_t r = 0; r < error.size(); ++r) {
-        if (energy_[i][r] > 0) total += error[r] / energy_[i][r];
-      }
+      total += relative_energy(outputs_of(statistics_.rows, error_of(linears_[i], s), stream_), energy_[i]);
     }
     return total / static_cast<double>(outputs_);
   }

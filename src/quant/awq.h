@@ -8,8 +8,7 @@
 //
 // One s for all linear layers that share the input, chosen by the summed loss
 //   sum over outputs r of  |X (Q(W * s) / s - W)_r|^2 / |X W_r|^2
-// with X the sampled inputs. Errors count relative to each output's own energy, because the scale of an output is
-// arbitrary: another layer undoes it (q against k, v against o_proj, up against down_proj).
+// with X the sampled inputs (quant/output_loss.h).
 // Sources: llm-awq auto_scale.py, AutoAWQ quantizer.py, modelopt awq_lite.
 
 #include <span>

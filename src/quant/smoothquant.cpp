@@ -4,8 +4,68 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "ops/linear.h"
+#include "quant/output_loss.h"
 
 namespace halftone {
+namespace {
+
+constexpr int kCoarse = 2, kSteps = 20;  // alpha in steps of 1/20, every second one first
+
+class Search {
+ public:
+  Search(std::span<const SmoothQuantLinear> linears, const InputStatistics& statistics, const ChannelMap& map,
+         const Rounding& rule, Stream& stream)
+      : linears_(linears), statistics_(statistics), map_(map), rule_(rule), stream_(stream) {
+    const std::size_t inputs = map.writer_of.size();
+    require(!linears.empty() && statistics.absmax.size() == inputs && statistics.rows.defined(), "smoothquant",
+            "expected linear layers and statistics with rows of {} inputs, got {} and {}", inputs, linears.size(),
+            statistics.absmax.size());
+    for (const SmoothQuantLinear& linear : linears) {
+      wanted_.push_back(outputs_of(statistics.rows, *linear.weight, stream));
+      energy_.push_back(output_energy(wanted_.back()));
+      outputs_ += linear.weight->dim(0);
+    }
+  }
+
+  double loss(std::span<const float> factors) const {
+    const std::vector<float> s = spread(factors, map_);
+    Tensor x = statistics_.rows.clone();
+    float amax = 0;
+    for (std::size_t c = 0; c < s.size(); ++c) amax = std::max(amax, statistics_.absmax[c] / s[c]);
+    for (std::int64_t i = 0; i < x.numel(); ++i) {
+      x.data<float>()[i] /= s[static_cast<std::size_t>(i % x.dim(1))];
+    }
+    double total = 0;
+    for (std::size_t i = 0; i < linears_.size(); ++i) total += relative_energy(error_of(i, s, x, amax), energy_[i]);
+    return total / static_cast<double>(outputs_);
+  }
+
+ private:
+  // Qx(x / s) Q(W * s) - x W. smoothed: x / s, largest magnitude amax.
+  Tensor error_of(std::size_t i, std::span<const float> s, const Tensor& smoothed, float amax) const {
+    const SmoothQuantLinear& linear = linears_[i];
+    Tensor weight = linear.weight->clone();
+    multiply_columns(s, weight);
+    const QTensor q = round_to_nearest(weight, linear.format.weights, rule_, {}, linear.name, *stream_.pool);
+    const InputQuant input = static_input(linear.format.inputs, amax, rule_);
+    Tensor y(DType::kF32, wanted_[i].shape());
+    halftone::linear(smoothed, *pack_linear(q, {}, input, stream_), y, stream_);
+    for (std::int64_t j = 0; j < y.numel(); ++j) y.data<float>()[j] -= wanted_[i].data<float>()[j];
+    return y;
+  }
+
+  std::span<const SmoothQuantLinear> linears_;
+  const InputStatistics& statistics_;
+  const ChannelMap& map_;
+  const Rounding& rule_;
+  Stream& stream_;
+  std::vector<Tensor> wanted_;               // of each linear: [samples, outputs]
+  std::vector<std::vector<double>> energy_;  // of each linear: [outputs]
+  std::int64_t outputs_ = 0;
+};
+
+}  // namespace
 
 std::vector<float> smoothquant_factors(std::span<const float> absmax_x, std::span<const float> absmax_w, float alpha) {
   require(absmax_x.size() == absmax_w.size(), "smoothquant", "expected {} channels, got {}", absmax_x.size(),
@@ -19,6 +79,42 @@ std::vector<float> smoothquant_factors(std::span<const float> absmax_x, std::spa
     factors[c] = std::clamp(factor, 1e-4f, 1e4f);
   }
   return factors;
+}
+
+std::vector<float> smoothquant_factors(std::span<const SmoothQuantLinear> linears, const InputStatistics& statistics,
+                                       const ChannelMap& map, float alpha) {
+  std::vector<float> most(statistics.absmax.size(), 0.0f);
+  for (const SmoothQuantLinear& linear : linears) {
+    const std::vector<float> columns = column_absmax(*linear.weight);
+    require(columns.size() == most.size(), linear.name, "expected {} inputs, got {}", most.size(), columns.size());
+    for (std::size_t c = 0; c < most.size(); ++c) most[c] = std::max(most[c], columns[c]);
+  }
+  return smoothquant_factors(combine_max(statistics.absmax, map), combine_max(most, map), alpha);
+}
+
+SmoothQuantResult search_smoothquant(std::span<const SmoothQuantLinear> linears, const InputStatistics& statistics,
+                                     const ChannelMap& map, const Rounding& rule, Stream& stream) {
+  const Search search(linears, statistics, map, rule, stream);
+  SmoothQuantResult best;
+  best.factors.assign(static_cast<std::size_t>(map.writer_channels), 1.0f);
+  best.loss = best.loss_without = search.loss(best.factors);
+  int best_step = -1;
+  const auto try_step = [&](int step) {
+    if (step < 0 || step > kSteps) return;
+    const float alpha = static_cast<float>(step) / kSteps;
+    std::vector<float> factors = smoothquant_factors(linears, statistics, map, alpha);
+    const double loss = search.loss(factors);
+    if (!(loss < best.loss)) return;
+    best = {std::move(factors), alpha, loss, best.loss_without};
+    best_step = step;
+  };
+  for (int step = 0; step <= kSteps; step += kCoarse) try_step(step);
+  const int coarse = best_step;
+  if (coarse >= 0) {
+    try_step(coarse - 1);
+    try_step(coarse + 1);
+  }
+  return best;
 }
 
 }  // namespace halftone
