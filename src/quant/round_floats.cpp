@@ -8,6 +8,7 @@
 #include "formats/e4m3.h"
 #include "formats/mx.h"
 #include "formats/nf4.h"
+#include "quant/four_over_six.h"
 #include "quant/rounding_job.h"
 
 namespace halftone {
@@ -71,15 +72,26 @@ void encode_mx(const RoundingJob& job, Element element, const float* x, std::int
   }
 }
 
+float largest_block_scale(const RoundingJob& job) { return job.four_over_six ? four_over_six::kScaleMax : e4m3::kMax; }
+
 // ModelOpt: a factor; compressed-tensors: a divisor.
 void set_global_scale(const RoundingJob& job, QTensor& q) {
-  constexpr float kProduct = e2m1::kMax * e4m3::kMax;
+  const float product = e2m1::kMax * largest_block_scale(job);
   if (!job.compressed_tensors()) {
-    q.global_scale = clean_amax(job.amax, e2m1::kMax) / (q.spec.group == 16 ? kProduct : e4m3::kMax);
+    q.global_scale = clean_amax(job.amax, e2m1::kMax) / (q.spec.group == 16 ? product : e4m3::kMax);
     return;
   }
-  q.global_scale = nvfp4_divisor(job.amax, job.dtype);
+  q.global_scale = nvfp4_divisor(job.amax, product, job.dtype);
   q.inverse_global = true;
+}
+
+float modelopt_block_scale(const RoundingJob& job, const QTensor& q, float amax) {
+  if (job.four_over_six) {  // the tool's way for amaxes that were searched: a block of zeros has an amax of 6
+    const float scale = amax == 0 ? 1.0f : amax / e2m1::kMax;
+    return scale * four_over_six::kScaleMax / (clean_amax(job.amax, e2m1::kMax) / e2m1::kMax);
+  }
+  const float scale = amax / (e2m1::kMax * q.global_scale);
+  return scale == 0 ? 1.0f : scale;
 }
 
 std::uint8_t nvfp4_block_scale(const RoundingJob& job, const QTensor& q, float amax) {
@@ -87,8 +99,13 @@ std::uint8_t nvfp4_block_scale(const RoundingJob& job, const QTensor& q, float a
     const std::uint8_t code = e4m3::encode_saturated(q.global_scale * round_to(job.dtype, amax / e2m1::kMax));
     return code == 0 ? e4m3::encode(0.125f) : code;
   }
-  const float scale = amax / (e2m1::kMax * q.global_scale);
-  return e4m3::encode(std::clamp(scale == 0 ? 1.0f : scale, e4m3::kMinSubnormal, e4m3::kMax));
+  return e4m3::encode(std::clamp(modelopt_block_scale(job, q, amax), e4m3::kMinSubnormal, e4m3::kMax));
+}
+
+// What multiplies the codes of a block.
+float nvfp4_step(const QTensor& q, std::uint8_t block_scale) {
+  const float block = e4m3::decode(block_scale);
+  return q.inverse_global ? block / q.global_scale : block * q.global_scale;
 }
 
 // ModelOpt's double quantization: the scales themselves in 8 bits, decoded again.
@@ -139,11 +156,14 @@ void round_nvfp4_format(const RoundingJob& job, QTensor& q) {
     codes.resize(static_cast<std::size_t>(cols));
     for (std::int64_t g = 0; g < groups; ++g) {
       const std::int64_t first = g * group, n = std::min(group, cols - first);
-      const std::uint8_t code = nvfp4_block_scale(job, q, job.magnitude(row + first, n, r));
+      const float amax = job.magnitude(row + first, n, r);
+      std::uint8_t code = nvfp4_block_scale(job, q, amax);
+      if (job.four_over_six) {
+        const std::uint8_t four = nvfp4_block_scale(job, q, amax * four_over_six::kStretch);
+        if (four_over_six::four_is_nearer(row + first, n, nvfp4_step(q, code), nvfp4_step(q, four))) code = four;
+      }
       q.scales.bits<std::uint8_t>()[r * groups + g] = code;
-      const float block = e4m3::decode(code);
-      const float scale = q.inverse_global ? block / q.global_scale : block * q.global_scale;
-      round_e2m1(row + first, n, scale, false, codes.data() + first);
+      round_e2m1(row + first, n, nvfp4_step(q, code), false, codes.data() + first);
     }
     store_codes(q, r, codes.data());
   });

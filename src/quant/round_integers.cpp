@@ -119,7 +119,7 @@ void round_integer_format(const RoundingJob& job, QTensor& q) {
         rule = asymmetric_scale(job, range, low, high);
         q.zeros.data<std::int8_t>()[at] = static_cast<std::int8_t>(rule.zero);
       } else {
-        rule.scale = symmetric_scale(job, range, amax);
+        rule.scale = symmetric_scale(job, range, job.limits.empty() ? amax : job.limits[static_cast<std::size_t>(at)]);
       }
       store_scale(q.scales, at, rule.scale);
       encode_group(job, range, rule, row + first, n, codes.data() + first);

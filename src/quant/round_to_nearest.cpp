@@ -73,6 +73,18 @@ void round_format(const RoundingJob& job, QTensor& q) {
   }
 }
 
+void check_options(const QuantSpec& spec, const RoundingJob& job) {
+  require(!job.four_over_six || (shares_global_scale(spec) && spec.group == 16), job.name,
+          "four over six: expected nvfp4 in blocks of 16, got {}", to_string(spec));
+  if (job.limits.empty()) return;
+  const bool integers = spec.element == Element::kInt8 || spec.element == Element::kInt4;
+  require(shares_global_scale(spec) || (integers && !spec.asymmetric), job.name,
+          "limits: expected symmetric integers or nvfp4, got {}", to_string(spec));
+  std::int64_t scales = 1;
+  for (const std::int64_t n : scales_shape(spec, job.weight.shape())) scales *= integers ? n : 1;
+  require(std::ssize(job.limits) == scales, job.name, "expected {} limits, got {}", scales, job.limits.size());
+}
+
 // GGUF's blocks, and what they hold.
 QTensor round_to_blocks(const Tensor& weight, const QuantSpec& spec, std::string_view name, ThreadPool& pool) {
   const std::optional<GgmlType> type = ggml_type_of(spec);
@@ -105,10 +117,10 @@ float epsilon_of(DType dtype) {
   return dtype == DType::kF16 ? 0x1p-10f : 0x1p-23f;
 }
 
-float nvfp4_divisor(float amax, DType dtype) {
+float nvfp4_divisor(float amax, float product, DType dtype) {
   const float least = dtype == DType::kF16 ? 0x1p-14f : std::numeric_limits<float>::min();
   const float reciprocal = round_to(dtype, 1.0f / std::max(amax, least));
-  const float divisor = round_to(dtype, e2m1::kMax * e4m3::kMax * reciprocal);
+  const float divisor = round_to(dtype, product * reciprocal);
   return std::isfinite(divisor) ? divisor : 1.0f;
 }
 
@@ -153,12 +165,15 @@ QTensor round_to_nearest(const Tensor& weight, const QuantSpec& spec, const Roun
   if (rule.layout == Layout::kGguf) return round_to_blocks(weight, spec, name, pool);
   const bool integers = spec.element == Element::kInt8 || spec.element == Element::kInt4;
   const Layout home = integers ? Layout::kCompressedTensors : Layout::kModelOpt;
-  RoundingJob job{weight, rule.layout.value_or(home), rule.dtype, rule.quotients, 0, name, pool};
+  RoundingJob job{weight, rule.layout.value_or(home), rule.dtype, rule.quotients, 0, name,
+                  pool,   rule.four_over_six,         rule.limits};
   if (shares_global_scale(spec) || spec.granularity == Granularity::kTensor) {
     const float own = largest_magnitude(weight, name, pool);
     job.amax = shares_global_scale(spec) ? shared_amax.value_or(own) : own;
     require(job.amax >= own, name, "expected a shared largest magnitude of at least {}, got {}", own, job.amax);
   }
+  check_options(spec, job);
+  if (shares_global_scale(spec) && !rule.limits.empty()) job.amax = rule.limits[0];
   QTensor q = allocate(spec, job);
   round_format(job, q);
   check_qtensor(q, name);
@@ -180,7 +195,7 @@ float static_scale(InputQuant::Kind kind, float amax, const Rounding& rule) {
     const float most = int8 ? static_cast<float>(integer::kInt8Max) : e4m3::kMax;
     return clean_amax(amax, most) / most;
   }
-  if (kind == InputQuant::Kind::kDynamicNvfp4) return nvfp4_divisor(amax, rule.dtype);
+  if (kind == InputQuant::Kind::kDynamicNvfp4) return nvfp4_divisor(amax, e2m1::kMax * e4m3::kMax, rule.dtype);
   const float scale = round_to(rule.dtype, amax / (int8 ? integer::kInt8Max + 0.5f : e4m3::kMax));
   return scale == 0 ? epsilon_of(rule.dtype) : scale;
 }

@@ -29,6 +29,7 @@
 // TensorQuantizer.export_amax; AutoAWQ pseudo_quantize_tensor, WQLinear_GEMM; GPTQModel Quantizer; ggml-quants.c.
 
 #include <optional>
+#include <span>
 #include <string_view>
 
 #include "base/thread_pool.h"
@@ -46,6 +47,10 @@ struct Rounding {
   std::optional<Layout> layout;  // unset: compressed-tensors for integers, ModelOpt for all others
   // compressed-tensors, and ModelOpt for E4M3 by tensor, divide in the weight's dtype on a CPU; in f32 on a GPU.
   DType quotients;
+  bool four_over_six = false;  // NVFP4 in blocks of 16: each chooses its scale (quant/four_over_six.h)
+  // What scales are made for in place of the weights' own largest magnitudes, which may be larger: clipped. Symmetric
+  // integers [scales], NVFP4 [1] in place of shared_amax. Empty: nothing is clipped.
+  std::span<const float> limits{};
 };
 
 // The largest magnitude of a tensor of f32, bf16 or f16. Throws Error("[name] ...") for NaN and infinity.

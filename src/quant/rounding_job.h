@@ -3,6 +3,7 @@
 
 #include <bit>
 #include <functional>
+#include <span>
 #include <vector>
 
 #include "ops/round_values.h"
@@ -18,6 +19,8 @@ struct RoundingJob {
   float amax;  // of all matrices that share a global scale; 0 where the format needs none
   std::string_view name;
   ThreadPool& pool;
+  bool four_over_six = false;
+  std::span<const float> limits{};
 
   bool compressed_tensors() const { return layout == Layout::kCompressedTensors; }
   // Calls task(row, values [cols] f32) once for each row, in parallel.
@@ -30,8 +33,8 @@ struct RoundingJob {
 float round_to(DType dtype, float x);
 // What compressed-tensors puts in the place of a scale of 0.
 float epsilon_of(DType dtype);
-// compressed-tensors' global scale of NVFP4, from the largest magnitude; 1 where that is 0.
-float nvfp4_divisor(float amax, DType dtype);
+// compressed-tensors' global scale of NVFP4: product (2688) / the largest magnitude; 1 where that is 0.
+float nvfp4_divisor(float amax, float product, DType dtype);
 void store_scale(Tensor& scales, std::int64_t i, float scale);
 // Consecutive columns under one scale.
 std::int64_t group_of(const QTensor& q);

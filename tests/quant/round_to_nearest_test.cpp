@@ -145,6 +145,28 @@ TEST(RoundToNearest, RefusesWhatAToolDoesNotHave) {
   refuse("e4m3_tensor", Layout::kGguf);
 }
 
+TEST(RoundToNearest, ScalesMadeForSmallerMagnitudesClip) {
+  const Tensor weight = Tensor::from({7, -7, 3, 1, -14, 2, 6, 1}, {2, 4});
+  Rounding rule{DType::kF32, Layout::kModelOpt};
+  const std::vector<float> limits{3.5f, 7};
+  rule.limits = limits;
+  const QuantSpec int4{Element::kInt4, Granularity::kGroup, 4};
+  const Tensor decoded = dequantize(round_to_nearest(weight, int4, rule, {}, "w", one_thread()));
+  // steps of 0.5 and 1, codes from -8 to 7
+  const float want[] = {3.5f, -4, 3, 1, -8, 2, 6, 1};
+  for (int i = 0; i < 8; ++i) EXPECT_EQ(decoded.data<float>()[i], want[i]) << i;
+  const QuantSpec asymmetric{Element::kInt4, Granularity::kGroup, 4, false, true};
+  rule.layout = Layout::kCompressedTensors;
+  EXPECT_THROW(round_to_nearest(weight, asymmetric, rule, {}, "w", one_thread()), Error);
+  EXPECT_THROW(round_to_nearest(weight, {Element::kInt4, Granularity::kGroup, 2}, rule, {}, "w", one_thread()), Error);
+  // NVFP4: one limit for the whole weight
+  const std::vector<float> one{7};
+  Rounding nvfp4{DType::kF32, Layout::kModelOpt};
+  nvfp4.limits = one;
+  const QTensor q = round_to_nearest(weight, {Element::kE2M1, Granularity::kGroup, 16}, nvfp4, {}, "w", one_thread());
+  EXPECT_EQ(q.global_scale, 7.0f / 2688);
+}
+
 TEST(RoundToNearest, DoesNotDependOnThreads) {
   const Tensor weight = quant_golden()["outliers.weight"];
   for (const char* format : {"int8_channel", "int8_channel_asym", "int4_group128", "e4m3_tensor", "e4m3_tile128",
