@@ -5,9 +5,11 @@
 #include <csetjmp>
 #include <cstdio>
 
-// jpeglib.h needs size_t and FILE declared before it.
-#include <jerror.h>
+// jpeglib.h needs size_t and FILE declared before it, and jerror.h the version of the interface from jpeglib.h: it
+// numbers the messages by it.
 #include <jpeglib.h>
+//
+#include <jerror.h>
 
 #include "base/error.h"
 #include "vision/codec.h"
