@@ -8,6 +8,7 @@
 #include "cli/command.h"
 #include "driver/quantize_folder.h"
 #include "hf/kv_cache_key.h"
+#include "quant/vision_format.h"
 
 namespace halftone::cli {
 namespace {
@@ -39,12 +40,13 @@ Command declare_quantize(CLI::App& parent) {
   auto flags = std::make_shared<QuantizeFlags>();
   const std::shared_ptr<QuantizeJob> job(flags, &flags->job);
   const std::vector<std::string> kv_formats(kKvFormats.begin(), kKvFormats.end());
+  const std::vector<std::string> vision_formats(kVisionFormats.begin(), kVisionFormats.end());
   CLI::App* app = parent.add_subcommand(
       "quantize", "Write a checkpoint in a recipe's formats, verified, with the error of every layer");
   app->add_option("model", job->checkpoint, "Checkpoint folder")->required()->check(CLI::ExistingDirectory);
-  app->add_option(
-         "-r,--recipe", job->configuration,
-         fmt::format("Recipe: {} or a YAML file; \"+kv:FORMAT\" may follow", fmt::join(shipped_recipes(), ", ")))
+  app->add_option("-r,--recipe", job->configuration,
+                  fmt::format("Recipe: {} or a YAML file; \"+vision:FORMAT\" and \"+kv:FORMAT\" may follow",
+                              fmt::join(shipped_recipes(), ", ")))
       ->required();
   app->add_option_function<std::string>(
          "--layout", [job](const std::string& name) { job->layout = layout_from_name(name, "--layout"); },
@@ -58,6 +60,9 @@ Command declare_quantize(CLI::App& parent) {
   app->add_flag("--requantize", job->requantize, "Take a checkpoint that is quantized already, by its decoded weights");
   app->add_option("--kv", job->kv_format, "Format of the KV cache, in place of the recipe's")
       ->check(CLI::IsMember(kv_formats));
+  app->add_option("--vision", job->vision_format,
+                  "Format of the vision tower's blocks, in place of the recipe's: weights by output, inputs by token")
+      ->check(CLI::IsMember(vision_formats));
   app->add_option("--alpha", job->alpha,
                   "SmoothQuant's exponent, in place of the recipe's: 0 weights only, 1 inputs only")
       ->check(CLI::Range(0.0, 1.0));

@@ -35,4 +35,13 @@ void check_for_target(Target target, const Checkpoint& source, const Recipe& rec
           "the target refuses this folder (--force writes it all the same):\n  {}", fmt::join(refused, "\n  "));
 }
 
+void warn_of_vision(const Checkpoint& source, const Recipe& recipe) {
+  const TargetFolder folder = folder_for_target(source, recipe);
+  for (const Target target : {Target::kVllm, Target::kSglang}) {
+    for (const TargetFinding& finding : check_target(target, folder)) {
+      if (finding.rule.ends_with("vision tower")) log_warning("{}: {}", finding.rule, finding.reason);
+    }
+  }
+}
+
 }  // namespace halftone

@@ -12,4 +12,7 @@ TargetFolder folder_for_target(const Checkpoint& source, const Recipe& recipe);
 // it warns.
 void check_for_target(Target target, const Checkpoint& source, const Recipe& recipe, bool force);
 
+// Warns of engines that do not run the quantized vision tower that the recipe makes.
+void warn_of_vision(const Checkpoint& source, const Recipe& recipe);
+
 }  // namespace halftone

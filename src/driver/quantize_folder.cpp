@@ -115,11 +115,8 @@ ExportPlan plan_export(const Checkpoint& source, const Recipe& recipe, const Qua
 
 Recipe recipe_of(const QuantizeJob& job) {
   Recipe recipe = load_recipe(job.configuration, job.recipe_folder);
-  if (!job.kv_format.empty()) {
-    require_usage(is_kv_format(job.kv_format), "quantize", "KV format: expected one of {}, found '{}'",
-                  fmt::join(kKvFormats, ", "), job.kv_format);
-    recipe.kv_format = job.kv_format;
-  }
+  if (!job.vision_format.empty()) set_vision_format(recipe, job.vision_format);
+  if (!job.kv_format.empty()) set_kv_format(recipe, job.kv_format);
   if (job.alpha) {
     require_usage(recipe.algorithm == Algorithm::kSmoothQuant, "quantize",
                   "alpha: only SmoothQuant has one, recipe {} uses {}", recipe.name, to_string(recipe.algorithm));
@@ -186,7 +183,11 @@ QuantizationReport quantize_folder(const QuantizeJob& job, const Calibration* ca
   Checkpoint source = Checkpoint::open(job.checkpoint);
   const std::unique_ptr<PendingFolder> plain = unquantized_source(job, source, progress);
   check_recipe(source, recipe);
-  if (job.target) check_for_target(*job.target, source, recipe, job.force);
+  if (job.target) {
+    check_for_target(*job.target, source, recipe, job.force);
+  } else {
+    warn_of_vision(source, recipe);
+  }
   PendingFolder pending(job.out);  // now: a place that cannot be written is an error before the work
   Calibration own;
   if (!job.statistics.empty()) {

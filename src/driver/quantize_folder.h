@@ -18,6 +18,7 @@ struct QuantizeJob {
   std::string configuration;            // "int8_sq", "fp8+kv:fp8_head", "my.yaml": see load_recipe()
   std::filesystem::path recipe_folder;  // that a recipe's file is relative to; "": the working directory
   std::string kv_format;                // overrides the recipe's; "" keeps it
+  std::string vision_format;            // the same, of the vision tower
   std::optional<float> alpha;           // SmoothQuant's, in place of the recipe's
   std::filesystem::path calibration;    // data that read_calibration() knows; "" for none
   std::filesystem::path statistics;     // a file in place of calibration data (docs/statistics.md); "" for none
@@ -31,7 +32,7 @@ struct QuantizeJob {
   bool requantize = false;       // take a checkpoint that is quantized already: its decoded weights
 };
 
-// The recipe of the job with its KV format, alpha and layout. Throws Error for unknown names.
+// The recipe of the job with its formats of the vision tower and the KV cache, alpha and layout. Throws Error for unknown names.
 Recipe recipe_of(const QuantizeJob& job);
 
 // Whether the recipe or its KV format has scales that come from calibration data.

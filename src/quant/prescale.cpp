@@ -20,7 +20,8 @@ class GroupPrescaler {
         weights_(weights),
         stream_(stream) {
     for (const std::string& reader : group.readers) {
-      if (!formats.at(reader).quantized()) continue;
+      // what has no groups (a vision tower in fp8) takes no scales of inputs: its own follow every row
+      if (formats.at(reader).weights.granularity != Granularity::kGroup) continue;
       require(readers_.empty() || formats.at(reader) == formats.at(readers_.front()), reader,
               "expected the format of {}, which reads the same input", readers_.empty() ? "" : readers_.front());
       readers_.push_back(reader);

@@ -10,12 +10,13 @@
 #include "base/usage_error.h"
 #include "hf/kv_cache_key.h"
 #include "quant/shipped_recipes.h"
+#include "quant/vision_format.h"
 
 namespace halftone {
 namespace {
 
 constexpr std::string_view kAlgorithms[] = {"round-to-nearest", "smoothquant", "awq", "svdquant"};
-constexpr std::string_view kKvMark = "+kv:";
+constexpr std::string_view kVisionMark = "+vision:", kKvMark = "+kv:";
 
 bool in_decoder(const ModuleInfo& module) {
   return module.linear && (module.rule_class == RuleClass::kAttention || module.rule_class == RuleClass::kMlp);
@@ -54,6 +55,20 @@ void read_algorithm(const Fields& root, Recipe& recipe) {
   recipe.alpha = static_cast<float>(fields.number_or("alpha", recipe.alpha, 0, 1));
 }
 
+bool quantizes_anything(const Recipe& recipe) {
+  return recipe.vision_format != "bf16" || std::any_of(recipe.rules.begin(), recipe.rules.end(),
+                                                       [](const Rule& rule) { return rule.format.quantized(); });
+}
+
+// The text behind `mark`, which must be the end of the configuration; it is cut off. Nothing when there is no mark.
+std::optional<std::string> take_format(std::string& configuration, std::string_view mark) {
+  const std::size_t at = configuration.rfind(mark);
+  if (at == std::string::npos) return std::nullopt;
+  std::string format = configuration.substr(at + mark.size());
+  configuration.resize(at);
+  return format;
+}
+
 Rule read_rule(const Fields& fields) {
   fields.allow_only({"match", "weights", "inputs"});
   Rule rule;
@@ -86,7 +101,7 @@ bool is_shipped(const Recipe& recipe) { return find_shipped_recipe(recipe.name) 
 Recipe parse_recipe(std::string_view text, std::string_view name, std::string_view source) {
   const Json yaml = parse_yaml(text, source);
   const Fields fields(yaml, std::string(source));
-  fields.allow_only({"layout", "algorithm", "kv", "rules"});
+  fields.allow_only({"layout", "algorithm", "kv", "vision", "rules"});
   Recipe recipe;
   recipe.name = name;
   recipe.text = text;
@@ -96,9 +111,11 @@ Recipe parse_recipe(std::string_view text, std::string_view name, std::string_vi
   recipe.kv_format = fields.text_or("kv", "bf16");
   require(is_kv_format(recipe.kv_format), source, "field 'kv': expected one of {}, found '{}'",
           fmt::join(kKvFormats, ", "), recipe.kv_format);
+  recipe.vision_format = fields.text_or("vision", "bf16");
+  require(is_vision_format(recipe.vision_format), source, "field 'vision': expected one of {}, found '{}'",
+          fmt::join(kVisionFormats, ", "), recipe.vision_format);
   for (const Fields& rule : fields.objects("rules")) recipe.rules.push_back(read_rule(rule));
-  const bool quantizes =
-      std::any_of(recipe.rules.begin(), recipe.rules.end(), [](const Rule& rule) { return rule.format.quantized(); });
+  const bool quantizes = quantizes_anything(recipe);
   require(quantizes || recipe.layout == Layout::kAsIs, source,
           "field 'rules': none quantizes anything: expected layout as-is");
   require(!quantizes || recipe.layout != Layout::kAsIs, source, "field 'layout': as-is cannot hold quantized weights");
@@ -110,8 +127,22 @@ Recipe parse_recipe(std::string_view text, std::string_view name, std::string_vi
   return recipe;
 }
 
+void set_vision_format(Recipe& recipe, std::string_view format) {
+  require_usage(is_vision_format(format), "recipe", "vision tower: expected one of {}, found '{}'",
+                fmt::join(kVisionFormats, ", "), format);
+  recipe.vision_format = format;
+  if (recipe.layout == Layout::kAsIs && quantizes_anything(recipe)) recipe.layout = Layout::kCompressedTensors;
+}
+
+void set_kv_format(Recipe& recipe, std::string_view format) {
+  require_usage(is_kv_format(format), "recipe", "KV cache: expected one of {}, found '{}'", fmt::join(kKvFormats, ", "),
+                format);
+  recipe.kv_format = format;
+}
+
 Recipe load_recipe(std::string_view configuration, const std::filesystem::path& folder) {
-  const std::string name(recipe_part(configuration));
+  std::string name(configuration);
+  const std::optional<std::string> kv = take_format(name, kKvMark), vision = take_format(name, kVisionMark);
   Recipe recipe;
   if (const auto text = find_shipped_recipe(name)) {
     recipe = parse_recipe(*text, name, fmt::format("recipe {}", name));
@@ -122,23 +153,28 @@ Recipe load_recipe(std::string_view configuration, const std::filesystem::path& 
                   path.string());
     recipe = parse_recipe(read_file(path, 1 << 20), path.stem().string(), path.string());
   }
-  if (name.size() == configuration.size()) return recipe;
-  recipe.kv_format = configuration.substr(name.size() + kKvMark.size());
-  require_usage(is_kv_format(recipe.kv_format), "recipe", "expected a KV format ({}) in '{}', found '{}'",
-                fmt::join(kKvFormats, ", "), configuration, recipe.kv_format);
+  if (vision) set_vision_format(recipe, *vision);
+  if (kv) set_kv_format(recipe, *kv);
   return recipe;
 }
 
 std::string_view recipe_part(std::string_view configuration) {
-  return configuration.substr(0, configuration.find(kKvMark));
+  return configuration.substr(0, std::min(configuration.find(kVisionMark), configuration.find(kKvMark)));
 }
 
 std::string configuration_name(const Recipe& recipe) {
-  return recipe.kv_format == "bf16" ? recipe.name : fmt::format("{}{}{}", recipe.name, kKvMark, recipe.kv_format);
+  std::string name = recipe.name;
+  if (recipe.vision_format != "bf16") name += fmt::format("{}{}", kVisionMark, recipe.vision_format);
+  if (recipe.kv_format != "bf16") name += fmt::format("{}{}", kKvMark, recipe.kv_format);
+  return name;
 }
 
 std::vector<LinearFormat> resolve_rules(const Recipe& recipe, std::span<const ModuleInfo> modules) {
   std::vector<LinearFormat> formats(modules.size());
+  for (std::size_t i = 0; i < modules.size(); ++i) {
+    if (modules[i].linear && modules[i].rule_class == RuleClass::kVision)
+      formats[i] = vision_linear_format(recipe.vision_format);
+  }
   for (std::size_t number = 0; number < recipe.rules.size(); ++number) {
     const Rule& rule = recipe.rules[number];
     std::vector<std::size_t> decoder, outside, not_linear;

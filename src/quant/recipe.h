@@ -4,6 +4,7 @@
 //   layout: compressed-tensors                     # or modelopt, as-is
 //   algorithm: {name: smoothquant, alpha: 0.5}     # or round-to-nearest (default), awq, svdquant
 //   kv: fp8_calibrated                             # bf16 unless said
+//   vision: fp8                                    # bf16 unless said: quant/vision_format.h
 //   rules:                                         # in this order; the last one that matches a layer decides
 //     - match: "*"                                 # a glob over module names: * ? [abc] [!abc]
 //       weights: int8_channel
@@ -13,7 +14,8 @@
 //
 // A rule reaches the decoder's linear layers. The vision tower, the projector, the embeddings and the head stay as they
 // are, unless a rule names them: a rule whose glob matches no linear layer of the decoder applies to what it matches
-// outside ("visual.*", "lm_head"). So "*" or "*.mlp.*" never quantize a vision tower by accident.
+// outside ("visual.*", "lm_head"). So "*" or "*.mlp.*" never quantize a vision tower by accident. `vision` comes before
+// the rules, which may name parts of the vision tower that are to differ.
 
 #include <filesystem>
 #include <span>
@@ -47,6 +49,7 @@ struct Recipe {
   bool modelopt_awq = false;
   std::int64_t rank = 32;  // SVDQuant
   std::string kv_format = "bf16";
+  std::string vision_format = "bf16";
   std::vector<Rule> rules;
   std::string text;    // the YAML it came from
   std::string source;  // "recipe fp8" or the file's path, for errors
@@ -65,15 +68,20 @@ bool is_shipped(const Recipe& recipe);
 // Throws Error("[source] field 'rules[1].match': expected ..., found ...").
 Recipe parse_recipe(std::string_view text, std::string_view name, std::string_view source);
 
-// "fp8", "fp8+kv:fp8_head", "my.yaml", "my.yaml+kv:fp8": a shipped recipe's name or a file's path, perhaps with a KV
-// format. A file's path is relative to `folder`. Throws UsageError listing the shipped names when there is neither, and
-// the KV formats for an unknown one.
+// "fp8", "fp8+kv:fp8_head", "my.yaml+vision:int8+kv:fp8": a shipped recipe's name or a file's path, perhaps with formats
+// of the vision tower and the KV cache in place of the recipe's. A file's path is relative to `folder`. Throws UsageError
+// listing the shipped names when there is neither, and the formats for an unknown one.
 Recipe load_recipe(std::string_view configuration, const std::filesystem::path& folder = {});
+
+// Sets the format of the vision tower or the KV cache. A recipe that quantized nothing and is now to quantize a vision
+// tower gets the layout compressed-tensors. Throws UsageError for an unknown format.
+void set_vision_format(Recipe& recipe, std::string_view format);
+void set_kv_format(Recipe& recipe, std::string_view format);
 
 // "fp8" of "fp8+kv:fp8_head", "my.yaml" of "my.yaml".
 std::string_view recipe_part(std::string_view configuration);
 
-// "fp8", "fp8+kv:fp8_head": bf16 caches are not written.
+// "fp8", "fp8+vision:int8+kv:fp8_head": bf16 is not written.
 std::string configuration_name(const Recipe& recipe);
 
 // The format of each module, in their order (modules that are no linear layers keep theirs). Throws Error for a rule

@@ -20,7 +20,7 @@ ModuleInfo module(std::string name, RuleClass rule_class, Shape shape, bool line
 }
 
 std::vector<ModuleInfo> small_model() {
-  return {module("visual.patch_embed.proj", RuleClass::kVision, {64, 48}),
+  return {module("visual.patch_embed.proj", RuleClass::kVision, {64, 48}, false),
           module("visual.blocks.0.attn.qkv", RuleClass::kVision, {192, 64}),
           module("visual.blocks.0.mlp.fc1", RuleClass::kVision, {128, 64}),
           module("visual.merger.mlp.0", RuleClass::kProjector, {256, 256}),
@@ -163,6 +163,35 @@ TEST(Recipe, TheCacheIsWrittenAfterTheRecipe) {
   EXPECT_FALSE(load_recipe("int4_wo").needs_calibration());
   EXPECT_TRUE(load_recipe("fp8").needs_calibration());
   EXPECT_TRUE(load_recipe("int4_awq").needs_calibration());
+}
+
+TEST(Recipe, AVisionFormatReachesTheBlocksAndNothingElse) {
+  const std::string rule = "  - {match: '*.q_proj', weights: int4_group32}\n";
+  const Recipe recipe = recipe_of(rule, "layout: compressed-tensors\nvision: fp8\n");
+  EXPECT_THAT(
+      quantized(recipe, small_model()),
+      testing::ElementsAre("visual.blocks.0.attn.qkv", "visual.blocks.0.mlp.fc1", "model.layers.0.self_attn.q_proj"));
+  EXPECT_EQ(resolve_rules(recipe, small_model())[1],
+            (LinearFormat{{Element::kE4M3, Granularity::kChannel, 0}, InputQuant::Kind::kDynamicE4M3}));
+  EXPECT_EQ(configuration_name(recipe), "r+vision:fp8");
+  const Recipe exempt =
+      recipe_of(rule + "  - {match: 'visual.*.fc1', weights: none}\n", "layout: compressed-tensors\nvision: int8\n");
+  EXPECT_THAT(quantized(exempt, small_model()),
+              testing::ElementsAre("visual.blocks.0.attn.qkv", "model.layers.0.self_attn.q_proj"));
+  EXPECT_THAT(error_of([&] { recipe_of(rule, "layout: modelopt\nvision: int4\n"); }),
+              HasSubstr("field 'vision': expected one of bf16, fp8, int8, found 'int4'"));
+}
+
+TEST(Recipe, AVisionFormatIsWrittenBeforeTheCache) {
+  const Recipe recipe = load_recipe("fp8+vision:int8+kv:fp8_head");
+  EXPECT_EQ(recipe.vision_format, "int8");
+  EXPECT_EQ(recipe.kv_format, "fp8_head");
+  EXPECT_EQ(configuration_name(recipe), "fp8+vision:int8+kv:fp8_head");
+  EXPECT_EQ(recipe_part("fp8+vision:int8+kv:fp8_head"), "fp8");
+  EXPECT_EQ(load_recipe("bf16+vision:fp8").layout, Layout::kCompressedTensors);
+  EXPECT_EQ(load_recipe("bf16+vision:bf16").layout, Layout::kAsIs);
+  EXPECT_FALSE(load_recipe("int8_wo+vision:int8").needs_calibration());
+  EXPECT_THAT(error_of([&] { load_recipe("fp8+vision:fp4"); }), HasSubstr("expected one of bf16, fp8, int8"));
 }
 
 TEST(Recipe, ShapesThatAFormatCannotTake) {
