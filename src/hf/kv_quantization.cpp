@@ -81,23 +81,9 @@ KvScales read_layer(const Checkpoint& checkpoint, std::int64_t layer, bool model
   return {};
 }
 
-}  // namespace
-
-bool is_kv_format(std::string_view name) {
-  return std::find(kKvFormats.begin(), kKvFormats.end(), name) != kKvFormats.end();
-}
-
-bool kv_has_scales(std::string_view format) { return format != "bf16" && format != "fp8"; }
-
-KvQuantization load_kv_quantization(const Checkpoint& checkpoint, std::int64_t layers) {
-  const std::string config = (checkpoint.folder() / "config.json").string();
-  require(layers > 0 && layers <= kMaxLayers, config, "expected 1 to {} layers, found {}", kMaxLayers, layers);
-  if (const OrderedJson* own = find_field(checkpoint.config(), kKvCacheKey, config)) {
-    return read_own_key(*own, layers, fmt::format("{}: {}", config, kKvCacheKey));
-  }
+// What the layout's own tensors say.
+KvQuantization read_layout(const Checkpoint& checkpoint, KvScheme scheme, std::int64_t layers) {
   KvQuantization kv;
-  const KvScheme scheme = checkpoint.quantization().kv();
-  if (scheme == KvScheme::kNone) return kv;
   std::int64_t found = 0;
   for (std::int64_t i = 0; i < layers; ++i) {
     kv.layers.push_back(read_layer(checkpoint, i, scheme == KvScheme::kModelOpt));
@@ -115,6 +101,26 @@ KvQuantization load_kv_quantization(const Checkpoint& checkpoint, std::int64_t l
     return kv;
   }
   kv.format = scheme == KvScheme::kPerHead ? "fp8_head" : "fp8_calibrated";
+  return kv;
+}
+
+}  // namespace
+
+bool is_kv_format(std::string_view name) {
+  return std::find(kKvFormats.begin(), kKvFormats.end(), name) != kKvFormats.end();
+}
+
+bool kv_has_scales(std::string_view format) { return format != "bf16" && format != "fp8"; }
+
+KvQuantization load_kv_quantization(const Checkpoint& checkpoint, std::int64_t layers) {
+  const std::string config = (checkpoint.folder() / "config.json").string();
+  require(layers > 0 && layers <= kMaxLayers, config, "expected 1 to {} layers, found {}", kMaxLayers, layers);
+  const KvScheme scheme = checkpoint.quantization().kv();
+  // read also where our own key decides: damage that another loader would meet is an error here, too
+  KvQuantization kv = scheme == KvScheme::kNone ? KvQuantization{} : read_layout(checkpoint, scheme, layers);
+  if (const OrderedJson* own = find_field(checkpoint.config(), kKvCacheKey, config)) {
+    return read_own_key(*own, layers, fmt::format("{}: {}", config, kKvCacheKey));
+  }
   return kv;
 }
 

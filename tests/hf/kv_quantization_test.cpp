@@ -68,6 +68,8 @@ TEST_F(KvQuantizationTest, ReadsOurOwnKeyBeforeTheLayouts) {
   EXPECT_EQ(kv.format, "fp8_debiased");
   EXPECT_EQ(kv.layers.at(1).k, std::vector{0.75f});
   EXPECT_EQ(kv.layers.at(0).v, std::vector{1.0f});
+  tensors_.erase("model.layers.1.self_attn.v_proj.v_scale");
+  EXPECT_THAT(error(), HasSubstr("layer 1: expected scales of both keys and values"));
 }
 
 TEST_F(KvQuantizationTest, ChecksOurOwnKey) {
