@@ -2,13 +2,14 @@
 
 #include "base/usage_error.h"
 #include "hf/kv_cache_key.h"
+#include "ops/numerics_name.h"
 
 namespace halftone::cli {
 
 void EngineFlags::declare(CLI::App& app) {
   app.add_option("model", model, "Checkpoint folder")->required()->check(CLI::ExistingDirectory);
   app.add_option("--numerics", numerics, "Rounding: f32 (none) or bf16 (as a GPU that keeps activations in bf16)")
-      ->check(CLI::IsMember({"f32", "bf16"}))
+      ->check(CLI::IsMember(std::vector<std::string>(kNumericsNames.begin(), kNumericsNames.end())))
       ->capture_default_str();
   app.add_option("--kv", kv, "Format of the KV cache (default: what the checkpoint says)")
       ->check(CLI::IsMember(std::vector<std::string>(kKvFormats.begin(), kKvFormats.end())));
@@ -21,7 +22,7 @@ void EngineFlags::declare(CLI::App& app) {
 
 EngineOptions EngineFlags::options() const {
   EngineOptions options;
-  options.numerics = numerics == "bf16" ? Numerics::kBF16 : Numerics::kF32;
+  options.numerics = find_numerics(numerics).value();
   options.kv_format = kv;
   options.threads = threads;
   if (min_pixels > 0 || max_pixels > 0) {

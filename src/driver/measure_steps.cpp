@@ -9,6 +9,7 @@
 #include "eval/answer.h"
 #include "eval/distributions.h"
 #include "eval/likelihood.h"
+#include "ops/numerics_name.h"
 
 namespace halftone {
 namespace {
@@ -31,7 +32,7 @@ Json stages_of(const BenchRepeat& repeat) {
 
 EngineOptions StudyRunner::engine_options() const {
   EngineOptions options;
-  options.numerics = plan_.numerics == "bf16" ? Numerics::kBF16 : Numerics::kF32;
+  options.numerics = find_numerics(plan_.numerics).value();
   options.budget = plan_.pixels;
   options.picture_cache = pictures_;
   options.threads = options_.threads;

@@ -10,6 +10,7 @@
 #include "driver/quantize_folder.h"
 #include "eval/prompts.h"
 #include "eval/task.h"
+#include "ops/numerics_name.h"
 
 namespace halftone {
 
@@ -40,8 +41,8 @@ class PlanReader {
     plan_.model = existing_path(root_, "model", folder_);
     plan_.seed = static_cast<std::uint64_t>(root_.count_or("seed", 0, 0));
     plan_.numerics = root_.text_or("numerics", "f32");
-    require(plan_.numerics == "f32" || plan_.numerics == "bf16", source_,
-            "field 'numerics': expected f32 or bf16, found '{}'", plan_.numerics);
+    require(find_numerics(plan_.numerics).has_value(), source_, "field 'numerics': expected f32 or bf16, found '{}'",
+            plan_.numerics);
     read_pixels();
     read_tasks();
     read_likelihoods();

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "ops/instruction_set.h"
+#include "ops/numerics_name.h"
 #include "runtime/engine_state.h"
 
 namespace halftone {
@@ -55,8 +56,7 @@ std::string picture_key_suffix(const Qwen2VlProcessor& processor, const VisionCo
                      processor.budget.max_pixels, processor.patch_size, processor.temporal_patch_size,
                      processor.merge_size, fmt::join(processor.mean, ","), fmt::join(processor.std, ","),
                      processor.rescale_factor, processor.do_resize, processor.do_rescale, processor.do_normalize,
-                     vision.heads, vision.depth, vision.rope_theta, numerics == Numerics::kF32 ? "f32" : "bf16",
-                     weights_hash);
+                     vision.heads, vision.depth, vision.rope_theta, to_string(numerics), weights_hash);
 }
 
 std::string vision_prefix(const Model& model) {
@@ -95,7 +95,7 @@ EngineState::EngineState(const std::filesystem::path& folder, const EngineOption
                                              checkpoint_.content_hash(vision_prefix(model_)));
   }
   info_.checkpoint = std::filesystem::weakly_canonical(folder).filename().string();
-  info_.numerics = options.numerics == Numerics::kF32 ? "f32" : "bf16";
+  info_.numerics = to_string(options.numerics);
   info_.kv_format = kv_layout_->format;
   info_.products = model_.products_native() ? "native" : "emulated";
   info_.instruction_set = instruction_set();
