@@ -33,11 +33,16 @@ install_packages() {
   apt-get update -qq >&2 && apt-get install -y -qq --no-install-recommends "${really[@]}" >&2
 }
 
+# True when there is a GPU that the CUDA backend could use.
+has_gpu() { nvidia-smi -L 2>/dev/null | grep -q '^GPU'; }
+
 # build PRESET [TARGET...]: configures and builds in build/PRESET. Ninja shows what is left to do.
+# The demo leaves the CUDA backend out where there is no GPU to run it on.
 build() {
-  local preset=$1
+  local preset=$1 options=()
   shift
-  cmake --preset "$preset" -S "$halftone_root" >&2 || return 1
+  [ "$preset" = demo ] && { has_gpu && options=(-DHALFTONE_CUDA=auto) || options=(-DHALFTONE_CUDA=off); }
+  cmake --preset "$preset" -S "$halftone_root" "${options[@]}" >&2 || return 1
   if [ $# -eq 0 ]; then
     cmake --build "$halftone_root/build/$preset" >&2
   else

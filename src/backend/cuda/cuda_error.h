@@ -1,0 +1,17 @@
+#pragma once
+// What the CUDA runtime answers, as this project's exception.
+
+#include <cuda_runtime_api.h>
+
+#include <string_view>
+
+namespace halftone::cuda {
+
+// Throws Error("[where] ...") unless the call succeeded: what happened in a sentence, what to do where that is known, and
+// the runtime's own name for it.
+void check(cudaError_t status, std::string_view where);
+
+// The error of the launch just made.
+inline void check_launch(std::string_view where) { check(cudaGetLastError(), where); }
+
+}  // namespace halftone::cuda

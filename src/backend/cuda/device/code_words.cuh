@@ -1,0 +1,78 @@
+#pragma once
+// How 16 bytes of a weight's codes become operands of the matrix units: one struct a format. Lane 4 r + t of a warp loads
+// 16 bytes of row r; together the four lanes of a row hold kChunk consecutive inputs. Which of them are lane t's is free, as
+// long as the input's words are chosen alike: the sum over a chunk has one order all the same.
+
+#include "backend/cuda/device/instructions.cuh"
+
+namespace halftone::cuda {
+
+__device__ __forceinline__ std::uint32_t word_of(const uint4& v, int i) {
+  return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
+}
+
+// kChunk: inputs of a row that a warp takes at once.  kPieces: 16-byte pieces of the input that go with one load of codes.
+// kStep: bytes from chunk to chunk.  offset(t, p): where piece p of lane t begins in the chunk.  operands(): b of
+// product j; there are two products a piece.
+struct Bf16Words {
+  static constexpr int kChunk = 32, kPieces = 1, kStep = 64;
+  static __device__ int offset(int t, int) { return t * 8; }
+  static __device__ uint2 operands(const uint4& v, int j, std::uint32_t) {
+    return make_uint2(word_of(v, 2 * j), word_of(v, 2 * j + 1));
+  }
+};
+
+// A signed byte is exact in bf16. As an unsigned one it is the last byte of an f32 in [2^23, 2^24).
+struct Int8Words {
+  static constexpr int kChunk = 64, kPieces = 2, kStep = 64;
+  static __device__ int offset(int t, int p) { return t * 16 + p * 8; }
+  static __device__ uint2 operands(const uint4& v, int j, std::uint32_t) {
+    const std::uint32_t word = word_of(v, j) ^ 0x80808080u;
+    return make_uint2(pack_bf16x2(value(word, 0x7650), value(word, 0x7651)),
+                      pack_bf16x2(value(word, 0x7652), value(word, 0x7653)));
+  }
+  static __device__ float value(std::uint32_t word, std::uint32_t selector) {
+    return __uint_as_float(__byte_perm(word, 0x4b000000u, selector)) - 8388736.0f;  // 2^23 + 128
+  }
+};
+
+// E4M3's exponent and mantissa lie in bf16's as they are, 120 powers of two too low; NaN codes are not expected.
+struct E4m3Words {
+  static constexpr int kChunk = 64, kPieces = 2, kStep = 64;
+  static __device__ int offset(int t, int p) { return t * 16 + p * 8; }
+  static __device__ uint2 operands(const uint4& v, int j, std::uint32_t) {
+    const std::uint32_t word = word_of(v, j);
+    return make_uint2(pair(__byte_perm(word, 0, 0x1404)), pair(__byte_perm(word, 0, 0x3424)));
+  }
+  // One code in the upper byte of each half.
+  static __device__ std::uint32_t pair(std::uint32_t codes) {
+    constexpr std::uint32_t k2To120 = 0x7b807b80u, kMinusZero = 0x80008000u;
+    return multiply_add_bf16x2((codes & 0x80008000u) | ((codes >> 4) & 0x07f007f0u), k2To120, kMinusZero);
+  }
+};
+
+// Codes in 0 .. 15, eight a word: the low half of a word holds the even inputs, the high half the odd ones. As the last bits
+// of a bf16 in [128, 256) a code is 128 + code; what is subtracted is 136 + zero.
+struct Int4Words {
+  static constexpr int kChunk = 128, kPieces = 4, kStep = 512;
+  static __device__ int offset(int t, int p) { return p * 32 + t * 8; }
+  static __device__ uint2 operands(const uint4& v, int j, std::uint32_t minus_zero) {
+    const std::uint32_t word = word_of(v, j / 2) >> (j % 2 * 8);
+    return make_uint2(pair(word, minus_zero), pair(word >> 4, minus_zero));
+  }
+  static __device__ std::uint32_t pair(std::uint32_t word, std::uint32_t minus_zero) {
+    constexpr std::uint32_t kOne = 0x3f803f80u;
+    return multiply_add_bf16x2((word & 0x000f000fu) | 0x43004300u, kOne, minus_zero);
+  }
+};
+
+// INT8 codes and INT8 inputs, multiplied as they are.
+struct Int8Integers {
+  static constexpr int kChunk = 64, kPieces = 1, kStep = 64;
+  static __device__ int offset(int t, int) { return t * 16; }
+  static __device__ uint2 operands(const uint4& v, int j, std::uint32_t) {
+    return make_uint2(word_of(v, 2 * j), word_of(v, 2 * j + 1));
+  }
+};
+
+}  // namespace halftone::cuda

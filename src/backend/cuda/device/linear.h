@@ -1,0 +1,61 @@
+#pragma once
+// The kernels behind linear(), by raw pointers; src/backend/cuda/linear.cpp checks what they are given.
+
+#include <cstdint>
+
+#include "backend/cuda/launch.h"
+
+namespace halftone::cuda {
+
+enum class CodeType : int { kBF16, kInt8, kE4M3, kInt4 };
+enum class ScaleType : int { kF32, kBF16, kF16 };
+
+constexpr int kTileRows = 8;
+constexpr int kDecodeTokens = 8;  // that start_linear_decode() takes at most
+
+// The members of LinearWeight and LinearCall; strides of x are in bytes, those of y and of the residual in elements.
+struct LinearArguments {
+  const char* codes;
+  std::int64_t row_bytes;
+  const void* group_scales;
+  const std::uint16_t* group_zeros;
+  const float *row_scales, *row_factors, *bias, *x_scales;
+  const char* x;
+  std::int64_t x_stride;
+  void* y;
+  std::int64_t y_stride;
+  const std::uint16_t* residual;
+  std::int64_t residual_stride;
+  CodeType code_type;
+  ScaleType group_scale_type;
+  bool y_f32, integers;
+  int m, n, k, group;
+};
+
+// How a shape is cut into blocks: the order of summation hangs on it.
+struct DecodeCut {
+  int tiles;  // of 8 rows a block: 1 or 2
+  int warps;  // of a block: 1 to 8
+};
+
+void start_linear_decode(const LinearArguments& arguments, DecodeCut cut, const Launch& launch);
+// Inputs of a row that a warp takes at once.
+int decode_chunk(CodeType type);
+void start_linear_any(const LinearArguments& arguments, const Launch& launch);
+
+struct Int4TileArguments {
+  const std::uint8_t* payload;  // [rows, payload_stride]: two's complement, the even input in the low nibble
+  std::int64_t payload_stride;
+  std::uint32_t* tiles;
+  std::int64_t rows, cols;  // of the payload
+  std::int64_t first_row;   // of the tiled matrix: where the payload's row 0 goes
+  std::int64_t row_blocks, col_blocks;
+};
+
+// Brings INT4 codes into the order of start_linear_decode(): tiles of 8 rows and 128 inputs, 512 bytes each, those of 8 rows
+// one after another along K. Within a tile 16 bytes belong to lane 4 r + t: four words for row r; word q holds the eight
+// inputs 32 q + 8 t + {0 .. 7} as codes + 8, the even ones in the low half, the odd ones in the high half, ascending.
+// Codes beyond the payload's inputs become 0, words of rows that are not the payload's stay as they are.
+void start_pack_int4_tiles(const Int4TileArguments& arguments, const Launch& launch);
+
+}  // namespace halftone::cuda

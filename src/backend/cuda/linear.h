@@ -1,0 +1,39 @@
+#pragma once
+// ops/linear.h's product on the device: y[m, n] = s_in[m] * sum_k x'[m, k] * W[n, k] + bias[n].
+//
+// Every kernel has an order of summation that follows from the weight's shape and format alone: an element of y depends on
+// its row of x and its row of W, not on M, nor on what else runs. The kernels differ from each other and from the CPU in
+// that order. Error of each against exact arithmetic, before y is rounded to its dtype: (K + 16) 2^-22 sum |x' w|; INT8
+// inputs with INT8 weights: the exact sum, then the CPU's two roundings, so the CPU's bits.
+
+#include <span>
+
+#include "backend/cuda/linear_weight.h"
+
+namespace halftone::cuda {
+
+struct LinearCall {
+  // [M, K]: bf16, or INT8 codes where the weight and its input are INT8. Quantized inputs are codes (quantize_input()).
+  DeviceMatrix x;
+  // [M], s_in of each token, where the input's scales are the tokens'; else null.
+  const float* x_scales = nullptr;
+  // [M, N] bf16 or f32.
+  DeviceMatrix y;
+  // [M, N] bf16 or without data: then y = bf16(residual + bf16(product)). It may be y itself.
+  DeviceMatrix residual;
+};
+
+struct LinearRow {
+  std::string_view name;
+  bool (*supports)(const LinearWeight& weight, const LinearCall& call);
+  void (*run)(const LinearWeight& weight, const LinearCall& call, const Launch& launch);
+};
+
+// Best first; the last one takes every weight that upload_linear() makes and any M.
+std::span<const LinearRow> linear_rows();
+
+// Runs the first row that supports the call, or the one named `kernel`. Throws Error("[cuda linear] ...") when shapes or
+// dtypes do not fit, or the named row does not support them.
+void linear(const LinearWeight& weight, const LinearCall& call, const Launch& launch, std::string_view kernel = "");
+
+}  // namespace halftone::cuda

@@ -1,0 +1,48 @@
+#pragma once
+// A weight on the device and what multiplies it.
+
+#include <cstdint>
+#include <string_view>
+
+#include "backend/cuda/device_arena.h"
+#include "backend/cuda/device_matrix.h"
+#include "backend/cuda/launch.h"
+#include "ops/linear_kernels.h"
+
+namespace halftone::cuda {
+
+// Several matrices that share their input are one, their rows one after another, as LinearSource says.
+struct LinearWeight {
+  QuantSpec spec;
+  InputQuant input;
+  std::int64_t rows = 0, cols = 0;  // N, K
+  // INT4: the tiles of start_pack_int4_tiles(). Others: rows, each padded with zeros to a multiple of 16 bytes.
+  const void* codes = nullptr;
+  // From row to row; of INT4 from tile to tile.
+  std::int64_t row_bytes = 0;
+  // Scales over whole rows, [N]; null where there are none or they are by group.
+  const float* row_scales = nullptr;
+  // Scales of groups, as the file stores them, and zeros as bf16(136 + zero), [ceil(N / 8), groups, 8]; null where there
+  // are none.
+  const void* group_scales = nullptr;
+  const std::uint16_t* group_zeros = nullptr;
+  DType group_scale_type = DType::kF32;
+  std::int64_t group = 0;              // inputs under one scale; K where a scale covers the row
+  const float* row_factors = nullptr;  // [N]: LinearSource::factor of each row
+  const float* bias = nullptr;         // [N] or null
+  std::int64_t nbytes = 0;             // codes, scales, zeros, factors and bias
+
+  std::int64_t groups() const { return group > 0 ? (cols + group - 1) / group : 1; }
+  // True where the input is INT8 codes as they are, and their products are summed as integers.
+  bool multiplies_integers() const { return sums_integers(spec, input); }
+};
+
+// Bytes that upload_linear() takes of an arena, at most.
+std::size_t linear_weight_bytes(const LinearSource& source);
+
+// Copies a weight to the device and brings it into the order that the kernels read. The scales stay what the file says.
+// Throws Error("[cuda linear] ...") for a format that no kernel reads: weights other than bf16, INT8, INT4 and E4M3, offsets,
+// zeros of other formats than INT4, and a weight that is not a number.
+LinearWeight upload_linear(const LinearSource& source, DeviceArena& arena, const DeviceStream& stream);
+
+}  // namespace halftone::cuda

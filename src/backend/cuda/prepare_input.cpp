@@ -1,0 +1,39 @@
+#include "backend/cuda/prepare_input.h"
+
+#include "backend/cuda/device/prepare_input.h"
+#include "ops/linear_kernels.h"
+
+namespace halftone::cuda {
+
+void prepare_input(const PrepareInput& call, const Launch& launch) {
+  constexpr std::string_view kWhere = "cuda prepare_input";
+  const InputQuant::Kind kind = call.input.kind;
+  require(call.x.data && call.x.dtype == DType::kBF16 && call.y.data && call.x.rows == call.y.rows &&
+              call.x.cols == call.y.cols && call.x.stride >= call.x.cols && call.y.stride >= call.y.cols,
+          kWhere, "expected equal [rows, cols], the input BF16, got {} [{}, {}] and [{}, {}]", dtype_name(call.x.dtype),
+          call.x.rows, call.x.cols, call.y.rows, call.y.cols);
+  require(call.y.dtype == DType::kBF16 || (call.y.dtype == DType::kI8 && is_int8(kind)), kWhere,
+          "INT8 codes go to BF16 or I8, others to BF16, got {}", dtype_name(call.y.dtype));
+  const bool e4m3 = kind == InputQuant::Kind::kStaticE4M3 || kind == InputQuant::Kind::kDynamicE4M3;
+  require(kind == InputQuant::Kind::kNone || e4m3 || is_int8(kind), kWhere,
+          "inputs with scales by block are not supported");
+  require((call.y_scales != nullptr) == scales_tokens(kind), kWhere,
+          "scales of tokens are written where they differ, and there alone");
+  if (call.x.rows == 0 || call.x.cols == 0) return;
+  PrepareInputArguments arguments{};
+  arguments.x = static_cast<const std::uint16_t*>(call.x.data);
+  arguments.x_stride = call.x.stride;
+  arguments.norm = call.norm;
+  arguments.eps = call.eps;
+  arguments.codes = kind == InputQuant::Kind::kNone ? InputCodes::kNone : e4m3 ? InputCodes::kE4M3 : InputCodes::kInt8;
+  arguments.step = call.input.step();
+  arguments.y = call.y.data;
+  arguments.y_stride = call.y.stride;
+  arguments.y_int8 = call.y.dtype == DType::kI8;
+  arguments.y_scales = call.y_scales;
+  arguments.rows = static_cast<int>(call.x.rows);
+  arguments.cols = static_cast<int>(call.x.cols);
+  start_prepare_input(arguments, launch);
+}
+
+}  // namespace halftone::cuda

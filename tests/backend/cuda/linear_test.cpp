@@ -1,0 +1,295 @@
+// linear() on the device, every kernel: exact on integers, within the stated bound on random numbers, the same bits for
+// every M; and what it refuses.
+#include "backend/cuda/linear.h"
+
+#include "tests/backend/cuda/device_rows.h"
+#include "tests/ops/linear_cases.h"
+
+namespace halftone {
+namespace {
+
+using testing::DeviceRows;
+using testing::LinearFormat;
+using testing::LinearShape;
+
+class CudaLinear : public testing::DeviceTest {};
+
+std::vector<LinearFormat> device_formats() {
+  using enum Granularity;
+  const InputQuant none{}, int8{InputQuant::Kind::kStaticInt8, 0.021f}, int8_token{InputQuant::Kind::kDynamicInt8},
+      e4m3{InputQuant::Kind::kStaticE4M3, 0.0061f}, e4m3_token{InputQuant::Kind::kDynamicE4M3};
+  return {
+      {"bf16", {Element::kBF16, kNone, 0}, DType::kF32, 1.0f, none},
+      {"int8", {Element::kInt8, kChannel, 0}, DType::kBF16, 1.0f, none},
+      {"int8_x_int8", {Element::kInt8, kChannel, 0}, DType::kF32, 1.0f, int8},
+      {"int8_x_int8_token", {Element::kInt8, kChannel, 0}, DType::kF32, 1.0f, int8_token},
+      {"int8_tensor", {Element::kInt8, kTensor, 0}, DType::kF32, 1.0f, none},
+      {"int8_group32", {Element::kInt8, kGroup, 32}, DType::kF16, 1.0f, none},
+      {"int4_group128", {Element::kInt4, kGroup, 128}, DType::kBF16, 1.0f, none},
+      {"int4_group128_f16", {Element::kInt4, kGroup, 128}, DType::kF16, 1.0f, none},
+      {"int4_group128_f32", {Element::kInt4, kGroup, 128}, DType::kF32, 1.0f, none},
+      {"int4_group128_zeros", {Element::kInt4, kGroup, 128, false, true}, DType::kF16, 1.0f, none, true, false},
+      {"int4_group128_x_int8_token", {Element::kInt4, kGroup, 128}, DType::kBF16, 1.0f, int8_token},
+      {"int4_group32", {Element::kInt4, kGroup, 32}, DType::kF16, 1.0f, none},
+      {"int4_channel", {Element::kInt4, kChannel, 0}, DType::kF32, 1.0f, none},
+      {"e4m3_tensor", {Element::kE4M3, kTensor, 0}, DType::kF32, 1.0f, none},
+      {"e4m3_tensor_x_e4m3", {Element::kE4M3, kTensor, 0}, DType::kF32, 1.0f, e4m3},
+      {"e4m3_channel_x_e4m3_token", {Element::kE4M3, kChannel, 0}, DType::kF32, 1.0f, e4m3_token},
+      {"e4m3_tiles", {Element::kE4M3, kTile, 128}, DType::kF32, 1.0f, none},
+  };
+}
+
+std::vector<LinearShape> device_shapes() {
+  return {{1, 1, 1},    {1, 16, 8},   {2, 33, 31},  {3, 17, 136}, {4, 70, 64},
+          {5, 15, 257}, {8, 49, 515}, {7, 9, 2064}, {11, 24, 640}};
+}
+
+// x' of ops/linear.h and s_in.
+struct QuantizedInput {
+  Tensor codes, scales;
+};
+QuantizedInput quantized(const Tensor& x, const InputQuant& input) {
+  QuantizedInput out{Tensor(DType::kF32, x.shape()), Tensor(DType::kF32, {x.dim(0)})};
+  quantize_input_reference(x, input, out.codes, out.scales);
+  return out;
+}
+
+// A weight on the device and one call of it, everything around the operands NaN.
+class DeviceProduct {
+ public:
+  explicit DeviceProduct(const LinearSource& source)
+      : arena_("test", cuda::linear_weight_bytes(source)), source_(source) {
+    weight_ = cuda::upload_linear(source, arena_, stream_);
+  }
+
+  // [M, N] as the device gives it.  x: codes already.
+  Tensor run(const QuantizedInput& x, std::string_view kernel, DType y_type = DType::kF32,
+             const Tensor* residual = nullptr) {
+    const bool integers = sums_integers(source_.spec(), source_.input);
+    // rows that begin at multiples of 16 bytes, as the kernel "decode" wants, and then some
+    const std::int64_t cols = x.codes.dim(1), unit = integers ? 16 : 8, padding = unit - cols % unit + unit;
+    const DeviceRows input(integers ? DType::kI8 : DType::kBF16, x.codes, padding);
+    const DeviceRows scales(DType::kF32, x.scales.reshape({x.scales.dim(0), 1}));
+    DeviceRows y(y_type, x.codes.dim(0), source_.rows(), 3);
+    cuda::LinearCall call{input.matrix(), nullptr, y.matrix(), {}};
+    if (scales_tokens(source_.input.kind)) call.x_scales = static_cast<const float*>(scales.matrix().data);
+    std::unique_ptr<DeviceRows> added;
+    if (residual) {
+      added = std::make_unique<DeviceRows>(DType::kBF16, *residual, 5);
+      call.residual = added->matrix();
+    }
+    cuda::linear(weight_, call, stream_.launch(), kernel);
+    stream_.synchronize();
+    EXPECT_TRUE(y.padding_intact()) << kernel;
+    return y.values();
+  }
+
+  std::vector<std::string> kernels(std::int64_t m) const {
+    std::vector<std::string> names;
+    const cuda::LinearCall call{
+        {nullptr, DType::kBF16, m, source_.cols(), (source_.cols() + 15) / 16 * 16}, nullptr, {}, {}};
+    for (const cuda::LinearRow& row : cuda::linear_rows()) {
+      if (row.supports(weight_, call)) names.emplace_back(row.name);
+    }
+    return names;
+  }
+  const cuda::LinearWeight& weight() const { return weight_; }
+
+ private:
+  cuda::DeviceStream stream_;
+  cuda::DeviceArena arena_;
+  LinearSource source_;
+  cuda::LinearWeight weight_;
+};
+
+// y in f64 from the decoded weight, and what the error bound is counted in: sum |x' w| |factor| + |bias|.
+struct Exact {
+  std::vector<double> y, magnitude;
+};
+Exact exact_product(const QuantizedInput& x, const QTensor& weight, const Tensor& bias, const LinearSource& source) {
+  Exact exact;
+  const std::int64_t k = weight.cols();
+  for (std::int64_t m = 0; m < x.codes.dim(0); ++m) {
+    const double factor =
+        static_cast<double>(source.factor(0)) * (scales_tokens(source.input.kind) ? x.scales.data<float>()[m] : 1.0f);
+    for (std::int64_t n = 0; n < weight.rows(); ++n) {
+      double sum = 0, magnitude = 0;
+      for (std::int64_t i = 0; i < k; ++i) {
+        const bool scaled = weight.spec.granularity != Granularity::kNone;
+        const double w = (decode_code(weight, n, i) - (weight.spec.asymmetric ? zero_at(weight, n, i) : 0.0)) *
+                         (scaled ? scale_at(weight, n, i) : 1.0);
+        const double product = x.codes.data<float>()[m * k + i] * w;
+        sum += product;
+        magnitude += std::fabs(product);
+      }
+      const double b = bias.defined() ? bias.data<float>()[n] : 0.0;
+      exact.y.push_back(sum * factor + b);
+      exact.magnitude.push_back(magnitude * std::fabs(factor) + std::fabs(b));
+    }
+  }
+  return exact;
+}
+
+Tensor bf16_values(Tensor x) { return to_f32(from_f32(x, DType::kBF16)); }
+
+// linear.h: (K + 16) 2^-22 of the magnitude.
+double bound(std::int64_t k, double magnitude) { return static_cast<double>(k + 16) * 0x1p-22 * magnitude; }
+
+TEST_F(CudaLinear, IsWithinItsBoundOfTheExactProduct) {
+  for (const LinearFormat& format : device_formats()) {
+    for (const LinearShape& shape : device_shapes()) {
+      const QTensor weight = testing::random_weight(format, shape.n, shape.k, 1 + shape.k);
+      const Tensor bias = shape.n % 2 ? testing::random_input(1, shape.n, 3).reshape({shape.n}) : Tensor();
+      const LinearSource source{{&weight, 1}, {&bias, 1}, format.input};
+      const QuantizedInput x = quantized(bf16_values(testing::random_input(shape.m, shape.k, 2)), format.input);
+      const Exact exact = exact_product(x, weight, bias, source);
+      DeviceProduct product(source);
+      for (const std::string& kernel : product.kernels(shape.m)) {
+        const Tensor y = product.run(x, kernel);
+        for (std::int64_t i = 0; i < y.numel(); ++i) {
+          const auto at = static_cast<std::size_t>(i);
+          ASSERT_NEAR(y.data<float>()[i], exact.y[at], bound(shape.k, exact.magnitude[at]))
+              << format.name << " " << kernel << " [" << shape.m << " x " << shape.n << " x " << shape.k << "] element "
+              << i;
+        }
+      }
+    }
+  }
+}
+
+// Integers and powers of two whose sums f32 holds exactly: no order of summation may show, no element may be missing.
+TEST_F(CudaLinear, IsExactOnIntegers) {
+  for (LinearFormat format : device_formats()) {
+    format.input.scale = format.input.kind == InputQuant::Kind::kNone ? 1.0f : 0.25f;
+    for (const LinearShape& shape : device_shapes()) {
+      QTensor weight = testing::random_weight(format, shape.n, shape.k, 7);
+      Random random(11);
+      for (std::int64_t i = 0; weight.scales.defined() && i < weight.scales.numel(); ++i) {
+        const float scale = random.below(2) ? 1.0f : 0.5f;
+        if (weight.scales.dtype() == DType::kF32) weight.scales.data<float>()[i] = scale;
+        if (weight.scales.dtype() == DType::kBF16) weight.scales.bits<std::uint16_t>()[i] = bf16::encode(scale);
+        if (weight.scales.dtype() == DType::kF16) weight.scales.bits<std::uint16_t>()[i] = f16::encode(scale);
+      }
+      for (std::int64_t i = 0; i < weight.payload.numel(); ++i) {
+        const float value = static_cast<float>(random.below(17)) - 8;
+        if (weight.payload.dtype() == DType::kBF16) weight.payload.bits<std::uint16_t>()[i] = bf16::encode(value);
+        if (weight.payload.dtype() == DType::kF8E4M3) weight.payload.bits<std::uint8_t>()[i] = e4m3::encode(value);
+      }
+      QuantizedInput x{Tensor(DType::kF32, {shape.m, shape.k}), Tensor(DType::kF32, {shape.m})};
+      for (std::int64_t i = 0; i < x.codes.numel(); ++i)
+        x.codes.data<float>()[i] = static_cast<float>(random.below(9)) - 4;
+      for (std::int64_t m = 0; m < shape.m; ++m) x.scales.data<float>()[m] = 0.5f;
+      const Tensor bias;
+      const LinearSource source{{&weight, 1}, {&bias, 1}, format.input};
+      const Exact exact = exact_product(x, weight, bias, source);
+      DeviceProduct product(source);
+      for (const std::string& kernel : product.kernels(shape.m)) {
+        const Tensor y = product.run(x, kernel);
+        for (std::int64_t i = 0; i < y.numel(); ++i) {
+          ASSERT_EQ(y.data<float>()[i], exact.y[static_cast<std::size_t>(i)])
+              << format.name << " " << kernel << " [" << shape.m << " x " << shape.n << " x " << shape.k << "] element "
+              << i;
+        }
+      }
+    }
+  }
+}
+
+TEST_F(CudaLinear, GivesATokenTheSameBitsWhateverElseThereIs) {
+  for (const LinearFormat& format : device_formats()) {
+    const std::int64_t n = 40, k = 1536, m = 8;
+    const QTensor weight = testing::random_weight(format, n, k, 5);
+    const Tensor bias;
+    const LinearSource source{{&weight, 1}, {&bias, 1}, format.input};
+    const Tensor x = bf16_values(testing::random_input(m, k, 6));
+    DeviceProduct product(source);
+    for (const std::string& kernel : product.kernels(m)) {
+      const Tensor all = product.run(quantized(x, format.input), kernel);
+      for (const std::int64_t row : {std::int64_t{0}, std::int64_t{5}}) {
+        const Tensor one = product.run(quantized(x.rows(row, row + 1), format.input), kernel);
+        EXPECT_EQ(std::memcmp(one.raw(), all.data<float>() + row * n, static_cast<std::size_t>(one.nbytes())), 0)
+            << format.name << " " << kernel << " token " << row;
+      }
+    }
+  }
+}
+
+TEST_F(CudaLinear, MultipliesInt8ByInt8WithTheBitsOfTheCpu) {
+  for (const LinearFormat& format : device_formats()) {
+    if (!sums_integers(format.spec, format.input)) continue;
+    const QTensor weight = testing::random_weight(format, 33, 1024, 5);
+    const Tensor bias = testing::random_input(1, 33, 3).reshape({33});
+    const LinearSource source{{&weight, 1}, {&bias, 1}, format.input};
+    const Tensor x = bf16_values(testing::random_input(4, 1024, 6));
+    Tensor wanted(DType::kF32, {4, 33});
+    linear_reference(x, weight, bias, format.input, wanted);
+    DeviceProduct product(source);
+    for (const std::string& kernel : product.kernels(4)) {
+      const Tensor y = product.run(quantized(x, format.input), kernel);
+      EXPECT_EQ(std::memcmp(y.raw(), wanted.raw(), static_cast<std::size_t>(y.nbytes())), 0)
+          << format.name << " " << kernel;
+    }
+  }
+}
+
+TEST_F(CudaLinear, RoundsThenAddsTheResidual) {
+  const LinearFormat format = device_formats()[0];
+  const QTensor weight = testing::random_weight(format, 24, 96, 5);
+  const Tensor bias;
+  const LinearSource source{{&weight, 1}, {&bias, 1}, {}};
+  const QuantizedInput x = quantized(bf16_values(testing::random_input(3, 96, 6)), {});
+  const Tensor residual = bf16_values(testing::random_input(3, 24, 9));
+  DeviceProduct product(source);
+  for (const std::string& kernel : product.kernels(3)) {
+    const Tensor plain = product.run(x, kernel), sum = product.run(x, kernel, DType::kBF16, &residual);
+    for (std::int64_t i = 0; i < sum.numel(); ++i) {
+      const float rounded = bf16::round(plain.data<float>()[i]);
+      EXPECT_EQ(sum.data<float>()[i], bf16::round(rounded + residual.data<float>()[i])) << kernel;
+    }
+  }
+}
+
+// q, k and v as one product: parts that end within a tile, with scales and factors of their own.
+TEST_F(CudaLinear, FusesWeightsThatShareTheirInput) {
+  for (const LinearFormat& format : device_formats()) {
+    const std::vector<QTensor> parts = {testing::random_weight(format, 13, 384, 1),
+                                        testing::random_weight(format, 3, 384, 2),
+                                        testing::random_weight(format, 20, 384, 3)};
+    const std::vector<Tensor> biases(3);
+    const QuantizedInput x = quantized(bf16_values(testing::random_input(2, 384, 6)), format.input);
+    DeviceProduct fused(LinearSource{parts, biases, format.input});
+    for (const std::string& kernel : fused.kernels(2)) {
+      const Tensor y = fused.run(x, kernel);
+      std::int64_t first = 0;
+      for (const QTensor& part : parts) {
+        const Tensor none;
+        DeviceProduct alone(LinearSource{{&part, 1}, {&none, 1}, format.input});
+        const Tensor wanted = alone.run(x, kernel);
+        for (std::int64_t m = 0; m < 2; ++m) {
+          for (std::int64_t n = 0; n < part.rows(); ++n) {
+            ASSERT_EQ(y.data<float>()[m * 36 + first + n], wanted.data<float>()[m * part.rows() + n])
+                << format.name << " " << kernel;
+          }
+        }
+        first += part.rows();
+      }
+    }
+  }
+}
+
+TEST_F(CudaLinear, RefusesWhatDoesNotFit) {
+  const QTensor f32 = testing::random_weight(testing::weight_formats()[0], 8, 16, 1);
+  const Tensor none;
+  EXPECT_THROW(DeviceProduct(LinearSource{{&f32, 1}, {&none, 1}, {}}), Error);
+  QTensor nan = testing::random_weight(device_formats()[13], 8, 16, 1);
+  nan.payload.bits<std::uint8_t>()[17] = 0xff;
+  EXPECT_THROW(DeviceProduct(LinearSource{{&nan, 1}, {&none, 1}, {}}), Error);
+  const QTensor weight = testing::random_weight(device_formats()[0], 8, 16, 1);
+  DeviceProduct product(LinearSource{{&weight, 1}, {&none, 1}, {}});
+  EXPECT_THROW(product.run(quantized(testing::random_input(1, 17, 1), {}), "any"), Error);
+  EXPECT_THROW(product.run(quantized(testing::random_input(1, 16, 1), {}), "unknown"), Error);
+  EXPECT_THROW(product.run(quantized(testing::random_input(9, 16, 1), {}), "decode"), Error);
+}
+
+}  // namespace
+}  // namespace halftone
