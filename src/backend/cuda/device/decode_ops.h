@@ -1,0 +1,74 @@
+#pragma once
+// The small kernels of a decoder's step, by raw pointers. All numbers are bf16 unless a type says otherwise; strides are in
+// elements.
+
+#include <cstdint>
+
+#include "backend/cuda/launch.h"
+
+namespace halftone::cuda {
+
+struct SiluMulArguments {
+  const std::uint16_t* gate_up;  // [rows, 2 cols]
+  std::int64_t gate_up_stride;
+  std::uint16_t* y;  // [rows, cols]
+  std::int64_t y_stride;
+  int rows, cols;
+};
+void start_silu_mul(const SiluMulArguments& arguments, const Launch& launch);
+
+struct EmbeddingArguments {
+  const std::uint16_t* table;  // [vocabulary, cols]
+  const std::int32_t* tokens;  // [rows]
+  std::uint16_t* y;            // [rows, cols]
+  std::int64_t y_stride;
+  int rows, cols, vocabulary;
+};
+void start_embedding(const EmbeddingArguments& arguments, const Launch& launch);
+
+// Where the keys and values of one layer lie: pages of kPageTokens tokens, [page, kv_heads, kPageTokens, head_dim].
+constexpr int kPageTokens = 64;
+struct PagedKv {
+  std::uint16_t *k, *v;
+  const std::int32_t* pages;  // [sequences, pages_per_sequence]: page numbers of a sequence, in order
+  int pages_per_sequence, kv_heads, head_dim;
+};
+
+struct RopeAppendArguments {
+  std::uint16_t* qkv;  // [tokens, (heads + 2 kv_heads) head_dim]; q is rotated in place
+  std::int64_t qkv_stride;
+  const float *cos, *sin;         // [tokens, head_dim / 2]
+  const std::int32_t* sequences;  // [tokens]: whose token it is
+  const std::int32_t* slots;      // [tokens]: its place in the sequence
+  PagedKv kv;
+  int tokens, heads;
+};
+void start_rope_append(const RopeAppendArguments& arguments, const Launch& launch);
+
+constexpr int kSplitKeys = 128;  // keys of one block
+constexpr int kMaxHeadDim = 128, kMaxSharedHeads = 8;
+struct AttentionDecodeArguments {
+  const std::uint16_t* q;  // [sequences, heads, head_dim]
+  std::int64_t q_stride;   // from sequence to sequence
+  PagedKv kv;
+  const std::int32_t* lengths;  // [sequences]: keys that the query sees
+  float scale;
+  float* partial;      // [sequences, heads, splits, head_dim + 2]
+  std::uint16_t* out;  // [sequences, heads, head_dim]
+  std::int64_t out_stride;
+  int sequences, heads, splits;  // splits * kSplitKeys is at least the largest length
+};
+void start_attention_decode(const AttentionDecodeArguments& arguments, const Launch& launch);
+
+constexpr int kArgmaxBlocks = 64;
+struct ArgmaxArguments {
+  const float* logits;  // [rows, cols]
+  std::int64_t stride;
+  float* best;             // [rows, kArgmaxBlocks]
+  std::int32_t* best_col;  // [rows, kArgmaxBlocks]
+  std::int32_t* tokens;    // [rows]
+  int rows, cols;
+};
+void start_argmax(const ArgmaxArguments& arguments, const Launch& launch);
+
+}  // namespace halftone::cuda

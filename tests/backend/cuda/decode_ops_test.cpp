@@ -1,0 +1,309 @@
+// The ops of a decoder's step on the device against their CPU references, among NaN and with odd strides.
+#include "backend/cuda/decode_ops.h"
+
+#include "backend/cuda/prepare_input.h"
+#include "formats/e4m3.h"
+#include "ops/attention.h"
+#include "ops/elementwise.h"
+#include "ops/linear_kernels.h"
+#include "ops/rope.h"
+#include "tests/backend/cuda/device_rows.h"
+#include "tests/ops/linear_cases.h"
+
+namespace halftone {
+namespace {
+
+using testing::DeviceRows;
+
+class CudaDecodeOps : public testing::DeviceTest {
+ protected:
+  void SetUp() override {
+    DeviceTest::SetUp();
+    if (!IsSkipped()) stream_ = std::make_unique<cuda::DeviceStream>();
+  }
+  cuda::Launch launch() const { return stream_->launch(); }
+
+  std::unique_ptr<cuda::DeviceStream> stream_;
+  ThreadPool pool_{1};
+  Stream cpu_{&pool_, Device::kCpu};
+};
+
+Tensor bf16_input(std::int64_t rows, std::int64_t cols, std::uint64_t seed) {
+  return to_f32(from_f32(testing::random_input(rows, cols, seed), DType::kBF16));
+}
+
+// Integers on the device.
+class DeviceIntegers {
+ public:
+  explicit DeviceIntegers(const std::vector<std::int32_t>& values) : arena_("test", values.size() * 4 + 4) {
+    data_ = arena_.allocate<std::int32_t>(values.size() + 1);
+    cuda::check(cudaMemcpy(data_, values.data(), values.size() * 4, cudaMemcpyHostToDevice), "test");
+  }
+  std::int32_t* data() const { return data_; }
+  std::vector<std::int32_t> read(std::size_t count) const {
+    std::vector<std::int32_t> values(count);
+    cuda::check(cudaMemcpy(values.data(), data_, count * 4, cudaMemcpyDeviceToHost), "test");
+    return values;
+  }
+
+ private:
+  cuda::DeviceArena arena_;
+  std::int32_t* data_ = nullptr;
+};
+
+// One step of bf16 at x.
+float bf16_step(float x) { return std::max(std::fabs(x) * 0x1p-7f, 0x1p-133f); }
+
+TEST_F(CudaDecodeOps, NormIsWithinAStepOfTheCpu) {
+  for (const std::int64_t cols : {1, 7, 64, 1536, 3585}) {
+    const Tensor x = bf16_input(3, cols, 1), w = testing::random_input(1, cols, 2).reshape({cols});
+    Tensor wanted(DType::kF32, {3, cols});
+    rms_norm(x, w, 1e-6f, Numerics::kBF16, wanted, cpu_);
+    const DeviceRows input(DType::kBF16, x, 3), weight(DType::kF32, w.reshape({1, cols}));
+    DeviceRows y(DType::kBF16, 3, cols, 5);
+    cuda::prepare_input(
+        {input.matrix(), static_cast<const float*>(weight.matrix().data), 1e-6f, {}, y.matrix(), nullptr}, launch());
+    stream_->synchronize();
+    const Tensor got = y.values();
+    for (std::int64_t i = 0; i < got.numel(); ++i) {
+      const float value = wanted.data<float>()[i];
+      ASSERT_NEAR(got.data<float>()[i], value, bf16_step(value)) << cols << " columns, element " << i;
+    }
+    EXPECT_TRUE(y.padding_intact());
+  }
+}
+
+TEST_F(CudaDecodeOps, InputsGetTheCodesOfTheCpu) {
+  using enum InputQuant::Kind;
+  for (const InputQuant& input : {InputQuant{kStaticInt8, 0.011f}, InputQuant{kStaticE4M3, 0.003f},
+                                  InputQuant{kDynamicInt8}, InputQuant{kDynamicE4M3}}) {
+    for (const std::int64_t cols : {1, 31, 1536}) {
+      Tensor x = bf16_input(4, cols, 3);
+      for (std::int64_t i = 0; i < cols; ++i) x.data<float>()[2 * cols + i] = 0;
+      Tensor codes(DType::kF32, x.shape()), scales(DType::kF32, {4});
+      quantize_input_reference(x, input, codes, scales);
+      const DeviceRows device_x(DType::kBF16, x, 1);
+      for (const DType type : {DType::kBF16, DType::kI8}) {
+        if (type == DType::kI8 && !is_int8(input.kind)) continue;
+        DeviceRows y(type, 4, cols, 2), s(DType::kF32, 4, 1);
+        auto* token_scales = scales_tokens(input.kind) ? static_cast<float*>(s.matrix().data) : nullptr;
+        cuda::prepare_input({device_x.matrix(), nullptr, 0, input, y.matrix(), token_scales}, launch());
+        stream_->synchronize();
+        const Tensor got = y.values(), got_scales = s.values();
+        for (std::int64_t i = 0; i < got.numel(); ++i) ASSERT_EQ(got.data<float>()[i], codes.data<float>()[i]) << i;
+        for (std::int64_t m = 0; token_scales && m < 4; ++m) {
+          EXPECT_EQ(got_scales.data<float>()[m], scales.data<float>()[m]);
+        }
+        EXPECT_TRUE(y.padding_intact());
+      }
+    }
+  }
+}
+
+TEST_F(CudaDecodeOps, SiluMulIsWithinAStepOfTheCpu) {
+  const Tensor gate_up = bf16_input(5, 2 * 301, 1);
+  Tensor wanted(DType::kF32, {5, 301});
+  silu_mul(gate_up, Numerics::kBF16, wanted, cpu_);
+  const DeviceRows input(DType::kBF16, gate_up, 3);
+  DeviceRows y(DType::kBF16, 5, 301, 1);
+  cuda::silu_mul(input.matrix(), y.matrix(), launch());
+  stream_->synchronize();
+  const Tensor got = y.values();
+  for (std::int64_t i = 0; i < got.numel(); ++i) {
+    const float value = wanted.data<float>()[i];
+    // a step of the silu and the rounding of the product
+    ASSERT_NEAR(got.data<float>()[i], value, 2 * bf16_step(value)) << i;
+  }
+  EXPECT_TRUE(y.padding_intact());
+}
+
+TEST_F(CudaDecodeOps, EmbeddingCopiesRows) {
+  const Tensor table = bf16_input(11, 77, 1);
+  const DeviceRows device_table(DType::kBF16, table);
+  const DeviceIntegers tokens({10, 0, 3, 3, 11, -1});
+  DeviceRows y(DType::kBF16, 6, 77, 3);
+  cuda::embedding(device_table.matrix(), tokens.data(), y.matrix(), launch());
+  stream_->synchronize();
+  const Tensor got = y.values();
+  const int rows[] = {10, 0, 3, 3};
+  for (int r = 0; r < 4; ++r) {
+    EXPECT_EQ(std::memcmp(got.data<float>() + r * 77, table.data<float>() + rows[r] * 77, 77 * sizeof(float)), 0) << r;
+  }
+  EXPECT_TRUE(std::isnan(got.data<float>()[4 * 77]) && std::isnan(got.data<float>()[5 * 77]));
+  EXPECT_TRUE(y.padding_intact());
+}
+
+// Two sequences in pages out of order; q, k and v of their tokens in one matrix.
+struct CacheCase {
+  std::int64_t heads, kv_heads, head_dim;
+  std::vector<std::int32_t> lengths;
+};
+
+class Cache {
+ public:
+  Cache(const CacheCase& shape, std::int64_t pages_per_sequence)
+      : pages_(page_numbers(pages_per_sequence * static_cast<std::int64_t>(shape.lengths.size()))),
+        k_(DType::kBF16, pages_count(shape, pages_per_sequence) * shape.kv_heads * cuda::kPageTokens, shape.head_dim),
+        v_(DType::kBF16, pages_count(shape, pages_per_sequence) * shape.kv_heads * cuda::kPageTokens, shape.head_dim),
+        kv_{static_cast<std::uint16_t*>(k_.matrix().data),
+            static_cast<std::uint16_t*>(v_.matrix().data),
+            pages_.data(),
+            static_cast<int>(pages_per_sequence),
+            static_cast<int>(shape.kv_heads),
+            static_cast<int>(shape.head_dim)} {}
+  const cuda::PagedKv& kv() const { return kv_; }
+
+ private:
+  static std::int64_t pages_count(const CacheCase& shape, std::int64_t pages) {
+    return pages * static_cast<std::int64_t>(shape.lengths.size());
+  }
+  static std::vector<std::int32_t> page_numbers(std::int64_t count) {
+    std::vector<std::int32_t> numbers;
+    for (std::int64_t i = 0; i < count; ++i) numbers.push_back(static_cast<std::int32_t>(count - 1 - i));
+    return numbers;
+  }
+  DeviceIntegers pages_;
+  DeviceRows k_, v_;
+  cuda::PagedKv kv_;
+};
+
+// Puts all tokens into the cache with the last token of each sequence as its query, and compares with the CPU.
+void check_attention(const CacheCase& shape, const cuda::DeviceStream& stream, Stream& cpu) {
+  const std::int64_t d = shape.head_dim, width = (shape.heads + 2 * shape.kv_heads) * d;
+  std::vector<std::int32_t> sequences, slots;
+  std::int64_t longest = 0;
+  for (std::size_t s = 0; s < shape.lengths.size(); ++s) {
+    longest = std::max<std::int64_t>(longest, shape.lengths[s]);
+    for (std::int32_t i = 0; i < shape.lengths[s]; ++i) {
+      sequences.push_back(static_cast<std::int32_t>(s));
+      slots.push_back(i);
+    }
+  }
+  const auto tokens = static_cast<std::int64_t>(sequences.size());
+  const Tensor qkv = bf16_input(tokens, width, 5);
+  const Tensor cos = bf16_input(tokens, d / 2, 6), sin = bf16_input(tokens, d / 2, 7);
+  Cache cache(shape, (longest + cuda::kPageTokens - 1) / cuda::kPageTokens);
+  DeviceRows device_qkv(DType::kBF16, qkv, 8);
+  const DeviceRows device_cos(DType::kF32, cos), device_sin(DType::kF32, sin);
+  const DeviceIntegers device_sequences(sequences), device_slots(slots), lengths(shape.lengths);
+  cuda::rope_append(
+      {device_qkv.matrix(), static_cast<const float*>(device_cos.matrix().data),
+       static_cast<const float*>(device_sin.matrix().data), device_sequences.data(), device_slots.data(), shape.heads},
+      cache.kv(), stream.launch());
+  stream.synchronize();
+
+  // the CPU's rotation of q and k, and the same bits of q from the device
+  Tensor rotated(DType::kF32, {tokens, shape.heads + shape.kv_heads, d});
+  for (std::int64_t t = 0; t < tokens; ++t) {
+    std::memcpy(rotated.data<float>() + t * rotated.dim(1) * d, qkv.data<float>() + t * width,
+                static_cast<std::size_t>(rotated.dim(1) * d) * 4);
+  }
+  rope(cos, sin, Numerics::kBF16, rotated, cpu);
+  const Tensor got_qkv = device_qkv.values();
+  for (std::int64_t t = 0; t < tokens; ++t) {
+    ASSERT_EQ(std::memcmp(got_qkv.data<float>() + t * width, rotated.data<float>() + t * rotated.dim(1) * d,
+                          static_cast<std::size_t>(shape.heads * d) * sizeof(float)),
+              0)
+        << "token " << t;
+  }
+
+  // the last token of each sequence asks
+  const auto count = static_cast<std::int64_t>(shape.lengths.size());
+  Tensor q(DType::kF32, {count, shape.heads * d});
+  for (std::int64_t s = 0, end = 0; s < count; ++s) {
+    end += shape.lengths[static_cast<std::size_t>(s)];
+    std::memcpy(q.data<float>() + s * shape.heads * d, got_qkv.data<float>() + (end - 1) * width,
+                static_cast<std::size_t>(shape.heads * d) * 4);
+  }
+  const DeviceRows device_q(DType::kBF16, q, 16);
+  DeviceRows out(DType::kBF16, count, shape.heads * d, 3);
+  DeviceRows workspace(DType::kF32, 1, cuda::attention_workspace(count, shape.heads, d, longest));
+  const float scale = 1.0f / std::sqrt(static_cast<float>(d));
+  cuda::attention_decode({device_q.matrix(), lengths.data(), longest, scale, shape.heads,
+                          static_cast<float*>(workspace.matrix().data), out.matrix()},
+                         cache.kv(), stream.launch());
+  stream.synchronize();
+  EXPECT_TRUE(out.padding_intact() && workspace.padding_intact());
+
+  const Tensor got = out.values();
+  for (std::int64_t s = 0, first = 0; s < count; ++s) {
+    const std::int64_t length = shape.lengths[static_cast<std::size_t>(s)];
+    std::vector<std::vector<float>> k(static_cast<std::size_t>(shape.kv_heads)), v(k.size());
+    std::vector<const float*> k_heads, v_heads;
+    for (std::int64_t h = 0; h < shape.kv_heads; ++h) {
+      for (std::int64_t t = first; t < first + length; ++t) {
+        const float* key = rotated.data<float>() + (t * rotated.dim(1) + shape.heads + h) * d;
+        const float* value = qkv.data<float>() + t * width + (shape.heads + shape.kv_heads + h) * d;
+        k[static_cast<std::size_t>(h)].insert(k[static_cast<std::size_t>(h)].end(), key, key + d);
+        v[static_cast<std::size_t>(h)].insert(v[static_cast<std::size_t>(h)].end(), value, value + d);
+      }
+    }
+    float largest_v = 0;
+    for (std::size_t h = 0; h < k.size(); ++h) {
+      k_heads.push_back(k[h].data());
+      v_heads.push_back(v[h].data());
+      for (const float x : v[h]) largest_v = std::max(largest_v, std::fabs(x));
+    }
+    const AttentionRange range{0, length};
+    Tensor wanted(DType::kF32, {1, shape.heads, d});
+    attention_reference(q.rows(s, s + 1).reshape({1, shape.heads, d}), {k_heads, v_heads}, {&range, 1}, scale,
+                        Numerics::kF32, wanted);
+    for (std::int64_t i = 0; i < wanted.numel(); ++i) {
+      const float value = wanted.data<float>()[i];
+      // decode_ops.h with scores below 20, the reference's own error included, then the rounding to bf16
+      const float bound = 2 * static_cast<float>(length + d) * 0x1p-22f * 41 * largest_v + bf16_step(value) / 2;
+      ASSERT_NEAR(got.data<float>()[s * shape.heads * d + i], value, bound) << "sequence " << s << " element " << i;
+    }
+    first += length;
+  }
+}
+
+TEST_F(CudaDecodeOps, RopeAndAttentionOverPagesAgreeWithTheCpu) {
+  for (const CacheCase& shape : {CacheCase{6, 1, 128, {1, 130}}, CacheCase{4, 4, 64, {64, 65, 3}},
+                                 CacheCase{14, 2, 96, {128, 129}}, CacheCase{3, 1, 8, {40}}}) {
+    check_attention(shape, *stream_, cpu_);
+  }
+}
+
+TEST_F(CudaDecodeOps, ArgmaxTakesTheFirstOfEqualsAndShowsNan) {
+  const std::int64_t cols = 20011;
+  Tensor logits = testing::random_input(4, cols, 1);
+  float* x = logits.data<float>();
+  x[777] = x[778] = x[20010] = 9.0f;
+  x[cols + 20010] = 9.0f;
+  x[2 * cols + 12345] = std::numeric_limits<float>::quiet_NaN();
+  std::fill(x + 3 * cols, x + 4 * cols, -std::numeric_limits<float>::infinity());
+  const DeviceRows device_logits(DType::kF32, logits, 1);
+  DeviceRows workspace(DType::kI8, 1, cuda::argmax_workspace(4));
+  const DeviceIntegers tokens({7, 7, 7, 7});
+  cuda::argmax(device_logits.matrix(), workspace.matrix().data, tokens.data(), launch());
+  stream_->synchronize();
+  EXPECT_EQ(tokens.read(4), (std::vector<std::int32_t>{777, 20010, -1, 0}));
+  EXPECT_TRUE(workspace.padding_intact());
+}
+
+TEST_F(CudaDecodeOps, GraphsRepeatWhatTheyRecorded) {
+  const Tensor gate_up = bf16_input(2, 2 * 64, 1);
+  const DeviceRows input(DType::kBF16, gate_up);
+  DeviceRows y(DType::kBF16, 2, 64), z(DType::kBF16, 2, 64);
+  cuda::silu_mul(input.matrix(), y.matrix(), launch());
+  const cuda::DeviceGraph graph(
+      *stream_, [&](const cuda::Launch& recorded) { cuda::silu_mul(input.matrix(), z.matrix(), recorded); });
+  graph.run(*stream_);
+  stream_->synchronize();
+  EXPECT_EQ(y.stored(), z.stored());
+}
+
+TEST_F(CudaDecodeOps, SayWhatDoesNotFit) {
+  DeviceRows x(DType::kBF16, 2, 6), f32(DType::kF32, 2, 6);
+  EXPECT_THROW(cuda::silu_mul(x.matrix(), x.matrix(), launch()), Error);
+  EXPECT_THROW(cuda::argmax(x.matrix(), nullptr, nullptr, launch()), Error);
+  EXPECT_THROW(cuda::prepare_input({f32.matrix(), nullptr, 0, {}, x.matrix(), nullptr}, launch()), Error);
+  EXPECT_THROW(cuda::DeviceArena("test", std::size_t{1} << 50), Error);
+  cuda::DeviceArena arena("test", 256);
+  arena.allocate(200);
+  EXPECT_THROW(arena.allocate(1), Error);
+}
+
+}  // namespace
+}  // namespace halftone
