@@ -15,9 +15,9 @@
 #include "backend/cuda/event_timer.h"
 #include "backend/cuda/linear.h"
 #include "backend/cuda/roofline.h"
-#include "base/random.h"
-#include "formats/bf16.h"
 #include "ops/cuda_devices.h"
+#include "tests/backend/cuda/bench_memory.h"
+#include "tests/backend/cuda/step_bench.h"
 
 namespace halftone {
 namespace {
@@ -47,20 +47,6 @@ const Format kFormats[] = {
     {"int4_group128", {Element::kInt4, Granularity::kGroup, 128}, {}},
 };
 
-// Device memory filled with finite random codes of every format: bf16 numbers below 1, whose bytes are E4M3 below 2.
-void fill(void* target, std::size_t bytes) {
-  Random random(1);
-  std::vector<std::uint16_t> block(std::size_t{4} << 20);
-  for (std::uint16_t& code : block)
-    code = static_cast<std::uint16_t>(bf16::encode(static_cast<float>(random.uniform())) & 0xbfbf);
-  const std::size_t size = block.size() * sizeof(std::uint16_t);
-  for (std::size_t at = 0; at < bytes; at += size) {
-    cuda::check(
-        cudaMemcpy(static_cast<char*>(target) + at, block.data(), std::min(size, bytes - at), cudaMemcpyHostToDevice),
-        "bench");
-  }
-}
-
 class Bench {
  public:
   explicit Bench(double read_bytes_per_s)
@@ -69,8 +55,8 @@ class Bench {
     x_ = arena_.allocate(8 * 20480 * 2);
     y_ = arena_.allocate(8 * 160000 * 4);
     ones_ = arena_.allocate<float>(160000);
-    fill(codes_, kWeightBytes);
-    fill(x_, 8 * 20480 * 2);
+    testing::fill_with_codes(codes_, kWeightBytes);
+    testing::fill_with_codes(x_, 8 * 20480 * 2);
     const std::vector<float> ones(160000, 1.0f);
     cuda::check(cudaMemcpy(ones_, ones.data(), ones.size() * sizeof(float), cudaMemcpyHostToDevice), "bench");
   }
@@ -154,6 +140,9 @@ void run(const std::vector<std::string>& words) {
       roofline.copy_bytes_per_s * 1e-9, roofline.read_bytes_per_s * 1e-9, roofline.bf16_flops * 1e-12,
       roofline.e4m3_flops * 1e-12, roofline.int8_ops * 1e-12);
   std::fflush(stdout);
+  for (const testing::StepModel& model : testing::step_models()) {
+    if (wanted("step/" + std::string(model.name))) testing::bench_step(model, roofline.read_bytes_per_s);
+  }
   Bench bench(roofline.read_bytes_per_s);
   for (const Format& format : kFormats) {
     for (const Shape2& shape : kShapes) {
