@@ -90,7 +90,7 @@ struct BlasProduct::State {
   cublasLtMatmulPreference_t preference = nullptr;
   cublasLtMatmulAlgo_t algorithm{};
   std::size_t workspace_bytes = 0;
-  bool integers = false;
+  bool integers = false, biased = false;
 
   ~State() {
     if (preference) library.preference_destroy(preference);
@@ -122,7 +122,7 @@ struct BlasProduct::State {
 };
 
 BlasProduct::BlasProduct(const DeviceMatrix& x, const DeviceMatrix& w, const DeviceMatrix& y,
-                         std::size_t workspace_bytes)
+                         std::size_t workspace_bytes, bool biased)
     : state_(std::make_unique<State>()) {
   require(x.cols == w.cols && y.rows == x.rows && y.cols == w.rows && x.dtype == w.dtype, kWhere,
           "[{}, {}] by [{}, {}] does not give [{}, {}]", x.rows, x.cols, w.rows, w.cols, y.rows, y.cols);
@@ -135,6 +135,12 @@ BlasProduct::BlasProduct(const DeviceMatrix& x, const DeviceMatrix& w, const Dev
   const cublasOperation_t transposed = CUBLAS_OP_T;
   check(state.library.desc_set(state.desc, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof(transposed)),
         "cublasLtMatmulDescSetAttribute");
+  if (biased) {
+    const cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
+    check(state.library.desc_set(state.desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof(epilogue)),
+          "cublasLtMatmulDescSetAttribute");
+  }
+  state.biased = biased;
   state.make_layout(state.w, w);
   state.make_layout(state.x, x);
   state.make_layout(state.y, y);
@@ -143,14 +149,19 @@ BlasProduct::BlasProduct(const DeviceMatrix& x, const DeviceMatrix& w, const Dev
 
 BlasProduct::~BlasProduct() = default;
 
-void BlasProduct::run(const void* x, const void* w, void* y, void* workspace, const Launch& launch) const {
+void BlasProduct::run(const Operands& operands, const Launch& launch) const {
   const State& state = *state_;
   const float one = 1.0f, zero = 0.0f;
   const std::int32_t integer_one = 1, integer_zero = 0;
   const void* alpha = state.integers ? static_cast<const void*>(&integer_one) : &one;
   const void* beta = state.integers ? static_cast<const void*>(&integer_zero) : &zero;
-  check(state.library.multiply(state.library.handle, state.desc, alpha, w, state.w, x, state.x, beta, y, state.y, y,
-                               state.y, &state.algorithm, workspace, state.workspace_bytes, launch.stream),
+  if (state.biased) {
+    check(state.library.desc_set(state.desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &operands.bias, sizeof(operands.bias)),
+          "cublasLtMatmulDescSetAttribute");
+  }
+  check(state.library.multiply(state.library.handle, state.desc, alpha, operands.w, state.w, operands.x, state.x, beta,
+                               operands.y, state.y, operands.y, state.y, &state.algorithm, operands.workspace,
+                               state.workspace_bytes, launch.stream),
         "cublasLtMatmul");
 }
 

@@ -10,18 +10,27 @@
 
 namespace halftone::cuda {
 
-// y[M, N] = x[M, K] W[N, K]^T for one shape and one algorithm, chosen when it is made.
+// y[M, N] = x[M, K] W[N, K]^T (+ bias[N]) for one shape and one algorithm, chosen when it is made.
 //   x, W: bf16 -> y: bf16 or f32, x, W: E4M3 -> y: bf16, sums in f32;  x, W: INT8 -> y: int32
 class BlasProduct {
  public:
   // Strides are those of the matrices given, whose data may be null here.  workspace_bytes: what run() may use.
   // Throws Error("[cuda product] ...") when there is no cuBLASLt or it has no kernel for the product.
-  BlasProduct(const DeviceMatrix& x, const DeviceMatrix& w, const DeviceMatrix& y, std::size_t workspace_bytes);
+  // biased: with a bias in bf16, where y is.
+  BlasProduct(const DeviceMatrix& x, const DeviceMatrix& w, const DeviceMatrix& y, std::size_t workspace_bytes,
+              bool biased = false);
   ~BlasProduct();
   BlasProduct(const BlasProduct&) = delete;
   BlasProduct& operator=(const BlasProduct&) = delete;
 
-  void run(const void* x, const void* w, void* y, void* workspace, const Launch& launch) const;
+  struct Operands {
+    const void *x, *w;
+    void* y;
+    void* workspace;
+    const void* bias = nullptr;
+  };
+  // Not from two threads at once.
+  void run(const Operands& operands, const Launch& launch) const;
 
  private:
   struct State;

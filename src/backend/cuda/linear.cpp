@@ -1,6 +1,7 @@
 #include "backend/cuda/linear.h"
 
 #include "backend/cuda/device/linear.h"
+#include "backend/cuda/linear_blas.h"
 
 namespace halftone::cuda {
 namespace {
@@ -71,6 +72,7 @@ constexpr LinearRow kRows[] = {
      [](const LinearWeight& weight, const LinearCall& call, const Launch& launch) {
        start_linear_decode(arguments_of(weight, call), choose_cut(weight), launch);
      }},
+    {"cublas", linear_blas_supports, run_linear_blas},
     {"any", [](const LinearWeight&, const LinearCall&) { return true; },
      [](const LinearWeight& weight, const LinearCall& call, const Launch& launch) {
        start_linear_any(arguments_of(weight, call), launch);

@@ -13,7 +13,7 @@
 namespace halftone::cuda {
 
 struct LinearCall {
-  // [M, K]: bf16, or INT8 codes where the weight and its input are INT8. Quantized inputs are codes (quantize_input()).
+  // [M, K], rows * stride elements long: bf16, or INT8 codes where the weight and its input are INT8. Quantized inputs are codes (quantize_input()).
   DeviceMatrix x;
   // [M], s_in of each token, where the input's scales are the tokens'; else null.
   const float* x_scales = nullptr;
@@ -21,6 +21,9 @@ struct LinearCall {
   DeviceMatrix y;
   // [M, N] bf16 or without data: then y = bf16(residual + bf16(product)). It may be y itself.
   DeviceMatrix residual;
+  // What large products may use; 16-byte aligned. Without it they choose among fewer algorithms.
+  void* workspace = nullptr;
+  std::size_t workspace_bytes = 0;
 };
 
 struct LinearRow {

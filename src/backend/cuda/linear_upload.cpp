@@ -122,10 +122,24 @@ class Upload {
         copy(row_values([this](const QTensor&, std::size_t part, std::int64_t) { return source_.factor(part); }));
     bool biased = false;
     for (const Tensor& bias : source_.biases) biased |= bias.defined();
+    std::vector<float> bias;
     if (biased) {
-      weight_.bias = copy(
-          row_values([this](const QTensor&, std::size_t part, std::int64_t row) { return source_.bias(part, row); }));
+      bias = row_values([this](const QTensor&, std::size_t part, std::int64_t row) { return source_.bias(part, row); });
+      weight_.bias = copy(bias);
     }
+    upload_plain_bias(bias);
+  }
+
+  // bias: [N] or empty
+  void upload_plain_bias(const std::vector<float>& bias) {
+    weight_.plain = weight_.spec.element == Element::kBF16 && weight_.input.kind == InputQuant::Kind::kNone;
+    for (std::size_t i = 0; i < source_.weights.size(); ++i) weight_.plain &= source_.factor(i) == 1.0f;
+    std::vector<std::uint16_t> codes;
+    for (const float value : bias) {
+      codes.push_back(bf16::encode(value));
+      weight_.plain &= bf16::decode(codes.back()) == value;
+    }
+    if (weight_.plain && !codes.empty()) weight_.plain_bias = copy(codes);
   }
 
   void upload_codes() {
@@ -202,7 +216,7 @@ class Upload {
 
 std::size_t linear_weight_bytes(const LinearSource& source) {
   const auto rows = static_cast<std::size_t>(source.rows());
-  const std::size_t row_data = 3 * DeviceArena::padded(rows * sizeof(float));  // factors, bias, scales
+  const std::size_t row_data = 4 * DeviceArena::padded(rows * sizeof(float));  // factors, scales, bias, plain bias
   std::size_t group_data = 0;
   if (by_group(source.spec())) {
     const std::int64_t groups = divide_up(source.cols(), scale_group(source.spec(), source.cols()));

@@ -44,7 +44,7 @@ double product_rate(DType dtype, DType result, char* memory, const DeviceStream&
   const DeviceMatrix x{nullptr, dtype, kLength, kLength, kLength}, y{nullptr, result, kLength, kLength, kLength};
   const BlasProduct product(x, x, y, kWorkspace);
   const double ms = median_milliseconds(stream, kWarmUp, kRepeats, [&] {
-    product.run(memory, memory + operand, memory + 2 * operand, memory + 2 * operand + output, stream.launch());
+    product.run({memory, memory + operand, memory + 2 * operand, memory + 2 * operand + output}, stream.launch());
   });
   return 2.0 * static_cast<double>(kLength * kLength * kLength) / (ms * 1e-3);
 }

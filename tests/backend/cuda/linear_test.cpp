@@ -71,7 +71,7 @@ class DeviceProduct {
     const DeviceRows input(integers ? DType::kI8 : DType::kBF16, x.codes, padding);
     const DeviceRows scales(DType::kF32, x.scales.reshape({x.scales.dim(0), 1}));
     DeviceRows y(y_type, x.codes.dim(0), source_.rows(), 3);
-    cuda::LinearCall call{input.matrix(), nullptr, y.matrix(), {}};
+    cuda::LinearCall call{input.matrix(), nullptr, y.matrix(), {}, nullptr, 0};
     if (scales_tokens(source_.input.kind)) call.x_scales = static_cast<const float*>(scales.matrix().data);
     std::unique_ptr<DeviceRows> added;
     if (residual) {
@@ -86,8 +86,9 @@ class DeviceProduct {
 
   std::vector<std::string> kernels(std::int64_t m) const {
     std::vector<std::string> names;
-    const cuda::LinearCall call{
-        {nullptr, DType::kBF16, m, source_.cols(), (source_.cols() + 15) / 16 * 16}, nullptr, {}, {}};
+    cuda::LinearCall call;
+    call.x = {nullptr, DType::kBF16, m, source_.cols(), (source_.cols() + 15) / 16 * 16};
+    call.y = {nullptr, DType::kF32, m, source_.rows(), source_.rows() + 3};
     for (const cuda::LinearRow& row : cuda::linear_rows()) {
       if (row.supports(weight_, call)) names.emplace_back(row.name);
     }
@@ -245,6 +246,40 @@ TEST_F(CudaLinear, RoundsThenAddsTheResidual) {
     for (std::int64_t i = 0; i < sum.numel(); ++i) {
       const float rounded = bf16::round(plain.data<float>()[i]);
       EXPECT_EQ(sum.data<float>()[i], bf16::round(rounded + residual.data<float>()[i])) << kernel;
+    }
+  }
+}
+
+// A prompt's product: more tokens than "decode" takes, rows that begin at multiples of 16 bytes.
+TEST_F(CudaLinear, MultipliesPromptsByCublas) {
+  const LinearFormat format = device_formats()[0];
+  for (const LinearShape& shape : {LinearShape{9, 24, 40}, LinearShape{130, 256, 384}, LinearShape{17, 8, 1536}}) {
+    const QTensor weight = testing::random_weight(format, shape.n, shape.k, 5);
+    Tensor bias = bf16_values(testing::random_input(1, shape.n, 3)).reshape({shape.n});
+    const LinearSource source{{&weight, 1}, {&bias, 1}, {}};
+    const QuantizedInput x = quantized(bf16_values(testing::random_input(shape.m, shape.k, 6)), {});
+    const Exact exact = exact_product(x, weight, bias, source);
+    cuda::DeviceStream stream;
+    cuda::DeviceArena arena("test", cuda::linear_weight_bytes(source));
+    const cuda::LinearWeight uploaded = cuda::upload_linear(source, arena, stream);
+    const DeviceRows input(DType::kBF16, x.codes, 8);
+    const Tensor residual = bf16_values(testing::random_input(shape.m, shape.n, 9));
+    const DeviceRows added(DType::kBF16, residual, 1);
+    for (const bool with_residual : {false, true}) {
+      DeviceRows y(DType::kBF16, shape.m, shape.n, 8);
+      cuda::LinearCall call{input.matrix(), nullptr, y.matrix(), {}, nullptr, 0};
+      if (with_residual) call.residual = added.matrix();
+      cuda::linear(uploaded, call, stream.launch(), "cublas");
+      stream.synchronize();
+      EXPECT_TRUE(y.padding_intact());
+      const Tensor got = y.values();
+      for (std::int64_t i = 0; i < got.numel(); ++i) {
+        const auto at = static_cast<std::size_t>(i);
+        const double wanted = exact.y[at] + (with_residual ? residual.data<float>()[i] : 0.0f);
+        // the sum's bound, then one or two roundings to bf16
+        const double roundings = (std::fabs(wanted) + std::fabs(exact.y[at])) * 0x1p-8;
+        ASSERT_NEAR(got.data<float>()[i], wanted, bound(shape.k, exact.magnitude[at]) + roundings) << "element " << i;
+      }
     }
   }
 }

@@ -17,6 +17,15 @@ struct SiluMulArguments {
 };
 void start_silu_mul(const SiluMulArguments& arguments, const Launch& launch);
 
+struct AddArguments {
+  const std::uint16_t* x;  // [rows, cols]
+  std::int64_t x_stride;
+  std::uint16_t* y;  // [rows, cols]: y = x + y
+  std::int64_t y_stride;
+  int rows, cols;
+};
+void start_add(const AddArguments& arguments, const Launch& launch);
+
 struct EmbeddingArguments {
   const std::uint16_t* table;  // [vocabulary, cols]
   const std::int32_t* tokens;  // [rows]

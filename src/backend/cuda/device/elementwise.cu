@@ -20,6 +20,17 @@ __global__ void __launch_bounds__(kThreads) silu_mul(SiluMulArguments args) {
   }
 }
 
+__global__ void __launch_bounds__(kThreads) add(AddArguments args) {
+  const int col = blockIdx.x * kThreads + threadIdx.x;
+  let_next_kernel_begin();
+  wait_for_earlier_kernels();
+  if (col >= args.cols) return;
+  for (int row = blockIdx.y; row < args.rows; row += gridDim.y) {
+    std::uint16_t& y = args.y[row * args.y_stride + col];
+    y = bf16_code(bf16_value(args.x[row * args.x_stride + col]) + bf16_value(y));
+  }
+}
+
 __global__ void __launch_bounds__(kThreads) embedding(EmbeddingArguments args) {
   const int col = blockIdx.x * kThreads + threadIdx.x;
   let_next_kernel_begin();
@@ -45,6 +56,10 @@ dim3 blocks_of(int rows, int cols) {
 void start_silu_mul(const SiluMulArguments& arguments, const Launch& launch) {
   start_kernel(launch, "cuda silu_mul", silu_mul, blocks_of(arguments.rows, arguments.cols), dim3(kThreads), 0,
                arguments);
+}
+
+void start_add(const AddArguments& arguments, const Launch& launch) {
+  start_kernel(launch, "cuda add", add, blocks_of(arguments.rows, arguments.cols), dim3(kThreads), 0, arguments);
 }
 
 void start_embedding(const EmbeddingArguments& arguments, const Launch& launch) {

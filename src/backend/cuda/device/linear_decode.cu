@@ -25,18 +25,21 @@ __device__ __forceinline__ float2 load_scale_pair(const void* scales, ScaleType 
                                   : make_float2(f16_value(low), f16_value(high));
 }
 
-// 16 bytes of a row of x, zero from `valid` elements on. A whole piece is aligned; the last one of a row may be partial.
+// 16 bytes of a row of x, zero from `valid` elements on. Rows begin at multiples of 16 bytes: what lies behind the last
+// element up to such a multiple is padding that may be read.
 template <typename Element>
-__device__ __forceinline__ uint4 load_piece(const char* row, std::int64_t offset, std::int64_t valid) {
-  constexpr int kElements = 16 / sizeof(Element);
-  if (valid >= kElements) return *reinterpret_cast<const uint4*>(row + offset * sizeof(Element));
-  uint4 v = make_uint4(0, 0, 0, 0);
-  for (int i = 0; i < kElements; ++i) {
-    if (i >= valid) break;
-    const std::uint32_t bits = reinterpret_cast<const Element*>(row)[offset + i];
-    const int at = i * static_cast<int>(sizeof(Element));
-    const std::uint32_t placed = bits << (at % 4 * 8);
-    (at / 4 == 0 ? v.x : at / 4 == 1 ? v.y : at / 4 == 2 ? v.z : v.w) |= placed;
+__device__ __forceinline__ uint4 load_piece(const char* row, int offset, int valid) {
+  constexpr int kElements = 16 / sizeof(Element), kInWord = 4 / sizeof(Element);
+  if (valid <= 0) return make_uint4(0, 0, 0, 0);
+  uint4 v = *reinterpret_cast<const uint4*>(row + offset * static_cast<int>(sizeof(Element)));
+  if (valid < kElements) {
+    const auto keep = [&](int word) {
+      const int count = valid - word * kInWord;
+      return count >= kInWord ? 0xffffffffu
+             : count <= 0     ? 0u
+                              : (1u << (count * 8 * static_cast<int>(sizeof(Element)))) - 1;
+    };
+    v = make_uint4(v.x & keep(0), v.y & keep(1), v.z & keep(2), v.w & keep(3));
   }
   return v;
 }
