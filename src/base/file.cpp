@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -13,6 +14,7 @@
 #include <fstream>
 
 #include "base/error.h"
+#include "base/output_file.h"
 
 namespace halftone {
 namespace fs = std::filesystem;
@@ -34,9 +36,17 @@ class Descriptor {
 
 std::string reason() { return std::strerror(errno); }
 
+// Files, and folders: what was renamed in them.
 void sync_to_disk(const fs::path& path) {
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (file.get() >= 0) ::fsync(file.get());
+  require(file.get() >= 0, "write folder", "{}: cannot open: {}", path.string(), reason());
+  // some file systems cannot synchronize folders
+  require(::fsync(file.get()) == 0 || errno == EINVAL, "write folder", "{}: cannot write: {}", path.string(), reason());
+}
+
+// Both names at once: at no moment is there none.
+bool exchange(const fs::path& a, const fs::path& b) {
+  return ::renameat2(AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), RENAME_EXCHANGE) == 0;
 }
 
 // Null when another process holds it, or where folders cannot be locked.
@@ -105,19 +115,15 @@ std::string read_file(const fs::path& path, std::uint64_t max_bytes) {
 
 void write_file_atomically(const fs::path& path, std::string_view content) {
   const fs::path temporary = path.string() + ".tmp";
-  {
-    std::ofstream out(temporary, std::ios::binary | std::ios::trunc);
-    out.write(content.data(), static_cast<std::streamsize>(content.size()));
-    out.flush();
-    if (!out.good()) {
-      const std::string why = reason();
-      std::error_code ignored;
-      fs::remove(temporary, ignored);
-      fail("write file", "{}: cannot write {} bytes: {}", path.string(), content.size(), why);
-    }
-  }
-  sync_to_disk(temporary);
   std::error_code error;
+  try {
+    OutputFile out(temporary, static_cast<std::int64_t>(content.size()));
+    out.write_at(0, std::as_bytes(std::span(content)));
+    out.finish();
+  } catch (const Error&) {
+    fs::remove(temporary, error);
+    throw;
+  }
   fs::rename(temporary, path, error);
   require(!error, "write file", "{}: cannot rename into place: {}", path.string(), error.message());
 }
@@ -132,7 +138,7 @@ PendingFolder::PendingFolder(fs::path final_path) : final_(std::move(final_path)
        parent = parent.parent_path()) {
     made_parents_.push_back(parent);
   }
-  fs::create_directories(temporary_, error);
+  if (!error) fs::create_directories(temporary_, error);
   require(!error, "write folder", "{}: cannot create: {}", temporary_.string(), error.message());
   lock_ = try_lock_folder(temporary_);
 }
@@ -149,9 +155,22 @@ void PendingFolder::commit(bool replace) {
   for (const auto& entry : fs::recursive_directory_iterator(temporary_)) {
     if (entry.is_regular_file()) sync_to_disk(entry.path());
   }
-  const fs::path old = final_.string() + ".old-" + std::to_string(::getpid());
+  sync_to_disk(temporary_);
   const bool exists = fs::exists(final_);
   require(!exists || replace, "write folder", "{}: exists already", final_.string());
+  if (exists && exchange(temporary_, final_)) {
+    fs::remove_all(temporary_, error);  // the old folder now
+  } else {
+    move_into_place();
+  }
+  sync_to_disk(final_.has_parent_path() ? final_.parent_path() : fs::path("."));
+}
+
+// For file systems that cannot exchange two names: the old folder moves aside first, and back if that was for nothing.
+void PendingFolder::move_into_place() {
+  const fs::path old = final_.string() + ".old-" + std::to_string(::getpid());
+  std::error_code error;
+  const bool exists = fs::exists(final_);
   if (exists) {
     fs::rename(final_, old, error);
     require(!error, "write folder", "{}: cannot move the old folder away: {}", final_.string(), error.message());

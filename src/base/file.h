@@ -38,7 +38,8 @@ std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes
 void write_file_atomically(const std::filesystem::path& path, std::string_view content);
 
 // A folder that appears under its final name only when it is complete: write into path(), then commit().
-// The destructor removes what was not committed. commit() refuses to replace an existing folder unless told to.
+// The destructor removes what was not committed. commit() refuses to replace an existing folder unless told to; it
+// waits until every file is on the disk, then renames, so that the old folder is whole until the new one is.
 // What killed processes left of the same folder is removed.
 class PendingFolder {
  public:
@@ -50,6 +51,8 @@ class PendingFolder {
   void commit(bool replace = false);
 
  private:
+  void move_into_place();
+
   std::filesystem::path final_;
   std::filesystem::path temporary_;
   std::vector<std::filesystem::path> made_parents_;  // the innermost first

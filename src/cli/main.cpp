@@ -2,6 +2,7 @@
 
 #include <fmt/ranges.h>
 
+#include <csignal>
 #include <exception>
 #include <iostream>
 #include <span>
@@ -99,6 +100,7 @@ void print_json(const Json& json) { std::cout << json.dump(2) << std::endl; }
 }  // namespace halftone::cli
 
 int main(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a write beyond the limit then fails, with a message
   halftone::set_warning_sink(halftone::cli::write_warning);
   return halftone::cli::run_and_report(argc, argv);
 }

@@ -3,9 +3,12 @@
 #include <fmt/format.h>
 
 #include <iostream>
+#include <optional>
 
 #include "base/number_text.h"
 #include "cli/command.h"
+#include "cli/progress_bar.h"
+#include "cli/signals.h"
 #include "driver/quantize_folder.h"
 #include "hf/kv_cache_key.h"
 #include "quant/vision_format.h"
@@ -21,6 +24,29 @@ struct QuantizeFlags {
   bool json = false;
 };
 
+std::string share(const std::optional<double>& value) {
+  return value ? fmt::format("{:.2f}%", 100 * *value) : std::string("-");
+}
+
+// Saturation and coverage: one line for each input that quantized layers read.
+void print_inputs(const QuantizationReport& report) {
+  std::optional<InputReport> last;
+  for (const LayerReport& layer : report.layers) {
+    if (layer.weights == "none" || !layer.input || layer.input == last) continue;
+    if (!last) {
+      std::cout << fmt::format("\n{:<48} {:>9} {:>9} {:>10} {:>10} {:>8} {:>8} {:>11}\n", "input of", "text", "picture",
+                               "text max", "pict. max", "range", "clipped", "dead");
+    }
+    last = layer.input;
+    const auto& [text, picture] = last->by_class;
+    std::cout << fmt::format(
+        "{:<48} {:>9} {:>9} {:>10.4g} {:>10} {:>8} {:>8} {:>11}\n", layer.module, text.tokens, picture.tokens,
+        text.absmax, picture.tokens > 0 ? fmt::format("{:.4g}", picture.absmax) : std::string("none seen"),
+        share(last->used), share(last->clipped), fmt::format("{}/{}", last->dead_channels, last->channels));
+  }
+  if (last) std::cout << "\n";
+}
+
 void print_report(const QuantizationReport& report, const std::string& folder) {
   std::cout << fmt::format("{:<48} {:<16} {:>9} {:>10} {:>10} {:>10}\n", "layer", "weights", "size", "weight",
                            "SQNR dB", "output");
@@ -30,8 +56,33 @@ void print_report(const QuantizationReport& report, const std::string& folder) {
                              size_text(layer.bytes), 100 * layer.weight_error, layer.sqnr_db,
                              layer.output_error ? fmt::format("{:.1f}%", 100 * *layer.output_error) : "-");
   }
-  std::cout << fmt::format("{}: {}, {} of {} in linear layers, {:.1f} s\n{}\n", report.configuration, report.layout,
-                           size_text(report.bytes()), size_text(report.bytes_before()), report.seconds, folder);
+  print_inputs(report);
+  std::cout << fmt::format("{}: {}, {} of {} in linear layers\n", report.configuration, report.layout,
+                           size_text(report.bytes()), size_text(report.bytes_before()));
+  const double gigabytes = static_cast<double>(report.input_bytes) / 1e9;
+  std::cout << fmt::format(
+      "quantized and written in {:.2f} s ({:.2f} GB/s of input), read back and hashed in {:.2f} s\n{}\n",
+      report.seconds, gigabytes / report.seconds, report.read_back_seconds, folder);
+}
+
+int run_quantize(const QuantizeFlags& flags, const Environment& environment) {
+  ThreadPool pool(flags.threads);
+  Stream stream{&pool, Device::kCpu};
+  QuantizationReport report;
+  try {
+    report = quantize_folder(flags.job, nullptr, stream, environment.stopping_progress());
+  } catch (const Interrupted&) {
+    if (!std::filesystem::exists(calibration_folder(flags.job.out))) throw;
+    finish_progress();
+    std::cerr << "interrupted; run the same command again to go on\n";
+    return kInterrupted;
+  }
+  if (flags.json) {
+    print_json(Json(to_json(report)));
+  } else {
+    print_report(report, flags.job.out.string());
+  }
+  return kDone;
 }
 
 }  // namespace
@@ -82,17 +133,7 @@ Command declare_quantize(CLI::App& parent) {
   app->add_flag("--replace", job->replace, "Replace the folder if it is there");
   app->add_option("--threads", flags->threads, "Threads (default: all cores)")->check(CLI::Range(1, 1024));
   app->add_flag("--json", flags->json, "The report as JSON");
-  return {app, [flags, job](const Environment& environment) {
-            ThreadPool pool(flags->threads);
-            Stream stream{&pool, Device::kCpu};
-            const QuantizationReport report = quantize_folder(*job, nullptr, stream, environment.stopping_progress());
-            if (flags->json) {
-              print_json(Json(to_json(report)));
-            } else {
-              print_report(report, job->out.string());
-            }
-            return static_cast<int>(kDone);
-          }};
+  return {app, [flags](const Environment& environment) { return run_quantize(*flags, environment); }};
 }
 
 }  // namespace halftone::cli

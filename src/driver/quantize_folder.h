@@ -42,10 +42,16 @@ bool is_calibrated(const Recipe& recipe);
 Calibration calibrate_job(const QuantizeJob& job, const Checkpoint& checkpoint, Stream& stream,
                           const Progress& progress);
 
+// Where a calibration for the folder `out` keeps what is finished: OUT.work.
+std::filesystem::path calibration_folder(const std::filesystem::path& out);
+
 // Checks every layer, calibrates where the recipe needs it (or takes `calibration`, made for the same checkpoint and
-// data), quantizes, writes the folder under a temporary name, reads it back, compares every tensor with what was to be
-// written, adds quantization_report.json and renames. Throws Error; then nothing is left under the final name, and a
-// folder that was there before is as it was.
+// data), quantizes module by module into a folder under a temporary name, reads it back, compares every tensor with
+// what was to be written, adds quantization_report.json and renames. Throws Error; then nothing is left under the final
+// name, and a folder that was there before is as it was.
+//
+// What calibration finished lies in calibration_folder() until the folder is there: after a crash the same call goes on
+// from the last finished layer, to the same bytes.
 QuantizationReport quantize_folder(const QuantizeJob& job, const Calibration* calibration, Stream& stream,
                                    const Progress& progress = {});
 

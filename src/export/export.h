@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -15,17 +17,8 @@
 
 namespace halftone {
 
-// What replaces one linear layer of the source.
-struct ExportModule {
-  QTensor weight;
-  InputQuant input;
-  Tensor bias;          // a new bias; undefined: the source's stays
-  Tensor input_scales;  // as in LinearParts, all of these
-  Tensor low_rank_a, low_rank_b;
-  bool prescaled = false;
-  float fp8_weight_scale = 0;
-  Tensor blocks{};  // layout gguf: the rows as they are written (LinearParts::blocks)
-};
+// What replaces one linear layer of the source. An undefined bias: the source's stays. Layout gguf: `blocks` as well.
+using ExportModule = LinearParts;
 
 struct ExportPlan {
   Checkpoint source;
@@ -49,5 +42,31 @@ struct ExportOptions {
 // quantized already.
 void export_checkpoint(const ExportPlan& plan, const std::filesystem::path& folder, const ExportOptions& options = {},
                        const Progress& progress = {});
+
+// The same piece by piece, for checkpoints that do not fit into memory. The plan says what will come, without values:
+// its modules are outlines (formats and shapes, zeros as payload and scales, see blank_tensor(); those of one shape and
+// format share their tensors), its KV scales have their number only, and `tensors` is empty; `changing` names the plain
+// tensors that may get new values. All others are copied from the source while the work goes on.
+class FolderWriter {
+ public:
+  // `folder` exists and is empty: a PendingFolder's.
+  FolderWriter(ExportPlan outline, const std::set<std::string>& changing, std::filesystem::path folder,
+               const ExportOptions& options, const Progress& progress);
+  ~FolderWriter();
+  FolderWriter(const FolderWriter&) = delete;
+  FolderWriter& operator=(const FolderWriter&) = delete;
+
+  // One of the outline's modules, with its values. The memory is free once it is written.
+  void write_module(const std::string& name, const ExportModule& module);
+  // One of `changing`.
+  void write_tensor(const std::string& name, const Tensor& tensor);
+  // Copies what did not change after all, writes the scales of the cache and config.json, and waits for the disk.
+  // Throws Error when a module is missing.
+  void finish(const KvQuantization& kv);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
 
 }  // namespace halftone

@@ -22,34 +22,25 @@ struct Source {
   std::string name, module, part;
   GgmlType type = GgmlType::kF32;
   Shape shape;
-  std::function<Tensor()> load;
+  bool widen = false;  // to F32
 };
 
-Source source_of(const ExportPlan& plan, const std::string& name, const TensorInfo& info) {
+Source source_of(const ExportPlan& plan, const std::string& name) {
+  const TensorInfo& info = plan.source.tensors().at(name);
   const std::size_t dot = name.rfind('.');
-  Source source{name,           name.substr(0, dot), dot == std::string::npos ? "" : name.substr(dot + 1),
-                GgmlType::kF32, info.shape,          {}};
+  Source source{name, name.substr(0, dot), dot == std::string::npos ? "" : name.substr(dot + 1), GgmlType::kF32,
+                info.shape};
   const auto module = plan.modules.find(source.module);
-  const auto changed = plan.tensors.find(name);
-  Tensor replaced = changed == plan.tensors.end() ? Tensor() : changed->second;
   if (module != plan.modules.end() && source.part == "weight") {
     const auto type = ggml_type_of(module->second.weight.spec);
     require(type && module->second.blocks.defined() && module->second.input.kind == InputQuant::Kind::kNone, kWhere,
             "module '{}': expected blocks of Q8_0, Q4_0 or Q4_K with inputs as they are, got {}", source.module,
             to_string(module->second.weight.spec));
     source.type = *type;
-    source.load = [blocks = module->second.blocks] { return blocks; };
-    return source;
-  }
-  if (module != plan.modules.end() && source.part == "bias" && module->second.bias.defined()) {
-    replaced = module->second.bias;
-  }
-  const auto load = [&plan, name, replaced] { return replaced.defined() ? replaced : plan.source.tensor(name); };
-  source.load = load;
-  if (info.shape.size() == 2) {
+  } else if (info.shape.size() == 2) {
     source.type = type_of(info.dtype);
   } else {
-    source.load = [load] { return as_f32(load()); };
+    source.widen = true;
   }
   return source;
 }
@@ -74,64 +65,78 @@ Tensor patch_frame(const Tensor& whole, std::int64_t frame) {
   return half;
 }
 
-class TensorList {
+class Pieces {
  public:
-  void add(const Source& source) {
-    if (source.module.ends_with(".attn.qkv")) {
-      add_qkv(source);
-    } else if (source.module.ends_with(".patch_embed.proj")) {
-      add_patches(source);
+  explicit Pieces(Source source) : source_(std::move(source)) {
+    if (source_.module.ends_with(".attn.qkv")) {
+      add_qkv();
+    } else if (source_.module.ends_with(".patch_embed.proj")) {
+      add_patches();
     } else {
-      push(source.module, source.part, source.type, source.shape, source.load);
+      push(source_.module, source_.shape, as_bytes);
     }
   }
-
-  std::vector<GgufTensorToWrite> tensors;
+  std::vector<GgufPiece> take() { return std::move(pieces_); }
 
  private:
-  void push(const std::string& module, const std::string& part, GgmlType type, const Shape& shape,
-            std::function<Tensor()> load) {
+  using Cut = std::function<Tensor(const Tensor&)>;
+
+  void push(const std::string& module, const Shape& shape, const Cut& cut) {
     const auto name = gguf_module(module);
-    require(name && (part == "weight" || part == "bias"), kWhere, "tensor '{}.{}': llama.cpp has no name for it",
-            module, part);
-    tensors.push_back({*name + "." + part, type, shape, std::move(load)});
+    require(name && (source_.part == "weight" || source_.part == "bias"), kWhere,
+            "tensor '{}.{}': llama.cpp has no name for it", module, source_.part);
+    add(*name + "." + source_.part, shape, cut);
   }
 
-  void add_qkv(const Source& source) {
-    require(source.shape.at(0) % 3 == 0, kWhere, "tensor '{}': expected query, key and value rows, got shape {}",
-            source.name, to_string(source.shape));
-    Shape shape = source.shape;
+  void add(std::string name, const Shape& shape, const Cut& cut) {
+    const bool widen = source_.widen;
+    pieces_.push_back({{std::move(name), source_.type, shape},
+                       [widen, cut](const Tensor& whole) { return cut(widen ? as_f32(whole) : whole); }});
+  }
+
+  void add_qkv() {
+    require(source_.shape.at(0) % 3 == 0, kWhere, "tensor '{}': expected query, key and value rows, got shape {}",
+            source_.name, to_string(source_.shape));
+    Shape shape = source_.shape;
     shape[0] /= 3;
-    const std::string stem = source.module.substr(0, source.module.size() - std::string_view("qkv").size());
+    const std::string stem = source_.module.substr(0, source_.module.size() - std::string_view("qkv").size());
     for (const auto& [letter, index] : {std::pair{"q", 0}, std::pair{"k", 1}, std::pair{"v", 2}}) {
-      push(stem + letter, source.part, source.type, shape,
-           [load = source.load, rows = shape[0], i = index] { return row_range(load(), i * rows, rows, 3 * rows); });
+      push(stem + letter, shape,
+           [rows = shape[0], i = index](const Tensor& whole) { return row_range(whole, i * rows, rows, 3 * rows); });
     }
   }
 
   // clip.cpp's convolutions take F16 or F32
-  void add_patches(const Source& source) {
-    const Shape& shape = source.shape;
+  void add_patches() {
+    const Shape& shape = source_.shape;
     require(shape.size() == 5 && shape[2] == 2, kWhere, "tensor '{}': expected patches of two frames, got shape {}",
-            source.name, to_string(shape));
+            source_.name, to_string(shape));
     for (const std::int64_t frame : {0, 1}) {
-      tensors.push_back({frame == 0 ? "v.patch_embd.weight" : "v.patch_embd.weight.1",
-                         GgmlType::kF32,
-                         {shape[0], shape[1], shape[3], shape[4]},
-                         [load = source.load, frame] { return patch_frame(load(), frame); }});
+      add(frame == 0 ? "v.patch_embd.weight" : "v.patch_embd.weight.1", {shape[0], shape[1], shape[3], shape[4]},
+          [frame](const Tensor& whole) { return as_bytes(patch_frame(whole, frame)); });
     }
   }
+
+  Source source_;
+  std::vector<GgufPiece> pieces_;
 };
 
 }  // namespace
 
-void write_gguf_files(const ExportPlan& plan, const std::filesystem::path& folder, const Progress& progress) {
-  TensorList language, vision;
+std::vector<GgufPiece> gguf_pieces(const ExportPlan& plan, const std::string& tensor) {
+  return Pieces(source_of(plan, tensor)).take();
+}
+
+std::vector<FileLayout> lay_out_gguf_files(const ExportPlan& plan) {
+  std::vector<GgufSlot> language, vision;
   for (const auto& [name, info] : plan.source.tensors()) {
-    (in_vision_file(name) ? vision : language).add(source_of(plan, name, info));
+    for (GgufPiece& piece : gguf_pieces(plan, name)) {
+      (in_vision_file(name) ? vision : language).push_back(std::move(piece.slot));
+    }
   }
-  write_gguf(folder / "model.gguf", language_values(plan), language.tensors, progress);
-  if (!vision.tensors.empty()) write_gguf(folder / "mmproj.gguf", vision_values(plan), vision.tensors, progress);
+  std::vector<FileLayout> files{lay_out_gguf("model.gguf", language_values(plan), language)};
+  if (!vision.empty()) files.push_back(lay_out_gguf("mmproj.gguf", vision_values(plan), vision));
+  return files;
 }
 
 }  // namespace halftone

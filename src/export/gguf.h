@@ -4,15 +4,26 @@
 // Qwen2VLVisionModel), gguf-py, tools/mtmd/clip.cpp.
 
 #include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
 
 #include "export/export.h"
 #include "hf/gguf_writer.h"
 
 namespace halftone {
 
-// Vectors and the patch embedding are written as F32, other tensors that are not quantized in their own type. Throws
-// Error naming the module or the file for what llama.cpp has no name for.
-void write_gguf_files(const ExportPlan& plan, const std::filesystem::path& folder, const Progress& progress = {});
+// What one tensor of the source turns into: another name, and for the tower's joined matrices several pieces.
+struct GgufPiece {
+  GgufSlot slot;
+  std::function<Tensor(const Tensor& whole)> cut;  // of the tensor, or of its module's blocks: kU8 [bytes]
+};
+
+// Vectors and the patch embedding become F32, other tensors that are not quantized keep their type. Throws Error
+// naming the module for what llama.cpp has no name for, and for a quantized weight that is no block type.
+std::vector<GgufPiece> gguf_pieces(const ExportPlan& plan, const std::string& tensor);
+// Both files.
+std::vector<FileLayout> lay_out_gguf_files(const ExportPlan& plan);
 
 // What the headers of both files say; common_file_type() is their general.file_type.
 GgufValues language_values(const ExportPlan& plan);

@@ -1,9 +1,5 @@
 #include "hf/gguf_writer.h"
 
-#include <cerrno>
-#include <cstring>
-#include <fstream>
-
 #include "hf/gguf.h"
 
 namespace halftone {
@@ -27,7 +23,7 @@ void pad(std::string& bytes) {
   bytes.resize((bytes.size() + kGgufAlignment - 1) / kGgufAlignment * kGgufAlignment, '\0');
 }
 
-std::uint64_t bytes_of(const GgufTensorToWrite& tensor) {
+std::uint64_t bytes_of(const GgufSlot& tensor) {
   const GgmlTypeInfo& info = ggml_type_info(tensor.type);
   require(!tensor.shape.empty() && tensor.shape.back() % info.weights == 0, "write gguf",
           "tensor '{}': expected rows in whole blocks of {} for {}, got shape {}", tensor.name, info.weights, info.name,
@@ -37,14 +33,14 @@ std::uint64_t bytes_of(const GgufTensorToWrite& tensor) {
 
 std::uint64_t padded(std::uint64_t bytes) { return (bytes + kGgufAlignment - 1) / kGgufAlignment * kGgufAlignment; }
 
-std::string header_of(const GgufValues& values, const std::vector<GgufTensorToWrite>& tensors) {
+std::string header_of(const GgufValues& values, const std::vector<GgufSlot>& tensors) {
   std::string bytes = "GGUF";
   append(bytes, kVersion);
   append(bytes, std::uint64_t{tensors.size()});
   append(bytes, values.count());
   bytes += values.bytes();
   std::uint64_t offset = 0;
-  for (const GgufTensorToWrite& tensor : tensors) {
+  for (const GgufSlot& tensor : tensors) {
     append_string(bytes, tensor.name);
     append(bytes, static_cast<std::uint32_t>(tensor.shape.size()));
     for (auto it = tensor.shape.rbegin(); it != tensor.shape.rend(); ++it)
@@ -106,27 +102,19 @@ void GgufValues::add(std::string_view name, const std::vector<std::string>& valu
   for (const std::string& value : values) append_string(bytes_, value);
 }
 
-void write_gguf(const std::filesystem::path& path, const GgufValues& values,
-                const std::vector<GgufTensorToWrite>& tensors, const Progress& progress) {
-  std::ofstream out(path, std::ios::binary | std::ios::trunc);
-  const std::string header = header_of(values, tensors);
-  out.write(header.data(), static_cast<std::streamsize>(header.size()));
-  std::int64_t done = 0, total = 0;
-  for (const GgufTensorToWrite& tensor : tensors) total += static_cast<std::int64_t>(bytes_of(tensor));
-  for (const GgufTensorToWrite& wanted : tensors) {
-    const Tensor tensor = wanted.load();
-    const std::uint64_t bytes = bytes_of(wanted);
-    require(tensor.defined() && static_cast<std::uint64_t>(tensor.nbytes()) == bytes, "write gguf",
-            "tensor '{}': expected {} bytes, got {}", wanted.name, bytes, tensor.defined() ? tensor.nbytes() : 0);
-    out.write(static_cast<const char*>(tensor.raw()), tensor.nbytes());
-    const std::string padding(padded(bytes) - bytes, '\0');
-    out.write(padding.data(), static_cast<std::streamsize>(padding.size()));
-    if (!out.good()) break;
-    done += tensor.nbytes();
-    if (progress) progress("writing tensors", done, total);
+FileLayout lay_out_gguf(std::string file, const GgufValues& values, const std::vector<GgufSlot>& slots) {
+  FileLayout layout{std::move(file), header_of(values, slots), {}, 0};
+  layout.size = static_cast<std::int64_t>(layout.header.size());
+  for (const GgufSlot& slot : slots) {
+    const std::uint64_t bytes = bytes_of(slot);
+    layout.places.push_back({{slot.name, DType::kU8, {static_cast<std::int64_t>(bytes)}}, layout.size});
+    layout.size += static_cast<std::int64_t>(padded(bytes));
   }
-  out.close();
-  require(out.good(), "write gguf", "{}: cannot write: {}", path.string(), std::strerror(errno));
+  return layout;
+}
+
+Tensor as_bytes(const Tensor& tensor) {
+  return Tensor::borrow(DType::kU8, {tensor.nbytes()}, tensor.raw(), std::make_shared<Tensor>(tensor));
 }
 
 }  // namespace halftone

@@ -1,5 +1,5 @@
 #pragma once
-// Writes GGUF files (hf/gguf.h says what they are), one tensor in memory at a time.
+// Writes GGUF files (hf/gguf.h says what they are).
 
 #include <cstdint>
 #include <filesystem>
@@ -10,6 +10,7 @@
 
 #include "base/progress.h"
 #include "hf/ggml_types.h"
+#include "hf/tensor_writer.h"
 
 namespace halftone {
 
@@ -36,15 +37,18 @@ class GgufValues {
   std::uint64_t count_ = 0;
 };
 
-struct GgufTensorToWrite {
+// A tensor of the file to come; `shape`: outermost first, in weights.
+struct GgufSlot {
   std::string name;
   GgmlType type = GgmlType::kF32;
-  Shape shape;                   // outermost first, in weights
-  std::function<Tensor()> load;  // called once; must give the bytes of this type and shape
+  Shape shape;
 };
 
-// Throws Error for rows that are not whole blocks, for other bytes than announced, and when the file cannot be written.
-void write_gguf(const std::filesystem::path& path, const GgufValues& values,
-                const std::vector<GgufTensorToWrite>& tensors, const Progress& progress = {});
+// What the file begins with and where its tensors lie, as bytes: each slot is kU8 [bytes]. Throws Error for rows that
+// are not whole blocks.
+FileLayout lay_out_gguf(std::string file, const GgufValues& values, const std::vector<GgufSlot>& slots);
+
+// The same storage as kU8 [bytes], for such a slot.
+Tensor as_bytes(const Tensor& tensor);
 
 }  // namespace halftone

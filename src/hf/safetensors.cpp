@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/file.h"
 #include "hf/safetensors_parser.h"
 
 namespace halftone {
@@ -78,6 +79,19 @@ SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file, std:
   for (const auto& [name, entry] : header.tensors) check_size(name, entry, data_size, source);
   check_coverage(header, data_size, source);
   return header;
+}
+
+std::map<std::string, Tensor> map_safetensors(const std::filesystem::path& path) {
+  const MappedFile file(path);
+  const SafetensorsHeader header = parse_safetensors_header(file.bytes(), path.string());
+  std::map<std::string, Tensor> tensors;
+  for (const auto& [name, entry] : header.tensors) {
+    const std::byte* data = file.bytes().data() + header.data_begin + entry.begin;
+    const Tensor view = Tensor::borrow(entry.dtype, entry.shape, data, file.owner());
+    const bool aligned = reinterpret_cast<std::uintptr_t>(data) % dtype_size(entry.dtype) == 0;
+    tensors[name] = aligned ? view : view.clone();
+  }
+  return tensors;
 }
 
 }  // namespace halftone

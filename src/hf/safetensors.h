@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <map>
 #include <span>
 #include <string>
@@ -36,5 +37,8 @@ struct SafetensorsHeader {
 // Reads and checks the header of a whole file. Allocates in proportion to the header that is really there. `source`
 // names the file. Throws Error("[source] tensor 'x' field 'y': expected ..., found ...").
 SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file, std::string_view source);
+
+// All tensors of a file, as views of its memory map (copies where one begins at an odd byte). Throws Error.
+std::map<std::string, Tensor> map_safetensors(const std::filesystem::path& path);
 
 }  // namespace halftone

@@ -86,13 +86,16 @@ std::vector<std::string> synth_names() {
 }
 
 void synthesize(const std::string& like, const fs::path& folder, std::uint64_t seed, ThreadPool& pool,
-                const Progress& progress) {
+                const Progress& progress, std::int64_t layers) {
   const auto& all = qwen2_vl_sizes();
-  const auto sizes = std::find_if(all.begin(), all.end(), [&](const Qwen2VlSizes& s) { return s.name == like; });
-  require(sizes != all.end(), "synth", "expected one of {}, got '{}'", fmt::join(synth_names(), ", "), like);
+  const auto known = std::find_if(all.begin(), all.end(), [&](const Qwen2VlSizes& s) { return s.name == like; });
+  require(known != all.end(), "synth", "expected one of {}, got '{}'", fmt::join(synth_names(), ", "), like);
+  require(layers >= 0, "synth", "expected 1 layer or more, got {}", layers);
+  Qwen2VlSizes sizes = *known;
+  if (layers > 0) sizes.layers = layers;
   require(!fs::exists(folder), "synth", "{}: exists already", folder.string());
   std::vector<TensorToWrite> tensors;
-  for (const auto& [name, shape] : qwen2_vl_tensors(*sizes)) {
+  for (const auto& [name, shape] : qwen2_vl_tensors(sizes)) {
     const auto load = [&pool, seed, name = name, shape = shape] {
       if (is_norm(name)) return constant(shape, name.ends_with(".bias") ? 0.0f : 1.0f);
       return random_normal(name, shape, seed, pool);
@@ -100,7 +103,7 @@ void synthesize(const std::string& like, const fs::path& folder, std::uint64_t s
     tensors.push_back({name, DType::kBF16, shape, load});
   }
   PendingFolder pending(folder);
-  write_json(pending.path() / "config.json", qwen2_vl_config(*sizes));
+  write_json(pending.path() / "config.json", qwen2_vl_config(sizes));
   write_json(pending.path() / "preprocessor_config.json", qwen2_vl_preprocessor_config());
   write_json(pending.path() / "generation_config.json", qwen2_vl_generation_config());
   write_json(pending.path() / "tokenizer.json", qwen2_vl_tokenizer(), -1);

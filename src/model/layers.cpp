@@ -19,7 +19,11 @@ void place_columns(const Tensor& x, std::int64_t offset, Tensor& y) {
 
 Linear::Linear(std::vector<std::string> modules, const Weights& weights, Stream& stream)
     : modules_(std::move(modules)) {
-  load(weights, stream);
+  if (weights.deferred()) {
+    for (const std::string& module : modules_) outputs_ += weights.info(module).shape.at(0);
+  } else {
+    load(weights, stream);
+  }
 }
 
 void Linear::load(const Weights& weights, Stream& stream) {
@@ -46,6 +50,7 @@ void Linear::forward(const Tensor& x, Numerics numerics, Tensor& y, RunContext r
   if (run.observer != nullptr) {
     for (const std::string& module : modules_) run.observer->on_linear_input(module, x);
   }
+  if (products_.empty()) fail(modules_.front(), "expected a layer that is loaded");
   if (products_.size() == 1) {
     products_.front().forward(x, y, run);
   } else {

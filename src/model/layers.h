@@ -20,6 +20,8 @@ class Linear {
 
   // Packs again what `weights` holds now.
   void load(const Weights& weights, Stream& stream);
+  // Gives the memory back; load() must come before the next forward().
+  void unload() { products_.clear(); }
   bool has(std::string_view module) const;
   const std::vector<std::string>& modules() const { return modules_; }
   std::int64_t outputs() const { return outputs_; }

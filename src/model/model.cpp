@@ -57,6 +57,7 @@ Model Model::load(const Checkpoint& checkpoint, const ModelOptions& options, Str
   const Architecture& architecture = find_architecture(checkpoint);
   ModelConfig config = architecture.read_config(checkpoint);
   Weights weights(checkpoint, resolve_modules(architecture.table(config), checkpoint), options.numerics);
+  weights.defer(options.lazy);
   auto state = std::make_unique<State>(State{options, std::move(config), std::move(weights), {}, {}, {}, {}});
   state->embedding = state->weights.stored_weight(kEmbedding);
   if (options.vision) {
@@ -77,6 +78,33 @@ Tensor Model::encode_pictures(const Tensor& patches, std::span<const PictureGrid
   require(state_->encoder != nullptr, "encode_pictures", "the model was loaded without its vision tower");
   return state_->projector->project(state_->encoder->encode(patches, grids, run), run);
 }
+
+void Model::load_layers(std::string_view prefix, Stream& stream) {
+  state_->visit({[&](Linear& layer) {
+                   if (layer.modules().front().starts_with(prefix)) layer.load(state_->weights, stream);
+                 },
+                 [](Norm&) {}});
+}
+
+void Model::drop_layers(std::string_view prefix) {
+  state_->visit({[&](Linear& layer) {
+                   if (layer.modules().front().starts_with(prefix)) layer.unload();
+                 },
+                 [](Norm&) {}});
+}
+
+std::int64_t Model::vision_blocks() const { return state_->config.vision.depth; }
+
+Tensor Model::start_pictures(const Tensor& patches, std::span<const PictureGrid> grids, RunContext run) const {
+  require(state_->encoder != nullptr, "encode_pictures", "the model was loaded without its vision tower");
+  return state_->encoder->start(patches, grids, run);
+}
+
+void Model::run_vision_block(std::int64_t block, std::span<const PictureGrid> grids, Tensor& x, RunContext run) const {
+  state_->encoder->run_block(block, grids, x, run);
+}
+
+Tensor Model::project_pictures(const Tensor& x, RunContext run) const { return state_->projector->project(x, run); }
 
 Tensor Model::embed(std::span<const std::int32_t> tokens, const Tensor& pictures) const {
   const std::int64_t width = state_->config.decoder.hidden, visual = pictures.defined() ? pictures.dim(0) : 0;

@@ -30,6 +30,7 @@ namespace halftone {
 struct ModelOptions {
   Numerics numerics = Numerics::kF32;
   bool vision = true;  // false: only the decoder is loaded, encode_pictures() throws
+  bool lazy = false;   // linear layers are loaded by load_layers() alone
 };
 
 class Model {
@@ -64,6 +65,16 @@ class Model {
                      Tensor& hidden, RunContext run) const;
   // The rotations of all slices' tokens, [sum of tokens, head_dim / 2]; tells each cache of its own.
   RotationTables begin_slices(std::span<const SequenceSlice> slices) const;
+  // Of a model that was loaded with `lazy`: loads, or drops, the linear layers whose names start with `prefix`
+  // ("model.layers.3.", "visual.blocks.0.", "visual.merger.", "lm_head"). Running a layer that is not loaded fails.
+  void load_layers(std::string_view prefix, Stream& stream);
+  void drop_layers(std::string_view prefix);
+  // The vision tower step by step, for work that goes layer by layer: start_pictures() gives [patches, width], which
+  // each block changes in place, and project_pictures() turns into what encode_pictures() returns.
+  std::int64_t vision_blocks() const;
+  Tensor start_pictures(const Tensor& patches, std::span<const PictureGrid> grids, RunContext run) const;
+  void run_vision_block(std::int64_t block, std::span<const PictureGrid> grids, Tensor& x, RunContext run) const;
+  Tensor project_pictures(const Tensor& x, RunContext run) const;
   // The last norm and the head. hidden: [rows, hidden]; returns [rows, vocabulary] f32 (in the workspace).
   Tensor logits(const Tensor& hidden, RunContext run) const;
 

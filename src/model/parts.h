@@ -34,6 +34,9 @@ class Encoder : public Part {
  public:
   // patches: [sum of grids' patches, columns]. Returns [patches, width], in the workspace.
   virtual Tensor encode(const Tensor& patches, std::span<const PictureGrid> grids, RunContext run) const = 0;
+  // The same step by step: what the first block reads, [patches, width], owned; then each block, in place.
+  virtual Tensor start(const Tensor& patches, std::span<const PictureGrid> grids, RunContext run) const = 0;
+  virtual void run_block(std::int64_t block, std::span<const PictureGrid> grids, Tensor& x, RunContext run) const = 0;
 };
 
 class Projector : public Part {

@@ -32,6 +32,10 @@ class Weights {
   // Gives back the memory of a module's file pages, once its layer holds a copy.
   void drop_pages(std::string_view module) const { checkpoint_.drop_pages(info(module).stored + "."); }
 
+  // Whether linear layers wait to be loaded, see Model::load_layers().
+  bool deferred() const { return deferred_; }
+  void defer(bool deferred) { deferred_ = deferred; }
+
   void replace(std::string_view module, LinearParts parts);
   void replace(std::string_view module, const Tensor& weight);
 
@@ -40,6 +44,7 @@ class Weights {
 
   Checkpoint checkpoint_;
   Numerics numerics_;
+  bool deferred_ = false;
   std::vector<ModuleInfo> modules_;
   std::map<std::string, std::size_t, std::less<>> index_;
   std::map<std::string, LinearParts, std::less<>> replaced_linears_;

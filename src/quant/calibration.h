@@ -1,7 +1,13 @@
 #pragma once
 // Runs samples through the unquantized model and remembers what quantizers need to know of the values they will meet.
-// The result depends on checkpoint, data and options alone, not on threads.
+// The result depends on checkpoint, data and options alone, not on threads, and has the bits that running each sample
+// through the whole model gives.
+//
+// Layer by layer: the vision tower and the embedding first, then each decoder layer is loaded, run over all samples and
+// dropped. In memory are one layer, the hidden states of all samples at its boundary ([tokens, hidden] f32), and
+// statistics.
 
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <string>
@@ -24,11 +30,19 @@ struct CalibrateOptions {
   std::uint64_t seed = 0;  // of that draw; also recorded as the data's seed
   bool vision = false;     // also watch the vision tower and the projector
   bool head = false;       // also watch the head
+
+  // A folder for what is finished, so that a run that is killed goes on where it was; "" for none. After each layer it
+  // holds that layer's statistics (which are then read from there by memory map, and take no memory) and the hidden
+  // states. What is there is used when checkpoint, data, options and `program` are the same, and deleted otherwise.
+  std::filesystem::path work;
+  std::string program;  // its identity
 };
 
+// By canonical module name; linear layers that share an input share the statistics.
+using InputTable = std::map<std::string, std::shared_ptr<const InputStatistics>>;
+
 struct Calibration {
-  // By canonical module name; linear layers that share an input share the statistics.
-  std::map<std::string, std::shared_ptr<const InputStatistics>> inputs;
+  InputTable inputs;
   std::vector<KvStatistics> kv;  // by decoder layer
   // AWQ's mean of |W| / largest |W| of its group, by canonical module, where a statistics file gives it. [inputs]
   std::map<std::string, std::vector<float>> weight_relative_mean;

@@ -73,20 +73,7 @@ Smoothing smooth_group(const LinearGroup& group, const Recipe& recipe, const For
 InputStatistics smoothed_statistics(const InputStatistics& statistics, const LinearGroup& group,
                                     const Smoothing& smoothing) {
   if (smoothing.factors.empty()) return statistics;
-  const std::vector<float> columns = spread(smoothing.factors, group.channels);
-  InputStatistics smoothed = statistics;
-  smoothed.amax.reset();
-  for (std::size_t c = 0; c < columns.size(); ++c) {
-    smoothed.absmax[c] /= columns[c];
-    smoothed.abs_sum[c] /= columns[c];
-  }
-  if (!statistics.rows.defined()) return smoothed;
-  smoothed.rows = statistics.rows.clone();
-  for (std::int64_t r = 0; r < smoothed.rows.dim(0); ++r) {
-    float* row = smoothed.rows.data<float>() + r * smoothed.rows.dim(1);
-    for (std::size_t c = 0; c < columns.size(); ++c) row[c] /= columns[c];
-  }
-  return smoothed;
+  return scaled(statistics, spread(smoothing.factors, group.channels), Scaling::kDivided);
 }
 
 }  // namespace halftone

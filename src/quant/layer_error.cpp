@@ -1,5 +1,6 @@
 #include "quant/layer_error.h"
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 

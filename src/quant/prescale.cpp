@@ -20,8 +20,7 @@ class GroupPrescaler {
         weights_(weights),
         stream_(stream) {
     for (const std::string& reader : group.readers) {
-      // what has no groups (a vision tower in fp8) takes no scales of inputs: its own follow every row
-      if (formats.at(reader).weights.granularity != Granularity::kGroup) continue;
+      if (!takes_input_scales(formats.at(reader))) continue;
       require(readers_.empty() || formats.at(reader) == formats.at(readers_.front()), reader,
               "expected the format of {}, which reads the same input", readers_.empty() ? "" : readers_.front());
       readers_.push_back(reader);
@@ -35,7 +34,10 @@ class GroupPrescaler {
       for (const std::string& reader : readers_) split(reader);
     }
     if (readers_.size() > 1) share_scales();
-    if (!svd()) fold_into_norm();
+    const bool has_writer = !group_.writer.empty();
+    if (folds_into_norm(group_, recipe_, formats_, has_writer ? &weights_.info(group_.writer) : nullptr)) {
+      fold_into_norm();
+    }
     return std::move(result_);
   }
 
@@ -130,11 +132,9 @@ class GroupPrescaler {
     }
   }
 
-  // What a norm writes is scaled there, when all that read it agree.
+  // What a norm writes is scaled there.
   void fold_into_norm() {
-    if (group_.writer.empty() || readers_.size() != group_.readers.size()) return;
     WorkingModule& writer = weights_.get(group_.writer);
-    if (writer.info->linear) return;
     const std::vector<float>& scales = result_.at(readers_.front()).scales;
     Tensor products = writer.weight;
     for (std::size_t c = 0; c < scales.size(); ++c) products.data<float>()[c] *= scales[c];
@@ -168,11 +168,20 @@ class GroupPrescaler {
   const Calibration& calibration_;
   WorkingWeights& weights_;
   Stream& stream_;
-  std::vector<std::string> readers_;  // those that are quantized
+  std::vector<std::string> readers_;  // those that take scales
   std::map<std::string, Prescaled> result_;
 };
 
 }  // namespace
+
+bool takes_input_scales(const LinearFormat& format) { return format.weights.granularity == Granularity::kGroup; }
+
+bool folds_into_norm(const LinearGroup& group, const Recipe& recipe, const FormatTable& formats,
+                     const ModuleInfo* writer) {
+  return recipe.algorithm != Algorithm::kSvdQuant && writer != nullptr && !writer->linear &&
+         std::all_of(group.readers.begin(), group.readers.end(),
+                     [&](const std::string& reader) { return takes_input_scales(formats.at(reader)); });
+}
 
 std::map<std::string, Prescaled> prescale_group(const LinearGroup& group, const Recipe& recipe,
                                                 const FormatTable& formats, const Calibration& calibration,

@@ -23,7 +23,15 @@ struct Prescaled {
   Tensor low_rank_a, low_rank_b;      // [rank, inputs], [outputs, rank] in the checkpoint's dtype, or undefined
 };
 
-// By canonical module: the quantized readers of the group. Their weights are scaled in `weights`, and the norm.
+// What has no groups (a vision tower in fp8) takes no scales of inputs: its own follow every row.
+bool takes_input_scales(const LinearFormat& format);
+
+// Whether the scales of the group's input go into the norm that writes it, so that no layer keeps any: when there is one
+// and all its readers take scales, but not with a low-rank part, as ModelOpt does.
+bool folds_into_norm(const LinearGroup& group, const Recipe& recipe, const FormatTable& formats,
+                     const ModuleInfo* writer);
+
+// By canonical module: the readers of the group that take scales. Their weights are scaled in `weights`, and the norm.
 // Throws Error when a reader lacks statistics with rows, or readers of one input have different formats.
 std::map<std::string, Prescaled> prescale_group(const LinearGroup& group, const Recipe& recipe,
                                                 const FormatTable& formats, const Calibration& calibration,

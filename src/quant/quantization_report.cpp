@@ -22,6 +22,7 @@ OrderedJson layer_json(const LayerReport& layer) {
   row["sqnr_db"] = finite_or_null(layer.sqnr_db);
   set_if(row, "output_error", layer.output_error);
   set_if(row, "input_scale", layer.input_scale);
+  if (layer.input) row["input"] = to_json(*layer.input);
   set_if(row, "alpha", layer.alpha);
   set_if(row, "awq_loss", layer.awq_loss);
   set_if(row, "awq_loss_without", layer.awq_loss_without);
@@ -41,10 +42,15 @@ OrderedJson kv_json(const KvQuantization& kv) {
 }
 
 OrderedJson calibration_json(const CalibrationReport& calibration) {
-  return {
-      {"source", calibration.source},         {"data_hash", calibration.data_hash}, {"seed", calibration.seed},
-      {"samples", calibration.samples},       {"tokens", calibration.tokens},       {"pictures", calibration.pictures},
-      {"max_tokens", calibration.max_tokens}, {"seconds", calibration.seconds}};
+  return {{"source", calibration.source},
+          {"data_hash", calibration.data_hash},
+          {"seed", calibration.seed},
+          {"samples", calibration.samples},
+          {"tokens", calibration.tokens},
+          {"pictures", calibration.pictures},
+          {"picture_tokens", calibration.picture_tokens},
+          {"max_tokens", calibration.max_tokens},
+          {"seconds", calibration.seconds}};
 }
 
 }  // namespace
@@ -65,11 +71,14 @@ OrderedJson to_json(const QuantizationReport& report) {
   OrderedJson json{{"configuration", report.configuration},
                    {"layout", report.layout},
                    {"algorithm", report.algorithm},
+                   {"observer", report.observer},
                    {"recipe", report.recipe},
                    {"source_hash", report.source_hash},
                    {"linear_bytes", report.bytes()},
                    {"linear_bytes_before", report.bytes_before()},
+                   {"input_bytes", report.input_bytes},
                    {"seconds", report.seconds},
+                   {"read_back", {{"seconds", report.read_back_seconds}}},
                    {"kv_cache", kv_json(report.kv)},
                    {"calibration", nullptr},
                    {"layers", OrderedJson::array()}};

@@ -7,6 +7,7 @@
 
 #include "base/json.h"
 #include "hf/checkpoint.h"
+#include "quant/input_report.h"
 #include "quant/recipe.h"
 
 namespace halftone {
@@ -21,6 +22,8 @@ struct LayerReport {
   // |Y' - Y| / |Y| on sampled calibration inputs, with the inputs quantized as well; absent without calibration.
   std::optional<double> output_error;
   std::optional<float> input_scale;
+  // What calibration saw of the input; absent without calibration.
+  std::optional<InputReport> input;
   // Of the smoothing of this layer's input.
   std::optional<float> alpha;
   std::optional<double> awq_loss, awq_loss_without;
@@ -31,17 +34,21 @@ struct CalibrationReport {
   std::string source, data_hash;
   std::uint64_t seed = 0;
   std::int64_t samples = 0, tokens = 0, pictures = 0, max_tokens = 0;
+  std::int64_t picture_tokens = 0;  // of `tokens`
   double seconds = 0;
 };
 
 struct QuantizationReport {
   std::string configuration;              // "int8_sq+kv:fp8_head"
   std::string layout, algorithm, recipe;  // recipe: the YAML text
+  std::string observer;                   // of static inputs
   std::string source_hash;                // of the source's weights
   std::vector<LayerReport> layers;        // linear layers of the model, unquantized ones included
   KvQuantization kv;
   std::optional<CalibrationReport> calibration;
-  double seconds = 0;
+  std::int64_t input_bytes = 0;  // of all tensors of the source
+  double seconds = 0;            // quantizing and writing, calibration left out
+  double read_back_seconds = 0;  // comparing what was written, and hashing the source
 
   std::int64_t bytes() const;
   std::int64_t bytes_before() const;

@@ -21,13 +21,9 @@ bool shares_global_scale(const LinearFormat& format) {
 }
 
 // The statistics of the input after its scales.
-InputStatistics prescaled_statistics(const InputStatistics& statistics, const Prescaled& scaled) {
-  InputStatistics result = statistics;
-  result.amax = scaled.input_absmax;
-  result.rows = statistics.rows.clone();
-  for (std::int64_t i = 0; i < result.rows.numel(); ++i) {
-    result.rows.data<float>()[i] *= scaled.scales[static_cast<std::size_t>(i % result.rows.dim(1))];
-  }
+InputStatistics prescaled_statistics(const InputStatistics& statistics, const Prescaled& prescaled) {
+  InputStatistics result = scaled(statistics, prescaled.scales, Scaling::kTimes);
+  result.amax = prescaled.input_absmax;
   return result;
 }
 
@@ -39,29 +35,30 @@ bool runs_in_fp8(const LinearFormat& format) {
 class Quantizer {
  public:
   Quantizer(const Checkpoint& checkpoint, std::span<const ModuleInfo> modules, const Recipe& recipe,
-            const Calibration* calibration, std::int64_t layers, Stream& stream)
+            const Calibration* calibration, std::int64_t layers, const QuantizedSink& sink, Stream& stream)
       : recipe_(recipe),
         calibration_(calibration),
+        sink_(sink),
         stream_(stream),
-        weights_(checkpoint, modules),
+        weights_(checkpoint, modules, *stream.pool),
         v_factors_(static_cast<std::size_t>(layers)) {
     const std::vector<LinearFormat> formats = resolve_rules(recipe, modules);
     for (std::size_t i = 0; i < modules.size(); ++i) formats_[modules[i].module] = formats[i];
   }
 
-  // All groups of one decoder layer, or one group outside: first all smoothing, then all rounding.
+  // Groups that smoothing connects: first all smoothing, then all rounding.
   void run(std::span<const LinearGroup> groups) {
     std::vector<Smoothing> smoothings;
     prescaled_.clear();
     for (const LinearGroup& group : groups) smoothings.push_back(recipe_.prescales() ? prescale(group) : smooth(group));
     for (std::size_t g = 0; g < groups.size(); ++g) round(groups[g], smoothings[g]);
-    weights_.flush(result_.modules, result_.tensors);
+    weights_.flush(sink_.tensor);
   }
 
-  QuantizedCheckpoint finish() {
-    result_.kv = kv_scales(recipe_.kv_format, calibration_ != nullptr ? calibration_->kv : std::vector<KvStatistics>{},
+  QuantizationReport finish() {
+    report_.kv = kv_scales(recipe_.kv_format, calibration_ != nullptr ? calibration_->kv : std::vector<KvStatistics>{},
                            v_factors_);
-    return std::move(result_);
+    return std::move(report_);
   }
 
  private:
@@ -97,7 +94,7 @@ class Quantizer {
     std::optional<float> amax;
     for (const std::string& reader : group.readers) {
       if (!shares_global_scale(formats_.at(reader)) && !runs_in_fp8(formats_.at(reader))) continue;
-      amax = std::max(amax.value_or(0), largest_magnitude(weights_.get(reader).weight, reader, *stream_.pool));
+      amax = std::max(amax.value_or(0), weights_.largest_magnitude(reader));
     }
     return amax;
   }
@@ -112,8 +109,10 @@ class Quantizer {
       const LinearFormat& format = formats_.at(reader);
       LayerReport report = describe(reader);
       if (format.quantized()) {
-        const LinearParts& parts = round_module(reader, format, amax, inputs);
+        const LinearParts parts = round_module(reader, format, amax, inputs);
         measure(reader, parts, inputs, report);
+        sink_.module(report.module, parts);
+        weights_.release(reader);
         if (!smoothing.factors.empty()) {
           report.alpha = smoothing.alpha;
           report.awq_loss = smoothing.loss;
@@ -124,12 +123,12 @@ class Quantizer {
           report.awq_loss_without = scaled->loss_without;
         }
       }
-      result_.report.layers.push_back(std::move(report));
+      report_.layers.push_back(std::move(report));
     }
   }
 
-  const LinearParts& round_module(const std::string& name, const LinearFormat& format, std::optional<float> amax,
-                                  const std::optional<InputStatistics>& inputs) {
+  LinearParts round_module(const std::string& name, const LinearFormat& format, std::optional<float> amax,
+                           const std::optional<InputStatistics>& inputs) {
     const WorkingModule& module = weights_.get(name);
     LinearParts parts;
     if (recipe_.layout == Layout::kGguf) {
@@ -143,7 +142,8 @@ class Quantizer {
     parts.input.kind = format.inputs;
     if (has_static_scale(format.inputs)) {
       require(inputs.has_value(), recipe_.name, "no calibration of the inputs of {}", module.info->stored);
-      parts.input = static_input(format.inputs, inputs->tensor_absmax(), rounding(module));
+      parts.input =
+          static_input(format.inputs, observed_amax(recipe_.observer, *inputs, format.inputs), rounding(module));
     }
     if (runs_in_fp8(format)) parts.fp8_weight_scale = clean_amax(amax.value(), e4m3::kMax) / e4m3::kMax;
     if (const Prescaled* scaled = prescaled(name)) {
@@ -152,16 +152,14 @@ class Quantizer {
       parts.low_rank_a = scaled->low_rank_a;
       parts.low_rank_b = scaled->low_rank_b;
     }
-    return result_.modules[module.info->stored] = std::move(parts);
+    return parts;
   }
 
-  // As the layout's tool rounds on a CPU. What was smoothed here is a weight that no tool has seen, with more places than
-  // the checkpoint's dtype has: it is divided in f32. AutoAWQ's and GPTQ's layouts have rules of their own.
+  // What was smoothed here is a weight that no tool has seen, with more places than the checkpoint's dtype has: it is
+  // divided in f32.
   Rounding rounding(const WorkingModule& module) const {
-    if (recipe_.layout == Layout::kAwq) return {module.dtype, Layout::kAwq};
-    if (recipe_.layout == Layout::kGptq || recipe_.layout == Layout::kGptqV2) return {module.dtype, Layout::kGptq};
     const bool smoothed = module.weight_changed && !recipe_.prescales();
-    return {module.dtype, recipe_.layout, smoothed ? DType::kF32 : module.dtype};
+    return rounding_of(recipe_.layout, module.dtype, smoothed ? DType::kF32 : module.dtype);
   }
 
   // GGUF's blocks, and what they hold.
@@ -193,28 +191,36 @@ class Quantizer {
     report.sqnr_db = error.sqnr_db;
     report.bytes = parts.weight.nbytes();
     if (has_static_scale(parts.input.kind)) report.input_scale = parts.input.scale;
+    if (inputs) report.input = report_input(*inputs, parts.input);
     if (inputs && inputs->rows.defined()) report.output_error = output_error(parts, weight, inputs->rows, stream_);
   }
 
   const Recipe& recipe_;
   const Calibration* calibration_;
+  const QuantizedSink& sink_;
   Stream& stream_;
   WorkingWeights weights_;
   FormatTable formats_;
-  std::map<std::string, Prescaled> prescaled_;  // of the layer at hand
+  std::map<std::string, Prescaled> prescaled_;  // of the groups at hand
   std::vector<std::vector<float>> v_factors_;   // by layer
-  QuantizedCheckpoint result_;
+  QuantizationReport report_;
 };
 
-// Groups of one decoder layer stay together, because smoothing reaches from one to the next.
-std::vector<std::vector<LinearGroup>> by_layer(std::vector<LinearGroup> groups) {
-  std::vector<std::vector<LinearGroup>> lists;
+// Whether smoothing a group changes weights of one before it.
+bool writes_into(const LinearGroup& group, const std::vector<LinearGroup>& chain) {
+  return std::any_of(chain.begin(), chain.end(), [&](const LinearGroup& earlier) {
+    return std::find(earlier.readers.begin(), earlier.readers.end(), group.writer) != earlier.readers.end();
+  });
+}
+
+// Groups that must be in memory together: o_proj's smoothing divides v_proj, down_proj's divides up_proj.
+std::vector<std::vector<LinearGroup>> chains_of(std::vector<LinearGroup> groups) {
+  std::vector<std::vector<LinearGroup>> chains;
   for (LinearGroup& group : groups) {
-    const bool next = lists.empty() || group.layer < 0 || lists.back().front().layer != group.layer;
-    if (next) lists.emplace_back();
-    lists.back().push_back(std::move(group));
+    if (chains.empty() || !writes_into(group, chains.back())) chains.emplace_back();
+    chains.back().push_back(std::move(group));
   }
-  return lists;
+  return chains;
 }
 
 struct Structure {
@@ -260,27 +266,38 @@ void check_recipe(const Checkpoint& checkpoint, const Recipe& recipe) {
   check_structure(checkpoint, recipe, read_structure(checkpoint).modules);
 }
 
-QuantizedCheckpoint quantize(const Checkpoint& checkpoint, const Recipe& recipe, const Calibration* calibration,
-                             Stream& stream, const Progress& progress) {
+QuantizationReport quantize(const Checkpoint& checkpoint, const Recipe& recipe, const Calibration* calibration,
+                            const QuantizedSink& sink, Stream& stream, const Progress& progress) {
   const Timer timer;
   const auto [config, modules] = read_structure(checkpoint);
   check_structure(checkpoint, recipe, modules);
   check_calibration(recipe, calibration);
-  Quantizer quantizer(checkpoint, modules, recipe, calibration, config.decoder.layers, stream);
-  const std::vector<std::vector<LinearGroup>> lists = by_layer(linear_groups(config, modules));
-  for (std::size_t i = 0; i < lists.size(); ++i) {
-    quantizer.run(lists[i]);
-    if (progress) progress("layers", static_cast<std::int64_t>(i + 1), static_cast<std::int64_t>(lists.size()));
+  Quantizer quantizer(checkpoint, modules, recipe, calibration, config.decoder.layers, sink, stream);
+  const std::vector<std::vector<LinearGroup>> chains = chains_of(linear_groups(config, modules));
+  for (std::size_t i = 0; i < chains.size(); ++i) {
+    quantizer.run(chains[i]);
+    if (progress) progress("layers", static_cast<std::int64_t>(i + 1), static_cast<std::int64_t>(chains.size()));
   }
-  QuantizedCheckpoint result = quantizer.finish();
-  result.report.configuration = configuration_name(recipe);
-  result.report.layout = layout_name(recipe.layout);
-  result.report.algorithm = to_string(recipe.algorithm);
-  result.report.recipe = recipe.text;
-  result.report.source_hash = checkpoint.content_hash();
-  result.report.kv = result.kv;
-  if (calibration != nullptr) result.report.calibration = calibration->made_from;
-  result.report.seconds = timer.seconds();
+  QuantizationReport report = quantizer.finish();
+  report.configuration = configuration_name(recipe);
+  report.layout = layout_name(recipe.layout);
+  report.algorithm = to_string(recipe.algorithm);
+  report.observer = recipe.observer.kind == Observer::Kind::kPercentile
+                        ? fmt::format("percentile {}", recipe.observer.percentile)
+                        : std::string(to_string(recipe.observer.kind));
+  report.recipe = recipe.text;
+  if (calibration != nullptr) report.calibration = calibration->made_from;
+  report.seconds = timer.seconds();
+  return report;
+}
+
+QuantizedCheckpoint quantize(const Checkpoint& checkpoint, const Recipe& recipe, const Calibration* calibration,
+                             Stream& stream, const Progress& progress) {
+  QuantizedCheckpoint result;
+  const QuantizedSink sink{[&](const std::string& module, const LinearParts& parts) { result.modules[module] = parts; },
+                           [&](const std::string& name, const Tensor& value) { result.tensors[name] = value; }};
+  result.report = quantize(checkpoint, recipe, calibration, sink, stream, progress);
+  result.kv = result.report.kv;
   return result;
 }
 

@@ -31,6 +31,21 @@ Algorithm algorithm_from_name(const Fields& fields, std::string_view key) {
   return static_cast<Algorithm>(it - std::begin(kAlgorithms));
 }
 
+void read_observer(const Fields& fields, Observer& observer) {
+  if (fields.has("observer")) observer.kind = observer_from_name(fields.text("observer"), fields.source());
+  require(!fields.has("percentile") || observer.kind == Observer::Kind::kPercentile, fields.source(),
+          "field '{}': only the observer percentile has one", fields.place("percentile"));
+  observer.percentile = fields.positive_or("percentile", observer.percentile, 100);
+}
+
+void check_observer(const Recipe& recipe, std::string_view source) {
+  for (const Rule& rule : recipe.rules) {
+    require(observes(recipe.observer.kind, rule.format.inputs) || rule.format.inputs == InputQuant::Kind::kNone, source,
+            "field 'algorithm.observer': {} cannot find scales of {} inputs", to_string(recipe.observer.kind),
+            input_format_name(rule.format.inputs));
+  }
+}
+
 void read_algorithm(const Fields& root, Recipe& recipe) {
   if (!root.has("algorithm")) return;
   if (root.at("algorithm").is_string()) {
@@ -38,8 +53,8 @@ void read_algorithm(const Fields& root, Recipe& recipe) {
     return;
   }
   const Fields fields = root.object("algorithm");
-  fields.allow_only({"name", "alpha", "mode", "rank"});
-  recipe.algorithm = algorithm_from_name(fields, "name");
+  fields.allow_only({"name", "alpha", "mode", "rank", "observer", "percentile"});
+  if (fields.has("name")) recipe.algorithm = algorithm_from_name(fields, "name");
   if (fields.has("mode")) {
     const std::string mode = fields.text("mode");
     require(recipe.algorithm == Algorithm::kAwq && (mode == "grouped" || mode == "modelopt"), root.source(),
@@ -50,6 +65,7 @@ void read_algorithm(const Fields& root, Recipe& recipe) {
     require(recipe.algorithm == Algorithm::kSvdQuant, root.source(), "field 'algorithm.rank': only svdquant has one");
     recipe.rank = fields.count("rank", 1, 4096);
   }
+  read_observer(fields, recipe.observer);
   require(!fields.has("alpha") || recipe.algorithm == Algorithm::kSmoothQuant, root.source(),
           "field 'algorithm.alpha': only smoothquant has one");
   recipe.alpha = static_cast<float>(fields.number_or("alpha", recipe.alpha, 0, 1));
@@ -115,6 +131,7 @@ Recipe parse_recipe(std::string_view text, std::string_view name, std::string_vi
   require(is_vision_format(recipe.vision_format), source, "field 'vision': expected one of {}, found '{}'",
           fmt::join(kVisionFormats, ", "), recipe.vision_format);
   for (const Fields& rule : fields.objects("rules")) recipe.rules.push_back(read_rule(rule));
+  check_observer(recipe, source);
   const bool quantizes = quantizes_anything(recipe);
   require(quantizes || recipe.layout == Layout::kAsIs, source,
           "field 'rules': none quantizes anything: expected layout as-is");

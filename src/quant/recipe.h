@@ -3,6 +3,8 @@
 //
 //   layout: compressed-tensors                     # or modelopt, as-is
 //   algorithm: {name: smoothquant, alpha: 0.5}     # or round-to-nearest (default), awq, svdquant
+//                                                  # observer: max (default), percentile, entropy, mse
+//                                                  # percentile: 99.99
 //   kv: fp8_calibrated                             # bf16 unless said
 //   vision: fp8                                    # bf16 unless said: quant/vision_format.h
 //   rules:                                         # in this order; the last one that matches a layer decides
@@ -25,6 +27,7 @@
 
 #include "model/tensor_table.h"
 #include "quant/format_names.h"
+#include "quant/observer.h"
 
 namespace halftone {
 
@@ -48,6 +51,7 @@ struct Recipe {
   float alpha = 0.5f;  // SmoothQuant: 0 smooths the weights only, 1 the inputs only
   bool modelopt_awq = false;
   std::int64_t rank = 32;  // SVDQuant
+  Observer observer;       // of inputs with a static scale
   std::string kv_format = "bf16";
   std::string vision_format = "bf16";
   std::vector<Rule> rules;

@@ -202,6 +202,12 @@ float static_scale(InputQuant::Kind kind, float amax, const Rounding& rule) {
 
 }  // namespace
 
+Rounding rounding_of(Layout layout, DType dtype, DType quotients) {
+  if (layout == Layout::kAwq) return {dtype, Layout::kAwq};
+  if (layout == Layout::kGptq || layout == Layout::kGptqV2) return {dtype, Layout::kGptq};
+  return {dtype, layout, quotients};
+}
+
 InputQuant static_input(InputQuant::Kind kind, float amax, const Rounding& rule) {
   InputQuant input{kind, 1.0f};
   if (has_static_scale(kind)) input.scale = static_scale(kind, amax, rule);

@@ -53,6 +53,10 @@ struct Rounding {
   std::span<const float> limits{};
 };
 
+// As the layout's tool rounds weights of `dtype` on a CPU. AutoAWQ's and GPTQ's layouts have rules of their own; others
+// round quotients to `quotients`.
+Rounding rounding_of(Layout layout, DType dtype, DType quotients);
+
 // The largest magnitude of a tensor of f32, bf16 or f16. Throws Error("[name] ...") for NaN and infinity.
 float largest_magnitude(const Tensor& weight, std::string_view name, ThreadPool& pool);
 

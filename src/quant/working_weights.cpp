@@ -1,9 +1,29 @@
 #include "quant/working_weights.h"
 
-namespace halftone {
+#include <algorithm>
+#include <utility>
 
-WorkingWeights::WorkingWeights(const Checkpoint& checkpoint, std::span<const ModuleInfo> modules)
-    : checkpoint_(checkpoint) {
+#include "quant/round_to_nearest.h"
+
+namespace halftone {
+namespace {
+
+constexpr std::int64_t kChunk = 1 << 16;  // elements that one task converts
+
+// Any floating-point tensor into out, [numel] f32.
+void convert(const Tensor& stored, ThreadPool& pool, float* out) {
+  const Tensor flat = stored.reshape({stored.numel()});
+  pool.parallel_for((flat.numel() + kChunk - 1) / kChunk, [&](std::int64_t i) {
+    const std::int64_t begin = i * kChunk, end = std::min(flat.numel(), begin + kChunk);
+    const Tensor part = to_f32(flat.rows(begin, end));
+    std::copy_n(part.data<float>(), end - begin, out + begin);
+  });
+}
+
+}  // namespace
+
+WorkingWeights::WorkingWeights(const Checkpoint& checkpoint, std::span<const ModuleInfo> modules, ThreadPool& pool)
+    : checkpoint_(checkpoint), pool_(pool) {
   for (const ModuleInfo& module : modules) table_[module.module] = &module;
 }
 
@@ -13,13 +33,20 @@ const ModuleInfo& WorkingWeights::info(const std::string& module) const {
   return *it->second;
 }
 
+Tensor WorkingWeights::f32_storage(std::int64_t count) {
+  if (spare_.defined() && spare_.numel() >= count) return std::exchange(spare_, Tensor());
+  return Tensor(DType::kF32, {count});
+}
+
 WorkingModule& WorkingWeights::get(const std::string& module) {
   if (const auto it = loaded_.find(module); it != loaded_.end()) return it->second;
   WorkingModule work;
   work.info = &info(module);
   const Tensor weight = checkpoint_.tensor(work.info->stored + ".weight");
   work.dtype = weight.dtype();
-  work.weight = to_f32(weight).clone();
+  work.storage = f32_storage(weight.numel());
+  work.weight = work.storage.rows(0, weight.numel()).reshape(weight.shape());
+  convert(weight, pool_, work.weight.data<float>());
   if (const std::string bias = work.info->stored + ".bias"; checkpoint_.contains(bias)) {
     const Tensor stored = checkpoint_.tensor(bias);
     work.bias_dtype = stored.dtype();
@@ -28,19 +55,32 @@ WorkingModule& WorkingWeights::get(const std::string& module) {
   return loaded_.emplace(module, std::move(work)).first->second;
 }
 
+float WorkingWeights::largest_magnitude(const std::string& module) {
+  const bool loaded = loaded_.contains(module);
+  const float amax = halftone::largest_magnitude(get(module).weight, module, pool_);
+  if (!loaded) release(module);
+  return amax;
+}
+
+void WorkingWeights::release(const std::string& module) {
+  const auto it = loaded_.find(module);
+  if (it == loaded_.end()) return;
+  Tensor storage = std::move(it->second.storage);
+  loaded_.erase(it);
+  if (!spare_.defined() || spare_.numel() < storage.numel()) spare_ = std::move(storage);
+}
+
 std::int64_t WorkingWeights::stored_bytes(const std::string& module) const {
   return checkpoint_.tensors().at(info(module).stored + ".weight").nbytes;
 }
 
-void WorkingWeights::flush(const std::map<std::string, LinearParts>& quantized,
-                           std::map<std::string, Tensor>& tensors) {
+void WorkingWeights::flush(const std::function<void(const std::string&, const Tensor&)>& changed) {
   for (const auto& [module, work] : loaded_) {
     const std::string& stored = work.info->stored;
-    if (quantized.contains(stored)) continue;
-    if (work.weight_changed) tensors[stored + ".weight"] = from_f32(work.weight, work.dtype);
-    if (work.bias_changed) tensors[stored + ".bias"] = from_f32(work.bias, work.bias_dtype);
+    if (work.weight_changed) changed(stored + ".weight", from_f32(work.weight, work.dtype));
+    if (work.bias_changed) changed(stored + ".bias", from_f32(work.bias, work.bias_dtype));
   }
-  loaded_.clear();
+  while (!loaded_.empty()) release(loaded_.begin()->first);
 }
 
 }  // namespace halftone

@@ -74,9 +74,10 @@ TEST(Gguf, ReadsWhatItWrites) {
   values.add("list", std::vector<std::int32_t>{1, 2, 3});
   values.add("words", std::vector<std::string>{"a", "", "bc"});
   const Tensor x = Tensor::from({1, 2, 3, 4, 5, 6}, {2, 3}), blocks = Tensor::zeros(DType::kU8, {2, 34});
-  write_gguf(
-      path, values,
-      {{"x", GgmlType::kF32, {2, 3}, [&] { return x; }}, {"q", GgmlType::kQ8_0, {2, 32}, [&] { return blocks; }}});
+  const FileLayout layout =
+      lay_out_gguf(path.filename().string(), values, {{"x", GgmlType::kF32, {2, 3}}, {"q", GgmlType::kQ8_0, {2, 32}}});
+  write_tensors(path.parent_path(), {layout},
+                [&](const std::string& name) { return as_bytes(name == "x" ? x : blocks); });
   const MappedFile file(path);
   const GgufHeader read = parse_gguf_header(file.bytes(), "f");
   EXPECT_EQ(std::get<std::string>(read.values.at("general.architecture")), "qwen2vl");
@@ -184,10 +185,12 @@ class GgufFolderTest : public testing::Test {
     for (std::int64_t i = 0; i < bytes.numel(); ++i)
       bytes.bits<std::uint8_t>()[i] = static_cast<std::uint8_t>(i + 3 * count_);
     ++count_;
-    tensors_.push_back({name, type, shape, [bytes] { return bytes; }});
+    slots_.push_back({name, type, shape});
+    values_[name] = bytes;
   }
   GgufFolder open() {
-    write_gguf(root_ / "model.gguf", GgufValues(), tensors_);
+    write_tensors(root_, {lay_out_gguf("model.gguf", GgufValues(), slots_)},
+                  [&](const std::string& name) { return values_.at(name); });
     return map_gguf_folder(root_);
   }
   std::string error() {
@@ -200,7 +203,8 @@ class GgufFolderTest : public testing::Test {
   }
 
   fs::path root_;
-  std::vector<GgufTensorToWrite> tensors_;
+  std::vector<GgufSlot> slots_;
+  std::map<std::string, Tensor> values_;
   int count_ = 0;
 };
 
@@ -227,18 +231,18 @@ TEST_F(GgufFolderTest, JoinsWhatTheTowerStoresInParts) {
 TEST_F(GgufFolderTest, DamagedFolders) {
   add("blk.0.attn_rotation.weight", GgmlType::kF32, {4});
   EXPECT_THAT(error(), HasSubstr("tensor 'blk.0.attn_rotation.weight': expected a tensor of Qwen2-VL"));
-  tensors_.clear();
+  slots_.clear();
   add("blk.0.ffn_up.weight", GgmlType::kQ5_0, {4, 32});
   EXPECT_THAT(
       error(),
       HasSubstr("ffn_up.weight': expected F32, F16, BF16, or a matrix of Q8_0, Q4_0, Q4_K or Q6_K, found Q5_0"));
-  tensors_.clear();
+  slots_.clear();
   add("v.blk.0.attn_q.weight", GgmlType::kF32, {4, 4});
   EXPECT_THAT(error(), HasSubstr("attn.qkv.weight': expected the matrices q, k and v, found 1"));
   add("v.blk.0.attn_k.weight", GgmlType::kF32, {4, 4});
   add("v.blk.0.attn_v.weight", GgmlType::kF16, {4, 4});
   EXPECT_THAT(error(), HasSubstr("expected q, k and v of one type and shape"));
-  tensors_.clear();
+  slots_.clear();
   add("v.patch_embd.weight", GgmlType::kF32, {4, 3, 2, 2});
   EXPECT_THAT(error(), HasSubstr("v.patch_embd.weight.1': expected beside the other one, found none"));
 }

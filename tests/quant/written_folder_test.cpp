@@ -16,7 +16,8 @@ namespace fs = std::filesystem;
 
 class WrittenFolder : public testing::TestWithParam<const char*> {
  protected:
-  WrittenFolder() : folder_(fs::path(testing::TempDir()) / ("halftone_written_" + std::string(GetParam()))) {}
+  WrittenFolder()
+      : folder_(fs::path(testing::TempDir()) / fmt::format("halftone_written_{}_{}", GetParam(), ::getpid())) {}
   ~WrittenFolder() override { fs::remove_all(folder_); }
   fs::path folder_;
 };
@@ -46,12 +47,8 @@ TEST_P(WrittenFolder, LoadsAsTheModelThatWasQuantized) {
   const Recipe recipe = load_recipe(GetParam());
   const Calibration& calibration = demo_calibration();
   const QuantizedCheckpoint quantized = quantize(source, recipe, &calibration, default_stream());
-  ExportPlan plan{source, recipe.layout, {}, quantized.tensors, quantized.kv, configuration_name(recipe)};
-  for (const auto& [module, parts] : quantized.modules) {
-    plan.modules[module] = {parts.weight,     parts.input,      parts.bias,      parts.input_scales,
-                            parts.low_rank_a, parts.low_rank_b, parts.prescaled, parts.fp8_weight_scale,
-                            parts.blocks};
-  }
+  const ExportPlan plan{
+      source, recipe.layout, quantized.modules, quantized.tensors, quantized.kv, configuration_name(recipe)};
   export_checkpoint(plan, folder_);
 
   const Checkpoint written = Checkpoint::open(folder_);

@@ -111,10 +111,29 @@ class Qwen2VlVision final : public Encoder {
   }
 
   Tensor encode(const Tensor& patches, std::span<const PictureGrid> grids, RunContext run) const override {
-    check_input(patches, grids);
+    Tensor x = run.workspace.get("vision.x", {patches.dim(0), config_.width});
+    embed_patches(patches, grids, x, run);
     const RotationTables rotation = rotation_tables(config_, grids);
     const std::vector<AttentionRange> ranges = frame_ranges(grids);
-    Tensor x = run.workspace.get("vision.x", {patches.dim(0), config_.width});
+    for (const Block& block : blocks_) transform(block, rotation, ranges, x, run);
+    return x;
+  }
+
+  Tensor start(const Tensor& patches, std::span<const PictureGrid> grids, RunContext run) const override {
+    Tensor x(DType::kF32, {patches.dim(0), config_.width});
+    embed_patches(patches, grids, x, run);
+    return x;
+  }
+
+  void run_block(std::int64_t block, std::span<const PictureGrid> grids, Tensor& x, RunContext run) const override {
+    transform(blocks_.at(static_cast<std::size_t>(block)), rotation_tables(config_, grids), frame_ranges(grids), x,
+              run);
+  }
+
+ private:
+  // x: [patches, width]
+  void embed_patches(const Tensor& patches, std::span<const PictureGrid> grids, Tensor& x, RunContext run) const {
+    check_input(patches, grids);
     Tensor pixels = patches;
     if (numerics_ != Numerics::kF32) {
       pixels = patches.clone();
@@ -123,15 +142,15 @@ class Qwen2VlVision final : public Encoder {
     linear(pixels, *patch_embed_, x, run.stream);
     round_to(numerics_, x, run.stream);
     run.tell_output("visual.patch_embed", x);
-    for (const Block& block : blocks_) {
-      attend(block, rotation, ranges, x, run);
-      feed_forward(block, x, run);
-      run.tell_output(block.name, x);
-    }
-    return x;
   }
 
- private:
+  void transform(const Block& block, const RotationTables& rotation, std::span<const AttentionRange> ranges, Tensor& x,
+                 RunContext run) const {
+    attend(block, rotation, ranges, x, run);
+    feed_forward(block, x, run);
+    run.tell_output(block.name, x);
+  }
+
   void check_input(const Tensor& patches, std::span<const PictureGrid> grids) const {
     std::int64_t total = 0;
     for (const PictureGrid& grid : grids) {

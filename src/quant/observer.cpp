@@ -1,0 +1,56 @@
+#include "quant/observer.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace halftone {
+namespace {
+
+// in the order of the enumeration
+constexpr std::string_view kNames[] = {"max", "percentile", "entropy", "mse"};
+
+float from_histogram(const Observer& observer, const Histogram& histogram, InputQuant::Kind input) {
+  switch (observer.kind) {
+    case Observer::Kind::kPercentile:
+      return percentile_amax(histogram, observer.percentile);
+    case Observer::Kind::kEntropy:
+      return entropy_amax(histogram);
+    default:
+      return mse_amax(histogram, input);
+  }
+}
+
+}  // namespace
+
+Observer::Kind observer_from_name(std::string_view name, std::string_view source) {
+  const auto it = std::find(std::begin(kNames), std::end(kNames), name);
+  require(it != std::end(kNames), source, "field 'observer': expected {}, found '{}'", fmt::join(kNames, ", "), name);
+  return static_cast<Observer::Kind>(it - std::begin(kNames));
+}
+
+std::string_view to_string(Observer::Kind kind) { return kNames[static_cast<std::size_t>(kind)]; }
+
+bool observes(Observer::Kind observer, InputQuant::Kind input) {
+  switch (observer) {
+    case Observer::Kind::kEntropy:
+      return input == InputQuant::Kind::kStaticInt8;
+    case Observer::Kind::kMse:
+      return input == InputQuant::Kind::kStaticInt8 || input == InputQuant::Kind::kStaticE4M3;
+    default:
+      return true;
+  }
+}
+
+float observed_amax(const Observer& observer, const InputStatistics& statistics, InputQuant::Kind input) {
+  const float most = statistics.tensor_absmax();
+  if (observer.kind == Observer::Kind::kMax || statistics.histogram.width == 0) return most;
+  require(observes(observer.kind, input), "observer", "{} does not know how these inputs are rounded",
+          to_string(observer.kind));
+  // the last edge may lie above what was seen
+  return std::min(most, from_histogram(observer, statistics.histogram, input));
+}
+
+}  // namespace halftone
