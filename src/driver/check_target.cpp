@@ -8,8 +8,7 @@
 namespace halftone {
 
 TargetFolder folder_for_target(const Checkpoint& source, const Recipe& recipe) {
-  const Architecture& architecture = find_architecture(source);
-  const std::vector<ModuleInfo> modules = resolve_modules(architecture.table(architecture.read_config(source)), source);
+  const std::vector<ModuleInfo> modules = read_structure(source).modules;
   const std::vector<LinearFormat> formats = resolve_rules(recipe, modules);
   TargetFolder folder;
   folder.layout = recipe.layout;

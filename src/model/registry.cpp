@@ -28,4 +28,11 @@ const Architecture& find_architecture(const Checkpoint& checkpoint) {
   fail(source, "field 'model_type': expected one of {}, found \"{}\"", known, model_type);
 }
 
+Structure read_structure(const Checkpoint& checkpoint) {
+  const Architecture& architecture = find_architecture(checkpoint);
+  Structure structure{architecture.read_config(checkpoint), {}};
+  structure.modules = resolve_modules(architecture.table(structure.config), checkpoint);
+  return structure;
+}
+
 }  // namespace halftone

@@ -24,4 +24,12 @@ struct Architecture {
 // By the checkpoint's model_type. Throws Error listing the known ones.
 const Architecture& find_architecture(const Checkpoint& checkpoint);
 
+// What a checkpoint is made of, without its weights.
+struct Structure {
+  ModelConfig config;
+  std::vector<ModuleInfo> modules;  // as resolve_modules() gives them
+};
+// Throws Error as find_architecture(), the architecture's read_config() and resolve_modules().
+Structure read_structure(const Checkpoint& checkpoint);
+
 }  // namespace halftone

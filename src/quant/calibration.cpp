@@ -9,9 +9,7 @@
 namespace halftone {
 
 CalibrateOptions watch_for(const Recipe& recipe, const Checkpoint& checkpoint, CalibrateOptions options) {
-  const Architecture& architecture = find_architecture(checkpoint);
-  const std::vector<ModuleInfo> modules =
-      resolve_modules(architecture.table(architecture.read_config(checkpoint)), checkpoint);
+  const std::vector<ModuleInfo> modules = read_structure(checkpoint).modules;
   const std::vector<LinearFormat> formats = resolve_rules(recipe, modules);
   for (std::size_t i = 0; i < modules.size(); ++i) {
     if (!formats[i].quantized()) continue;

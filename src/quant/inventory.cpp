@@ -107,9 +107,7 @@ std::int64_t stored_bytes(const Shape& shape, const QuantSpec& spec) {
 }
 
 Inventory take_inventory(const Checkpoint& checkpoint) {
-  const Architecture& architecture = find_architecture(checkpoint);
-  const ModelConfig config = architecture.read_config(checkpoint);
-  const std::vector<ModuleInfo> modules = resolve_modules(architecture.table(config), checkpoint);
+  const auto [config, modules] = read_structure(checkpoint);
   const DecoderConfig& decoder = config.decoder;
   constexpr std::int64_t kBytesOfBf16 = 2;
   Inventory inventory;

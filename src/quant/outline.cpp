@@ -89,9 +89,9 @@ class Outliner {
  public:
   Outliner(const Checkpoint& checkpoint, const Recipe& recipe)
       : checkpoint_(checkpoint), recipe_(recipe), maker_(recipe) {
-    const Architecture& architecture = find_architecture(checkpoint);
-    config_ = architecture.read_config(checkpoint);
-    modules_ = resolve_modules(architecture.table(config_), checkpoint);
+    Structure structure = read_structure(checkpoint);
+    config_ = std::move(structure.config);
+    modules_ = std::move(structure.modules);
     const std::vector<LinearFormat> formats = resolve_rules(recipe, modules_);
     for (std::size_t i = 0; i < modules_.size(); ++i) {
       formats_[modules_[i].module] = formats[i];

@@ -223,18 +223,6 @@ std::vector<std::vector<LinearGroup>> chains_of(std::vector<LinearGroup> groups)
   return chains;
 }
 
-struct Structure {
-  ModelConfig config;
-  std::vector<ModuleInfo> modules;
-};
-
-Structure read_structure(const Checkpoint& checkpoint) {
-  const Architecture& architecture = find_architecture(checkpoint);
-  Structure structure{architecture.read_config(checkpoint), {}};
-  structure.modules = resolve_modules(architecture.table(structure.config), checkpoint);
-  return structure;
-}
-
 void check_structure(const Checkpoint& checkpoint, const Recipe& recipe, std::span<const ModuleInfo> modules) {
   require(checkpoint.quantization().layout() == Layout::kAsIs, checkpoint.folder().string(),
           "expected an unquantized checkpoint, found one that is quantized already");

@@ -126,9 +126,8 @@ class StatisticsReader {
 }  // namespace
 
 Calibration read_statistics(const std::filesystem::path& path, const Checkpoint& checkpoint) {
-  const Architecture& architecture = find_architecture(checkpoint);
-  const auto modules = resolve_modules(architecture.table(architecture.read_config(checkpoint)), checkpoint);
-  return StatisticsReader(path, modules).read();
+  const Structure structure = read_structure(checkpoint);
+  return StatisticsReader(path, structure.modules).read();
 }
 
 }  // namespace halftone
