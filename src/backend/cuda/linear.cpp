@@ -43,6 +43,7 @@ LinearArguments arguments_of(const LinearWeight& weight, const LinearCall& call)
                                                                          : ScaleType::kF16;
   arguments.y_f32 = call.y.dtype == DType::kF32;
   arguments.integers = weight.multiplies_integers();
+  arguments.silu_mul = call.silu_mul;
   arguments.m = static_cast<int>(call.x.rows);
   arguments.n = static_cast<int>(weight.rows);
   arguments.k = static_cast<int>(weight.cols);
@@ -50,12 +51,17 @@ LinearArguments arguments_of(const LinearWeight& weight, const LinearCall& call)
   return arguments;
 }
 
-// A function of the weight alone, for the order of summation hangs on it. Two tiles a block halve the reading of x, where
-// there are rows enough to keep all multiprocessors busy; few inputs do not feed eight warps.
-DecodeCut choose_cut(const LinearWeight& weight) {
-  constexpr std::int64_t kManyRows = 8448, kFewChunks = 32;
+// Warps of a block: a function of the weight alone, for the order of summation hangs on it. A small weight's few blocks need
+// many of them to have enough of it under way.
+int choose_warps(const LinearWeight& weight) {
+  constexpr std::int64_t kFewRows = 4224;
   const int chunk = decode_chunk(code_type(weight.spec.element));
-  return {weight.rows >= kManyRows ? 2 : 1, (weight.cols + chunk - 1) / chunk < kFewChunks ? 4 : 8};
+  const std::int64_t chunks = (weight.cols + chunk - 1) / chunk;
+  const bool few = weight.rows <= kFewRows;
+  const int most = few ? 16 : 8, chunks_a_warp = few ? 3 : 8;
+  int warps = 4;
+  while (warps < most && chunks >= 2 * warps * chunks_a_warp) warps *= 2;
+  return warps;
 }
 
 bool decode_supports(const LinearWeight& weight, const LinearCall& call) {
@@ -64,16 +70,17 @@ bool decode_supports(const LinearWeight& weight, const LinearCall& call) {
   const bool scales = weight.group_scales
                           ? weight.spec.element == Element::kInt4 && weight.group == decode_chunk(CodeType::kInt4)
                           : !weight.spec.asymmetric;
-  return call.x.rows <= kDecodeTokens && address % 16 == 0 && stride % 16 == 0 && scales;
+  const bool pairs = !call.silu_mul || weight.rows % (2 * kTileRows) == 0;
+  return call.x.rows <= kDecodeTokens && address % 16 == 0 && stride % 16 == 0 && scales && pairs;
 }
 
 constexpr LinearRow kRows[] = {
     {"decode", decode_supports,
      [](const LinearWeight& weight, const LinearCall& call, const Launch& launch) {
-       start_linear_decode(arguments_of(weight, call), choose_cut(weight), launch);
+       start_linear_decode(arguments_of(weight, call), choose_warps(weight), launch);
      }},
     {"cublas", linear_blas_supports, run_linear_blas},
-    {"any", [](const LinearWeight&, const LinearCall&) { return true; },
+    {"any", [](const LinearWeight&, const LinearCall& call) { return !call.silu_mul; },
      [](const LinearWeight& weight, const LinearCall& call, const Launch& launch) {
        start_linear_any(arguments_of(weight, call), launch);
      }},
@@ -85,10 +92,12 @@ void check_call(const LinearWeight& weight, const LinearCall& call) {
           "expected an input {} [tokens, {}], got {} [{}, {}]", dtype_name(x_type), weight.cols,
           dtype_name(call.x.dtype), call.x.rows, call.x.cols);
   const bool y_type = call.y.dtype == DType::kBF16 || call.y.dtype == DType::kF32;
-  require(
-      call.y.data && y_type && call.y.rows == call.x.rows && call.y.cols == weight.rows && call.y.stride >= weight.rows,
-      kWhere, "expected an output BF16 or F32 [{}, {}], got {} [{}, {}]", call.x.rows, weight.rows,
-      dtype_name(call.y.dtype), call.y.rows, call.y.cols);
+  const std::int64_t outputs = call.silu_mul ? weight.rows / 2 : weight.rows;
+  require(call.y.data && y_type && call.y.rows == call.x.rows && call.y.cols == outputs && call.y.stride >= outputs,
+          kWhere, "expected an output BF16 or F32 [{}, {}], got {} [{}, {}]", call.x.rows, outputs,
+          dtype_name(call.y.dtype), call.y.rows, call.y.cols);
+  require(!call.silu_mul || (weight.rows % 2 == 0 && call.y.dtype == DType::kBF16 && !call.residual.data), kWhere,
+          "the product of gates and values is BF16, of an even number of rows and without a residual");
   require((call.x_scales != nullptr) == scales_tokens(weight.input.kind), kWhere,
           "scales of tokens are needed where they differ, and there alone");
   if (!call.residual.data) return;

@@ -21,6 +21,9 @@ struct LinearCall {
   DeviceMatrix y;
   // [M, N] bf16 or without data: then y = bf16(residual + bf16(product)). It may be y itself.
   DeviceMatrix residual;
+  // The upper half of W's rows are gates, the lower half values: y is [M, N / 2], what silu_mul() makes of the product. The
+  // row "decode" alone does it, for N a multiple of 16.
+  bool silu_mul = false;
   // What large products may use; 16-byte aligned. Without it they choose among fewer algorithms.
   void* workspace = nullptr;
   std::size_t workspace_bytes = 0;

@@ -50,7 +50,7 @@ bool aligned(const DeviceMatrix& matrix) {
 }  // namespace
 
 bool linear_blas_supports(const LinearWeight& weight, const LinearCall& call) {
-  return weight.plain && call.x.rows > kDecodeTokens && aligned(call.x) && aligned(call.y) &&
+  return weight.plain && !call.silu_mul && call.x.rows > kDecodeTokens && aligned(call.x) && aligned(call.y) &&
          (call.y.dtype == DType::kBF16 || !weight.plain_bias) &&
          (!call.residual.data || call.residual.data != call.y.data);
 }

@@ -2,6 +2,7 @@
 // every M; and what it refuses.
 #include "backend/cuda/linear.h"
 
+#include "backend/cuda/decode_ops.h"
 #include "tests/backend/cuda/device_rows.h"
 #include "tests/ops/linear_cases.h"
 
@@ -64,14 +65,14 @@ class DeviceProduct {
 
   // [M, N] as the device gives it.  x: codes already.
   Tensor run(const QuantizedInput& x, std::string_view kernel, DType y_type = DType::kF32,
-             const Tensor* residual = nullptr) {
+             const Tensor* residual = nullptr, bool silu_mul = false) {
     const bool integers = sums_integers(source_.spec(), source_.input);
     // rows that begin at multiples of 16 bytes, as the kernel "decode" wants, and then some
     const std::int64_t cols = x.codes.dim(1), unit = integers ? 16 : 8, padding = unit - cols % unit + unit;
     const DeviceRows input(integers ? DType::kI8 : DType::kBF16, x.codes, padding);
     const DeviceRows scales(DType::kF32, x.scales.reshape({x.scales.dim(0), 1}));
-    DeviceRows y(y_type, x.codes.dim(0), source_.rows(), 3);
-    cuda::LinearCall call{input.matrix(), nullptr, y.matrix(), {}, nullptr, 0};
+    DeviceRows y(y_type, x.codes.dim(0), source_.rows() / (silu_mul ? 2 : 1), 3);
+    cuda::LinearCall call{input.matrix(), nullptr, y.matrix(), {}, silu_mul, nullptr, 0};
     if (scales_tokens(source_.input.kind)) call.x_scales = static_cast<const float*>(scales.matrix().data);
     std::unique_ptr<DeviceRows> added;
     if (residual) {
@@ -250,6 +251,30 @@ TEST_F(CudaLinear, RoundsThenAddsTheResidual) {
   }
 }
 
+TEST_F(CudaLinear, MultipliesGatesWithValuesAsTheOpDoes) {
+  for (const LinearFormat& format : device_formats()) {
+    const std::int64_t n = 48, k = 640, m = 5;
+    const QTensor weight = testing::random_weight(format, n, k, 5);
+    const Tensor bias = testing::random_input(1, n, 3).reshape({n});
+    const LinearSource source{{&weight, 1}, {&bias, 1}, format.input};
+    const QuantizedInput x = quantized(bf16_values(testing::random_input(m, k, 6)), format.input);
+    DeviceProduct product(source);
+    cuda::DeviceStream stream;
+    const DeviceRows decoded(DType::kBF16, product.run(x, product.kernels(m)[0], DType::kBF16));
+    DeviceRows wanted(DType::kBF16, m, n / 2);
+    cuda::silu_mul(decoded.matrix(), wanted.matrix(), stream.launch());
+    stream.synchronize();
+    if (product.kernels(m)[0] != "decode") continue;
+    const Tensor got = product.run(x, "decode", DType::kBF16, nullptr, true);
+    const Tensor expected = wanted.values();
+    for (std::int64_t i = 0; i < got.numel(); ++i) {
+      const float a = got.data<float>()[i], b = expected.data<float>()[i];
+      ASSERT_TRUE(a == b || (std::isnan(a) && std::isnan(b)))
+          << format.name << " element " << i << ": " << a << ", not " << b;
+    }
+  }
+}
+
 // A prompt's product: more tokens than "decode" takes, rows that begin at multiples of 16 bytes.
 TEST_F(CudaLinear, MultipliesPromptsByCublas) {
   const LinearFormat format = device_formats()[0];
@@ -267,7 +292,7 @@ TEST_F(CudaLinear, MultipliesPromptsByCublas) {
     const DeviceRows added(DType::kBF16, residual, 1);
     for (const bool with_residual : {false, true}) {
       DeviceRows y(DType::kBF16, shape.m, shape.n, 8);
-      cuda::LinearCall call{input.matrix(), nullptr, y.matrix(), {}, nullptr, 0};
+      cuda::LinearCall call{input.matrix(), nullptr, y.matrix(), {}, false, nullptr, 0};
       if (with_residual) call.residual = added.matrix();
       cuda::linear(uploaded, call, stream.launch(), "cublas");
       stream.synchronize();

@@ -52,7 +52,6 @@ class Step {
     codes_ = matrix(DType::kI8, std::max(model.hidden, model.mlp));
     qkv_ = matrix(DType::kBF16, q + 2 * kv);
     mixed_ = matrix(DType::kBF16, q);
-    gate_up_ = matrix(DType::kBF16, 2 * model.mlp);
     mlp_ = matrix(DType::kBF16, model.mlp);
     logits_ = matrix(DType::kF32, model.vocabulary);
     attention_memory_ = arena_.allocate<float>(
@@ -152,14 +151,14 @@ class Step {
 
   // y = the product of x, normalized and quantized first as the weight wants it.
   void multiply(const cuda::LinearWeight& weight, cuda::DeviceMatrix x, bool norm, const cuda::DeviceMatrix& y,
-                bool residual, const cuda::Launch& launch) {
+                bool residual, const cuda::Launch& launch, bool silu_mul = false) {
     if (norm || weight.input.kind != InputQuant::Kind::kNone) {
       cuda::DeviceMatrix prepared = weight.multiplies_integers() ? codes_ : input_;
       prepared.cols = prepared.stride = x.cols;
       cuda::prepare_input({x, norm ? ones_ : nullptr, 1e-6f, weight.input, prepared, nullptr}, launch);
       x = prepared;
     }
-    cuda::linear(weight, {x, nullptr, y, residual ? y : cuda::DeviceMatrix{}}, launch);
+    cuda::linear(weight, {x, nullptr, y, residual ? y : cuda::DeviceMatrix{}, silu_mul}, launch);
   }
 
   void run(const cuda::Launch& launch) {
@@ -175,8 +174,7 @@ class Step {
           {q, lengths_, kKeys, 1.0f / std::sqrt(static_cast<float>(kHeadDim)), model_.heads, attention_memory_, mixed_},
           kv_[i], launch);
       multiply(layer.o, mixed_, false, hidden_, true, launch);
-      multiply(layer.gate_up, hidden_, true, gate_up_, false, launch);
-      cuda::silu_mul(gate_up_, mlp_, launch);
+      multiply(layer.gate_up, hidden_, true, mlp_, false, launch, true);
       multiply(layer.down, mlp_, false, hidden_, true, launch);
     }
     multiply(head_, hidden_, true, logits_, false, launch);
@@ -195,7 +193,7 @@ class Step {
   std::vector<Layer> layers_;
   cuda::LinearWeight head_;
   std::vector<cuda::PagedKv> kv_;
-  cuda::DeviceMatrix hidden_, input_, codes_, qkv_, mixed_, gate_up_, mlp_, logits_;
+  cuda::DeviceMatrix hidden_, input_, codes_, qkv_, mixed_, mlp_, logits_;
 };
 
 }  // namespace

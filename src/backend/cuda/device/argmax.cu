@@ -35,8 +35,8 @@ __device__ Best nothing() { return {__uint_as_float(0xff800000u), 0x7fffffff}; }
 __global__ void __launch_bounds__(kThreads) argmax_parts(ArgmaxArguments args) {
   __shared__ float values[kThreads / 32];
   __shared__ int cols[kThreads / 32];
-  let_next_kernel_begin();
   wait_for_earlier_kernels();
+  let_next_kernel_begin();
   const float* row = args.logits + blockIdx.y * args.stride;
   Best best = nothing();
   for (int col = blockIdx.x * kThreads + threadIdx.x; col < args.cols; col += kArgmaxBlocks * kThreads) {
@@ -55,8 +55,8 @@ __global__ void __launch_bounds__(kThreads) argmax_parts(ArgmaxArguments args) {
 }
 
 __global__ void __launch_bounds__(32) argmax_join(ArgmaxArguments args) {
-  let_next_kernel_begin();
   wait_for_earlier_kernels();
+  let_next_kernel_begin();
   Best best = nothing();
   for (int i = threadIdx.x; i < kArgmaxBlocks; i += 32) {
     best.join(args.best[blockIdx.x * kArgmaxBlocks + i], args.best_col[blockIdx.x * kArgmaxBlocks + i]);

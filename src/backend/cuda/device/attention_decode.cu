@@ -12,6 +12,7 @@ namespace {
 
 constexpr int kThreads = kSplitKeys;
 static_assert(kThreads >= kMaxHeadDim, "a thread is one dimension in the second half");
+static_assert(kSplitKeys % kPageTokens == 0, "a split begins with a page");
 
 __device__ __forceinline__ float minus_infinity() { return __uint_as_float(0xff800000u); }
 
@@ -19,6 +20,7 @@ __device__ __forceinline__ float minus_infinity() { return __uint_as_float(0xff8
 template <int kShared>
 __device__ __forceinline__ void dot_products(const std::uint16_t* k, const float (*queries)[kMaxHeadDim], int head_dim,
                                              float (&dots)[kShared]) {
+#pragma unroll 8
   for (int j = 0; j < head_dim; j += 8) {
     const uint4 words = *reinterpret_cast<const uint4*>(k + j);
 #pragma unroll
@@ -37,8 +39,8 @@ __global__ void __launch_bounds__(kThreads) attend_split(AttentionDecodeArgument
   __shared__ float weights[kShared][kSplitKeys];
   __shared__ float slots[2][kShared][kThreads / 32];
   const int split = blockIdx.x, kv_head = blockIdx.y, sequence = blockIdx.z, head_dim = args.kv.head_dim;
-  let_next_kernel_begin();
   wait_for_earlier_kernels();
+  let_next_kernel_begin();
   const int first = split * kSplitKeys, count = min(args.lengths[sequence] - first, kSplitKeys);
   if (count <= 0) return;
   const std::uint16_t* q = args.q + sequence * args.q_stride + kv_head * kShared * head_dim;
@@ -66,10 +68,15 @@ __global__ void __launch_bounds__(kThreads) attend_split(AttentionDecodeArgument
 
   if (threadIdx.x >= head_dim) return;
   float outputs[kShared] = {};
-  for (int s = 0; s < count; ++s) {
-    const float value = bf16_value(args.kv.v[key_offset(args.kv, sequence, kv_head, first + s) + threadIdx.x]);
+  for (int begin = 0; begin < count; begin += kPageTokens) {
+    const std::uint16_t* values = args.kv.v + key_offset(args.kv, sequence, kv_head, first + begin) + threadIdx.x;
+    const int end = min(kPageTokens, count - begin);
+#pragma unroll 16
+    for (int s = 0; s < end; ++s) {
+      const float value = bf16_value(values[s * head_dim]);
 #pragma unroll
-    for (int h = 0; h < kShared; ++h) outputs[h] = fmaf(weights[h][s], value, outputs[h]);
+      for (int h = 0; h < kShared; ++h) outputs[h] = fmaf(weights[h][begin + s], value, outputs[h]);
+    }
   }
 #pragma unroll
   for (int h = 0; h < kShared; ++h) {
@@ -86,8 +93,8 @@ __global__ void __launch_bounds__(kThreads) attend_split(AttentionDecodeArgument
 // One block a head, one thread a dimension.
 __global__ void __launch_bounds__(kMaxHeadDim) join_splits(AttentionDecodeArguments args) {
   const int head = blockIdx.x, sequence = blockIdx.y, head_dim = args.kv.head_dim;
-  let_next_kernel_begin();
   wait_for_earlier_kernels();
+  let_next_kernel_begin();
   const int splits = (args.lengths[sequence] + kSplitKeys - 1) / kSplitKeys;
   const float* partial =
       args.partial + (static_cast<std::int64_t>(sequence) * args.heads + head) * args.splits * (head_dim + 2);

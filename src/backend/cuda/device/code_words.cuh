@@ -12,8 +12,8 @@ __device__ __forceinline__ std::uint32_t word_of(const uint4& v, int i) {
 }
 
 // kChunk: inputs of a row that a warp takes at once.  kPieces: 16-byte pieces of the input that go with one load of codes.
-// kStep: bytes from chunk to chunk.  offset(t, p): where piece p of lane t begins in the chunk.  operands(): b of
-// product j; there are two products a piece.
+// kStep: bytes from chunk to chunk.  offset(t, p): where piece p of lane t begins in the chunk.  operands(): what product j
+// takes of the codes; there are two products a piece.
 struct Bf16Words {
   static constexpr int kChunk = 32, kPieces = 1, kStep = 64;
   static __device__ int offset(int t, int) { return t * 8; }
@@ -22,17 +22,20 @@ struct Bf16Words {
   }
 };
 
-// A signed byte is exact in bf16. As an unsigned one it is the last byte of an f32 in [2^23, 2^24).
+// A signed byte is exact in bf16: its last seven bits are those of a bf16 in [128, 256), from which 128 is subtracted, or
+// 256 where the byte is negative.
 struct Int8Words {
   static constexpr int kChunk = 64, kPieces = 2, kStep = 64;
   static __device__ int offset(int t, int p) { return t * 16 + p * 8; }
   static __device__ uint2 operands(const uint4& v, int j, std::uint32_t) {
-    const std::uint32_t word = word_of(v, j) ^ 0x80808080u;
-    return make_uint2(pack_bf16x2(value(word, 0x7650), value(word, 0x7651)),
-                      pack_bf16x2(value(word, 0x7652), value(word, 0x7653)));
+    const std::uint32_t word = word_of(v, j);
+    return make_uint2(pair(__byte_perm(word, 0, 0x4140)), pair(__byte_perm(word, 0, 0x4342)));
   }
-  static __device__ float value(std::uint32_t word, std::uint32_t selector) {
-    return __uint_as_float(__byte_perm(word, 0x4b000000u, selector)) - 8388736.0f;  // 2^23 + 128
+  // One code in the lower byte of each half.
+  static __device__ std::uint32_t pair(std::uint32_t codes) {
+    constexpr std::uint32_t kOne = 0x3f803f80u;
+    return multiply_add_bf16x2(mask_or<0x007f007fu>(codes, 0x43004300u), kOne,
+                               mask_or<0x00800080u>(codes, 0xc300c300u));
   }
 };
 
@@ -47,7 +50,7 @@ struct E4m3Words {
   // One code in the upper byte of each half.
   static __device__ std::uint32_t pair(std::uint32_t codes) {
     constexpr std::uint32_t k2To120 = 0x7b807b80u, kMinusZero = 0x80008000u;
-    return multiply_add_bf16x2((codes & 0x80008000u) | ((codes >> 4) & 0x07f007f0u), k2To120, kMinusZero);
+    return multiply_add_bf16x2(mask_or<0x80008000u>(codes, (codes >> 4) & 0x07f007f0u), k2To120, kMinusZero);
   }
 };
 
@@ -62,7 +65,7 @@ struct Int4Words {
   }
   static __device__ std::uint32_t pair(std::uint32_t word, std::uint32_t minus_zero) {
     constexpr std::uint32_t kOne = 0x3f803f80u;
-    return multiply_add_bf16x2((word & 0x000f000fu) | 0x43004300u, kOne, minus_zero);
+    return multiply_add_bf16x2(mask_or<0x000f000fu>(word, 0x43004300u), kOne, minus_zero);
   }
 };
 

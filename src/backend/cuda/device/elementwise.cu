@@ -1,5 +1,5 @@
 #include "backend/cuda/device/decode_ops.h"
-#include "backend/cuda/device/instructions.cuh"
+#include "backend/cuda/device/linear_result.cuh"
 #include "backend/cuda/device/start_kernel.cuh"
 
 namespace halftone::cuda {
@@ -9,21 +9,20 @@ constexpr int kThreads = 256;
 
 __global__ void __launch_bounds__(kThreads) silu_mul(SiluMulArguments args) {
   const int col = blockIdx.x * kThreads + threadIdx.x;
-  let_next_kernel_begin();
   wait_for_earlier_kernels();
+  let_next_kernel_begin();
   if (col >= args.cols) return;
   for (int row = blockIdx.y; row < args.rows; row += gridDim.y) {
     const std::uint16_t* x = args.gate_up + row * args.gate_up_stride;
     const float gate = bf16_value(x[col]), up = bf16_value(x[args.cols + col]);
-    const float silu = round_bf16(gate / (1.0f + expf(-gate)));
-    args.y[row * args.y_stride + col] = bf16_code(silu * up);
+    args.y[row * args.y_stride + col] = bf16_code(silu_product(gate, up));
   }
 }
 
 __global__ void __launch_bounds__(kThreads) add(AddArguments args) {
   const int col = blockIdx.x * kThreads + threadIdx.x;
-  let_next_kernel_begin();
   wait_for_earlier_kernels();
+  let_next_kernel_begin();
   if (col >= args.cols) return;
   for (int row = blockIdx.y; row < args.rows; row += gridDim.y) {
     std::uint16_t& y = args.y[row * args.y_stride + col];
@@ -33,8 +32,8 @@ __global__ void __launch_bounds__(kThreads) add(AddArguments args) {
 
 __global__ void __launch_bounds__(kThreads) embedding(EmbeddingArguments args) {
   const int col = blockIdx.x * kThreads + threadIdx.x;
-  let_next_kernel_begin();
   wait_for_earlier_kernels();
+  let_next_kernel_begin();
   if (col >= args.cols) return;
   for (int row = blockIdx.y; row < args.rows; row += gridDim.y) {
     const std::int32_t token = args.tokens[row];

@@ -16,6 +16,19 @@ __device__ __forceinline__ uint4 load_once(const void* address) {
   return v;
 }
 
+// Starts a copy of 16 bytes to shared memory, or of zeros where they are not `there`. Copies are waited for in groups.
+__device__ __forceinline__ void copy_async(void* shared, const void* address, bool there) {
+  const auto target = static_cast<std::uint32_t>(__cvta_generic_to_shared(shared));
+  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(target), "l"(address), "r"(there ? 16 : 0)
+               : "memory");
+}
+__device__ __forceinline__ void end_copy_group() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+// Waits until at most kLater of the groups that this thread ended are under way.
+template <int kLater>
+__device__ __forceinline__ void wait_for_copy_groups() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kLater) : "memory");
+}
+
 // Waits until the kernels before this one have ended and what they wrote can be read. Every kernel calls it, before it
 // touches anything that another kernel writes; kernels started without overlap pass at once.
 __device__ __forceinline__ void wait_for_earlier_kernels() {
@@ -38,23 +51,31 @@ __device__ __forceinline__ void let_next_kernel_begin() {
 #endif
 }
 
-// c += a b on 16 x 16 by 16 x 8, bf16 to f32. Lane l holds of a the rows l / 4 (a0, a2) and l / 4 + 8 (a1, a3), of b and of
-// c = {c0, c1: row l / 4, c2, c3: row l / 4 + 8} the columns l / 4 and 2 (l mod 4), 2 (l mod 4) + 1. The second eight rows
-// of a are zero here.
-__device__ __forceinline__ void multiply_bf16(float (&c)[4], std::uint32_t a0, std::uint32_t a2, std::uint32_t b0,
+// c += a b on 16 x 16 by 16 x 8, bf16 to f32. Lane 4 r + t holds of a the rows r (a0, a2) and r + 8 (a1, a3), of b the column
+// r, each at the places 2 t, 2 t + 1 (a0, a1, b0) and 2 t + 8, 2 t + 9 (a2, a3, b1) of the sum, and of c the columns 2 t and
+// 2 t + 1 of row r (c0, c1) and of row r + 8 (c2, c3).
+__device__ __forceinline__ void multiply_bf16(float (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0,
                                               std::uint32_t b1) {
   asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
       "%3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a0), "r"(0), "r"(a2), "r"(0), "r"(b0), "r"(b1));
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-// The same on 16 x 32 by 32 x 8, INT8 to int32.
-__device__ __forceinline__ void multiply_int8(std::int32_t (&c)[4], std::uint32_t a0, std::uint32_t a2,
-                                              std::uint32_t b0, std::uint32_t b1) {
+// The same on 16 x 32 by 32 x 8, INT8 to int32: four codes where the other has two.
+__device__ __forceinline__ void multiply_int8(std::int32_t (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0,
+                                              std::uint32_t b1) {
   asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
       : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
-      : "r"(a0), "r"(0), "r"(a2), "r"(0), "r"(b0), "r"(b1));
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+// (a & kMask) | c in one instruction, which the compiler makes two of where both are constants.
+template <std::uint32_t kMask>
+__device__ __forceinline__ std::uint32_t mask_or(std::uint32_t a, std::uint32_t c) {
+  std::uint32_t d;
+  asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(d) : "r"(a), "n"(kMask), "r"(c));
+  return d;
 }
 
 // Two bf16 in one word, the first in the low half; each result is rounded once, subnormal numbers stay.

@@ -29,16 +29,13 @@ struct LinearArguments {
   CodeType code_type;
   ScaleType group_scale_type;
   bool y_f32, integers;
+  // rows n and n + N / 2 are the gate and the value of output n: y[m, n] = bf16(bf16(silu(gate)) value), [M, N / 2]
+  bool silu_mul;
   int m, n, k, group;
 };
 
-// How a shape is cut into blocks: the order of summation hangs on it.
-struct DecodeCut {
-  int tiles;  // of 8 rows a block: 1 or 2
-  int warps;  // of a block: 1 to 8
-};
-
-void start_linear_decode(const LinearArguments& arguments, DecodeCut cut, const Launch& launch);
+// warps: of a block, 4, 8 or 16. The order of summation hangs on it.
+void start_linear_decode(const LinearArguments& arguments, int warps, const Launch& launch);
 // Inputs of a row that a warp takes at once.
 int decode_chunk(CodeType type);
 void start_linear_any(const LinearArguments& arguments, const Launch& launch);

@@ -64,8 +64,8 @@ __device__ __forceinline__ float any_inner_sum(const LinearArguments& args, cons
 __global__ void linear_any(LinearArguments args) {
   const std::int64_t n = static_cast<std::int64_t>(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
   const std::int64_t group = args.group, groups = (args.k + group - 1) / group;
-  let_next_kernel_begin();
   wait_for_earlier_kernels();
+  let_next_kernel_begin();
   if (n >= args.n) return;
   for (int m = blockIdx.y; m < args.m; m += gridDim.y) {
     const char* x = args.x + m * args.x_stride;
@@ -77,7 +77,8 @@ __global__ void linear_any(LinearArguments args) {
           any_inner_sum(args, x, n, g * group, min((g + 1) * group, static_cast<std::int64_t>(args.k)), zero);
       total = args.group_scales ? fmaf(any_scale(args, at), sum, total) : sum;
     }
-    if (threadIdx.x % 32 == 0) store_result(args, m, static_cast<int>(n), total);
+    if (threadIdx.x % 32 == 0)
+      store_result(args, m, static_cast<int>(n), RowTerms(args, static_cast<int>(n)).value(args, m, total));
   }
 }
 

@@ -1,9 +1,10 @@
 // The product for few tokens, which takes as long as reading the weight: M <= 8.
 //
-// A block owns kTiles * 8 rows of W and all of K. Its warps take chunks of K in turn: warp w the chunks w, w + warps, ...
-// A lane loads 16 bytes of a row at a time, kDepth loads (for each tile) ahead of their use, past the first cache. The
-// matrix units multiply them with up to eight rows of x; rows that are not there are zero. So the time hardly depends on M
-// and the order of summation does not at all: within a warp by chunks, ascending; then over the warps, ascending.
+// A block owns two tiles of 8 rows of W and all of K. Its warps take chunks of K in turn: warp w the chunks w, w + warps, ...
+// A lane copies 16 bytes of a row at a time to a ring of its own in shared memory, kStages ahead of their use, so that much
+// of the weight is under way whatever the registers hold. The matrix units multiply them with eight rows of x; what they
+// make of rows that are not there is left out. So the time hardly depends on M and the order of summation does not at
+// all: within a warp by chunks, ascending; then over the warps, ascending.
 
 #include <type_traits>
 
@@ -15,190 +16,246 @@ namespace halftone::cuda {
 namespace {
 
 constexpr std::uint32_t kNoZero = 0x4308;  // bf16(136)
+constexpr int kMaxThreads = 512, kTiles = 2, kStages = 6;
 
-// The scales of rows 2 t and 2 t + 1 of a tile; index: that of the first.
-__device__ __forceinline__ float2 load_scale_pair(const void* scales, ScaleType type, std::int64_t index) {
-  if (type == ScaleType::kF32) return *reinterpret_cast<const float2*>(static_cast<const float*>(scales) + index);
-  const std::uint32_t pair = *reinterpret_cast<const std::uint32_t*>(static_cast<const std::uint16_t*>(scales) + index);
-  const auto low = static_cast<std::uint16_t>(pair & 0xffff), high = static_cast<std::uint16_t>(pair >> 16);
-  return type == ScaleType::kBF16 ? make_float2(bf16_value(low), bf16_value(high))
-                                  : make_float2(f16_value(low), f16_value(high));
+// One chunk of one tile in the ring: the lanes' codes and, where a chunk is a group, its scales and zeros.
+template <bool kGroups>
+struct ChunkSlot {
+  uint4 codes[32];
+};
+template <>
+struct ChunkSlot<true> {
+  uint4 codes[32];
+  uint4 scales[2];  // eight f32, or eight of 16 bits in the first
+  uint4 zeros;      // eight bf16
+};
+
+// The scale of one row of a tile.
+__device__ __forceinline__ float row_scale(const uint4* scales, ScaleType type, int row) {
+  if (type == ScaleType::kF32) return reinterpret_cast<const float*>(scales)[row];
+  const std::uint16_t code = reinterpret_cast<const std::uint16_t*>(scales)[row];
+  return type == ScaleType::kBF16 ? bf16_value(code) : f16_value(code);
 }
 
 // 16 bytes of a row of x, zero from `valid` elements on. Rows begin at multiples of 16 bytes: what lies behind the last
 // element up to such a multiple is padding that may be read.
 template <typename Element>
-__device__ __forceinline__ uint4 load_piece(const char* row, int offset, int valid) {
-  constexpr int kElements = 16 / sizeof(Element), kInWord = 4 / sizeof(Element);
+__device__ __forceinline__ uint4 load_last_piece(const char* address, int valid) {
+  constexpr int kInWord = 4 / sizeof(Element);
   if (valid <= 0) return make_uint4(0, 0, 0, 0);
-  uint4 v = *reinterpret_cast<const uint4*>(row + offset * static_cast<int>(sizeof(Element)));
-  if (valid < kElements) {
-    const auto keep = [&](int word) {
-      const int count = valid - word * kInWord;
-      return count >= kInWord ? 0xffffffffu
-             : count <= 0     ? 0u
-                              : (1u << (count * 8 * static_cast<int>(sizeof(Element)))) - 1;
-    };
-    v = make_uint4(v.x & keep(0), v.y & keep(1), v.z & keep(2), v.w & keep(3));
-  }
-  return v;
+  const uint4 v = *reinterpret_cast<const uint4*>(address);
+  const auto keep = [&](int word) {
+    const int count = valid - word * kInWord;
+    return count >= kInWord ? 0xffffffffu
+           : count <= 0     ? 0u
+                            : (1u << (count * 8 * static_cast<int>(sizeof(Element)))) - 1;
+  };
+  return make_uint4(v.x & keep(0), v.y & keep(1), v.z & keep(2), v.w & keep(3));
 }
 
-// One warp's loads of kDepth chunks: codes, and where each chunk is a group its scales and zeros.
-template <typename Words, int kTiles, int kDepth, bool kGroups>
-struct Batch {
-  uint4 codes[kDepth][kTiles];
-  float2 scales[kGroups ? kDepth : 1][kTiles];
-  std::uint32_t minus_zeros[kDepth][kTiles];  // -(136 + zero), twice
-};
-
-template <typename Words, int kTiles, int kDepth, bool kGroups>
+template <typename Words, bool kGroups>
 struct DecodeWarp {
   // INT8 products sum exactly in integers
   static constexpr bool kIntegers = std::is_same_v<Words, Int8Integers>;
   static constexpr bool kTiled = std::is_same_v<Words, Int4Words>;
   using Sum = std::conditional_t<kIntegers, std::int32_t, float>;
   using XElement = std::conditional_t<kIntegers, std::uint8_t, std::uint16_t>;
+  using Slot = ChunkSlot<kGroups>;
 
   const LinearArguments& args;
+  Slot* ring;     // [kStages, kTiles]
   int row, part;  // of this lane: row / 4 and its rest
   int chunks;     // of K
   const char* base[kTiles];
   int tile[kTiles];
-  const char* x_row;
-  Sum total[kTiles][4] = {};
+  const char* x;  // this lane's token and part
+  Sum total[4] = {};
 
-  __device__ DecodeWarp(const LinearArguments& arguments, int first_tile)
+  __device__ DecodeWarp(const LinearArguments& arguments, Slot* block_ring)
       : args(arguments),
+        ring(block_ring + threadIdx.x / 32 * (kStages * kTiles)),
         row(threadIdx.x % 32 / 4),
         part(threadIdx.x % 4),
         chunks((arguments.k + Words::kChunk - 1) / Words::kChunk),
-        x_row(arguments.x + row * arguments.x_stride) {
-    const int last_tile = (args.n - 1) / kTileRows;
+        // tokens that are not there are multiplied as others are, and left out
+        x(arguments.x + min(row, arguments.m - 1) * arguments.x_stride +
+          Words::offset(part, 0) * static_cast<int>(sizeof(XElement))) {
+    const int tiles = (args.n + kTileRows - 1) / kTileRows;
+#pragma unroll
     for (int i = 0; i < kTiles; ++i) {
-      tile[i] = min(first_tile + i, last_tile);
-      base[i] = kTiled ? args.codes + static_cast<std::int64_t>(tile[i]) * args.row_bytes + (threadIdx.x % 32) * 16
+      tile[i] = args.silu_mul ? static_cast<int>(blockIdx.x) + i * (tiles / 2)
+                              : min(static_cast<int>(blockIdx.x) * kTiles + i, tiles - 1);
+      base[i] = kTiled ? args.codes + tile[i] * args.row_bytes + (threadIdx.x % 32) * 16
                        : args.codes + min(tile[i] * kTileRows + row, args.n - 1) * args.row_bytes + part * 16;
     }
   }
 
-  __device__ __forceinline__ void load(int chunk, int step, Batch<Words, kTiles, kDepth, kGroups>& batch) const {
+  // Starts the copies of one chunk. What is copied is there: tiles are padded to whole chunks, rows to 16 bytes.
+  __device__ __forceinline__ void copy(int chunk, Slot* slots) const {
+    const bool there = kTiled || chunk * Words::kChunk + Words::offset(part, 0) < args.k;
 #pragma unroll
-    for (int d = 0; d < kDepth; ++d) {
-      const int c = chunk + d * step;
-      // what is loaded is there: tiles are padded to whole chunks, rows to 16 bytes
-      const bool there = kTiled ? c < chunks : c * Words::kChunk + Words::offset(part, 0) < args.k;
-#pragma unroll
-      for (int i = 0; i < kTiles; ++i) {
-        batch.codes[d][i] =
-            there ? load_once(base[i] + static_cast<std::int64_t>(c) * Words::kStep) : make_uint4(0, 0, 0, 0);
-        if constexpr (kGroups) {
-          const std::int64_t at = (static_cast<std::int64_t>(tile[i]) * chunks + c) * kTileRows;
-          batch.scales[d][i] = there ? load_scale_pair(args.group_scales, args.group_scale_type, at + 2 * part)
-                                     : make_float2(0.0f, 0.0f);
-          const std::uint32_t zero = there && args.group_zeros ? args.group_zeros[at + row] : kNoZero;
-          batch.minus_zeros[d][i] = zero * 0x10001u | 0x80008000u;
-        } else {
-          batch.minus_zeros[d][i] = kNoZero * 0x10001u | 0x80008000u;
-        }
-      }
+    for (int i = 0; i < kTiles; ++i) {
+      const std::int64_t offset = static_cast<std::int64_t>(chunk) * Words::kStep;
+      copy_async(&slots[i].codes[threadIdx.x % 32], there ? base[i] + offset : base[i], there);
+      if constexpr (kGroups) copy_group(tile[i] * chunks + chunk, slots[i]);
     }
   }
 
-  __device__ __forceinline__ void multiply(int chunk, int step, const Batch<Words, kTiles, kDepth, kGroups>& batch) {
-#pragma unroll
-    for (int d = 0; d < kDepth; ++d) {
-      const int c = chunk + d * step;
-      if (c >= chunks) break;
-      Sum sum[kTiles][4] = {};  // of a group
-#pragma unroll
-      for (int p = 0; p < Words::kPieces; ++p) {
-        const int k = c * Words::kChunk + Words::offset(part, p);
-        const uint4 x = row < args.m ? load_piece<XElement>(x_row, k, args.k - k) : make_uint4(0, 0, 0, 0);
-#pragma unroll
-        for (int i = 0; i < kTiles; ++i) {
-          products(batch.codes[d][i], p, x, batch.minus_zeros[d][i], kGroups ? sum[i] : total[i]);
-        }
-      }
-      if constexpr (kGroups) {
-#pragma unroll
-        for (int i = 0; i < kTiles; ++i) {
-          total[i][0] = fmaf(batch.scales[d][i].x, sum[i][0], total[i][0]);
-          total[i][1] = fmaf(batch.scales[d][i].y, sum[i][1], total[i][1]);
-        }
-      }
+  // Lanes 0 and 1 copy the scales of a group, lane 2 its zeros. group: of all groups of all tiles.
+  __device__ __forceinline__ void copy_group(std::int64_t group, Slot& slot) const {
+    const int lane = threadIdx.x % 32, pieces = args.group_scale_type == ScaleType::kF32 ? 2 : 1;
+    if (lane < pieces) {
+      copy_async(&slot.scales[lane], static_cast<const uint4*>(args.group_scales) + group * pieces + lane, true);
+    } else if (lane == 2 && args.group_zeros) {
+      copy_async(&slot.zeros, args.group_zeros + group * kTileRows, true);
     }
   }
 
-  // One piece of x with the codes that belong to it.
-  __device__ __forceinline__ static void products(const uint4& codes, int piece, const uint4& x,
-                                                  std::uint32_t minus_zero, Sum (&sum)[4]) {
+  // kLast: the chunk at the end of K, which may be a part of one.
+  template <bool kLast>
+  __device__ __forceinline__ void multiply(int chunk, const Slot* slots) {
+    uint4 pieces[Words::kPieces];
+#pragma unroll
+    for (int p = 0; p < Words::kPieces; ++p) {
+      const int k = chunk * Words::kChunk + Words::offset(part, p) - Words::offset(part, 0);
+      const char* address = x + k * static_cast<int>(sizeof(XElement));
+      pieces[p] = kLast ? load_last_piece<XElement>(address, args.k - k - Words::offset(part, 0))
+                        : *reinterpret_cast<const uint4*>(address);
+    }
+    const uint4 low = slots[0].codes[threadIdx.x % 32], high = slots[1].codes[threadIdx.x % 32];
+    const std::uint32_t low_zero = minus_zero(slots[0]), high_zero = minus_zero(slots[1]);
+    if constexpr (kGroups) {
+      Sum sum[4] = {};
+#pragma unroll
+      for (int p = 0; p < Words::kPieces; ++p) products(low, high, p, pieces[p], low_zero, high_zero, sum);
+      const float low_scale = row_scale(slots[0].scales, args.group_scale_type, row);
+      const float high_scale = row_scale(slots[1].scales, args.group_scale_type, row);
+      total[0] = fmaf(low_scale, sum[0], total[0]);
+      total[1] = fmaf(low_scale, sum[1], total[1]);
+      total[2] = fmaf(high_scale, sum[2], total[2]);
+      total[3] = fmaf(high_scale, sum[3], total[3]);
+    } else {
+#pragma unroll
+      for (int p = 0; p < Words::kPieces; ++p) products(low, high, p, pieces[p], low_zero, high_zero, total);
+    }
+  }
+
+  // -(136 + zero) of this lane's row, twice.
+  __device__ __forceinline__ std::uint32_t minus_zero(const Slot& slot) const {
+    std::uint32_t zero = kNoZero;
+    if constexpr (kGroups) {
+      if (args.group_zeros) zero = reinterpret_cast<const std::uint16_t*>(&slot.zeros)[row];
+    }
+    return zero * 0x10001u | 0x80008000u;
+  }
+
+  // One piece of x with the codes of both tiles that belong to it.
+  __device__ __forceinline__ static void products(const uint4& low, const uint4& high, int piece, const uint4& x,
+                                                  std::uint32_t low_zero, std::uint32_t high_zero, Sum (&sum)[4]) {
     constexpr int kProducts = 2;  // instructions a piece
 #pragma unroll
     for (int j = 0; j < kProducts; ++j) {
-      const uint2 b = Words::operands(codes, kProducts * piece + j, minus_zero);
+      const uint2 upper = Words::operands(low, kProducts * piece + j, low_zero);
+      const uint2 lower = Words::operands(high, kProducts * piece + j, high_zero);
+      const std::uint32_t codes[4] = {upper.x, lower.x, upper.y, lower.y};
       if constexpr (kIntegers) {
-        multiply_int8(sum, word_of(x, 2 * j), word_of(x, 2 * j + 1), b.x, b.y);
+        multiply_int8(sum, codes, word_of(x, 2 * j), word_of(x, 2 * j + 1));
       } else {
-        multiply_bf16(sum, word_of(x, 2 * j), word_of(x, 2 * j + 1), b.x, b.y);
+        multiply_bf16(sum, codes, word_of(x, 2 * j), word_of(x, 2 * j + 1));
       }
     }
   }
+
+  // All chunks of this warp.
+  __device__ __forceinline__ void run() {
+    const int step = static_cast<int>(blockDim.x / 32), whole = args.k / Words::kChunk;
+    int next = static_cast<int>(threadIdx.x / 32), chunk = next;
+    // the weights do not depend on earlier kernels: their first copies are under way before x is there
+#pragma unroll
+    for (int s = 0; s < kStages; ++s, next += step) {
+      if (next < chunks) copy(next, ring + s * kTiles);
+      end_copy_group();
+    }
+    wait_for_earlier_kernels();
+    // not before: kernels that wait would take the room of those that work
+    let_next_kernel_begin();
+    int stage = 0;
+    for (; chunk < whole; chunk += step, next += step) {
+      wait_for_stage();
+      multiply<false>(chunk, ring + stage * kTiles);
+      if constexpr (kGroups) __syncwarp();  // all lanes have read the scales that are now replaced
+      if (next < chunks) copy(next, ring + stage * kTiles);
+      end_copy_group();
+      stage = stage + 1 == kStages ? 0 : stage + 1;
+    }
+    if (chunk < chunks) {
+      wait_for_stage();
+      multiply<true>(chunk, ring + stage * kTiles);
+    }
+  }
+
+  __device__ __forceinline__ static void wait_for_stage() {
+    wait_for_copy_groups<kStages - 1>();
+    if constexpr (kGroups) __syncwarp();  // other lanes' copies, too
+  }
 };
 
-template <typename Words, int kTiles, int kDepth, bool kGroups>
-__global__ void __launch_bounds__(256, 3) linear_decode(const LinearArguments args) {
-  using Warp = DecodeWarp<Words, kTiles, kDepth, kGroups>;
-  auto* partial = launch_memory<typename Warp::Sum>();  // [warps, kTiles, 8 tokens, 8 rows]
+template <typename Words, bool kGroups>
+__global__ void __launch_bounds__(kMaxThreads) linear_decode(const LinearArguments args) {
+  using Warp = DecodeWarp<Words, kGroups>;
+  using Sum = typename Warp::Sum;
+  constexpr int kOutputs = kDecodeTokens * kTileRows;  // of a tile
   const int warp = threadIdx.x / 32, warps = blockDim.x / 32;
-  Warp state(args, blockIdx.x * kTiles);
+  Warp state(args, launch_memory<typename Warp::Slot>());
+  // of the output that this thread finishes, read early
+  const int m = threadIdx.x / kTileRows % kDecodeTokens;
+  const int tile = static_cast<int>(threadIdx.x) / kOutputs < kTiles ? threadIdx.x / kOutputs : 0;
+  const int n = (tile == 0 ? state.tile[0] : state.tile[1]) * kTileRows + static_cast<int>(threadIdx.x) % kTileRows;
+  const RowTerms terms(args, min(n, args.n - 1));
+  state.run();
 
-  // the weights do not depend on earlier kernels: their first loads are under way before x is there
-  Batch<Words, kTiles, kDepth, kGroups> batch;
-  state.load(warp, warps, batch);
-  let_next_kernel_begin();
-  wait_for_earlier_kernels();
-  const int stride = warps * kDepth;
-  for (int chunk = warp; chunk < state.chunks; chunk += stride) {
-    Batch<Words, kTiles, kDepth, kGroups> next;
-    state.load(chunk + stride, warps, next);
-    state.multiply(chunk, warps, batch);
-    batch = next;
-  }
-
+  // [warps, kTiles, 8 tokens, 8 rows] over the ring, which nothing reads or writes any more
+  auto* partial = launch_memory<Sum>();
+  wait_for_copy_groups<0>();
+  __syncthreads();
 #pragma unroll
-  for (int i = 0; i < kTiles; ++i) {
-    auto* pair = partial + ((warp * kTiles + i) * kDecodeTokens + state.row) * kTileRows + 2 * state.part;
-    pair[0] = state.total[i][0];
-    pair[1] = state.total[i][1];
+  for (int i = 0; i < 4; ++i) {
+    const int token = 2 * state.part + i % 2;
+    partial[((warp * kTiles + i / 2) * kDecodeTokens + token) * kTileRows + state.row] = state.total[i];
   }
   __syncthreads();
-  constexpr int kOutputs = kTiles * kDecodeTokens * kTileRows;
-  for (int o = threadIdx.x; o < kOutputs; o += blockDim.x) {
-    const int m = o / kTileRows % kDecodeTokens;
-    const int n = (blockIdx.x * kTiles + o / (kTileRows * kDecodeTokens)) * kTileRows + o % kTileRows;
-    if (m >= args.m || n >= args.n) continue;
-    auto sum = partial[o];
-    for (int w = 1; w < warps; ++w) sum += partial[w * kOutputs + o];
-    store_result(args, m, n, static_cast<float>(sum));
+  const bool finishes = threadIdx.x < kTiles * kOutputs;
+  float value = 0;
+  if (finishes && m < args.m) {
+    Sum sum = partial[threadIdx.x];
+    for (int w = 1; w < warps; ++w) sum += partial[w * kTiles * kOutputs + threadIdx.x];
+    value = terms.value(args, m, static_cast<float>(sum));
   }
-}
-
-template <typename Words, int kTiles, bool kGroups>
-void start(const LinearArguments& arguments, int warps, const Launch& launch) {
-  constexpr int kDepth = 4 / kTiles, kRows = kTiles * kTileRows;
-  start_kernel(launch, "cuda linear", linear_decode<Words, kTiles, kDepth, kGroups>,
-               dim3(static_cast<unsigned>((arguments.n + kRows - 1) / kRows)), dim3(static_cast<unsigned>(32 * warps)),
-               static_cast<std::size_t>(warps * kRows * kDecodeTokens) * sizeof(float), arguments);
+  if (!args.silu_mul) {
+    // the last tile may be there twice
+    const bool again = tile == 1 && state.tile[0] == state.tile[1];
+    if (finishes && m < args.m && n < args.n && !again) store_result(args, m, n, value);
+    return;
+  }
+  // the gate's threads take the other half from those of the second tile
+  auto* values = reinterpret_cast<float*>(partial);
+  __syncthreads();
+  if (finishes) values[threadIdx.x] = round_bf16(value);
+  __syncthreads();
+  if (threadIdx.x < kOutputs && m < args.m) {
+    store_result(args, m, n, silu_product(values[threadIdx.x], values[threadIdx.x + kOutputs]));
+  }
 }
 
 template <typename Words, bool kGroups = false>
-void choose(const LinearArguments& arguments, DecodeCut cut, const Launch& launch) {
-  if (cut.tiles == 2) {
-    start<Words, 2, kGroups>(arguments, cut.warps, launch);
-  } else {
-    start<Words, 1, kGroups>(arguments, cut.warps, launch);
-  }
+void start(const LinearArguments& arguments, int warps, const Launch& launch) {
+  constexpr int kRows = kTiles * kTileRows;
+  constexpr std::size_t kRing = kStages * kTiles * sizeof(ChunkSlot<kGroups>);
+  static_assert(kRing >= kTiles * kDecodeTokens * kTileRows * sizeof(float), "the sums take the ring's place");
+  const auto kernel = linear_decode<Words, kGroups>;
+  allow_shared_memory(kernel, kMaxThreads / 32 * kRing, "cuda linear");
+  start_kernel(launch, "cuda linear", kernel, dim3(static_cast<unsigned>((arguments.n + kRows - 1) / kRows)),
+               dim3(static_cast<unsigned>(32 * warps)), static_cast<std::size_t>(warps) * kRing, arguments);
 }
 
 }  // namespace
@@ -214,18 +271,18 @@ int decode_chunk(CodeType type) {
   }
 }
 
-void start_linear_decode(const LinearArguments& arguments, DecodeCut cut, const Launch& launch) {
+void start_linear_decode(const LinearArguments& arguments, int warps, const Launch& launch) {
   switch (arguments.code_type) {
     case CodeType::kBF16:
-      return choose<Bf16Words>(arguments, cut, launch);
+      return start<Bf16Words>(arguments, warps, launch);
     case CodeType::kE4M3:
-      return choose<E4m3Words>(arguments, cut, launch);
+      return start<E4m3Words>(arguments, warps, launch);
     case CodeType::kInt8:
-      return arguments.integers ? choose<Int8Integers>(arguments, cut, launch)
-                                : choose<Int8Words>(arguments, cut, launch);
+      return arguments.integers ? start<Int8Integers>(arguments, warps, launch)
+                                : start<Int8Words>(arguments, warps, launch);
     case CodeType::kInt4:
-      return arguments.group_scales ? choose<Int4Words, true>(arguments, cut, launch)
-                                    : choose<Int4Words>(arguments, cut, launch);
+      return arguments.group_scales ? start<Int4Words, true>(arguments, warps, launch)
+                                    : start<Int4Words>(arguments, warps, launch);
   }
 }
 

@@ -6,17 +6,32 @@
 
 namespace halftone::cuda {
 
-// y of one element: the last step of ops/linear.h, then the residual.
-__device__ __forceinline__ void store_result(const LinearArguments& args, int m, int n, float sum) {
-  const float total = args.row_scales ? args.row_scales[n] * sum : sum;
-  const float factor = args.x_scales ? args.x_scales[m] * args.row_factors[n] : args.row_factors[n];
-  float value = fmaf(total, factor, args.bias ? args.bias[n] : 0.0f);
+// What multiplies and shifts the sums of row n.
+struct RowTerms {
+  float scale = 1.0f, factor = 1.0f, bias = 0.0f;
+  __device__ RowTerms(const LinearArguments& args, int n) {
+    if (args.row_scales) scale = args.row_scales[n];
+    factor = args.row_factors[n];
+    if (args.bias) bias = args.bias[n];
+  }
+  // The last step of ops/linear.h.
+  __device__ float value(const LinearArguments& args, int m, float sum) const {
+    return fmaf(scale * sum, args.x_scales ? args.x_scales[m] * factor : factor, bias);
+  }
+};
+
+// y[m, n], after the residual where there is one.
+__device__ __forceinline__ void store_result(const LinearArguments& args, int m, int n, float value) {
   if (args.y_f32) {
     static_cast<float*>(args.y)[m * args.y_stride + n] = value;
     return;
   }
   if (args.residual) value = round_bf16(value) + bf16_value(args.residual[m * args.residual_stride + n]);
   static_cast<std::uint16_t*>(args.y)[m * args.y_stride + n] = bf16_code(value);
+}
+
+__device__ __forceinline__ float silu_product(float gate, float up) {
+  return round_bf16(gate / (1.0f + expf(-gate))) * up;
 }
 
 }  // namespace halftone::cuda

@@ -8,7 +8,7 @@
 namespace halftone::cuda {
 namespace {
 
-constexpr int kThreads = 256, kWarps = kThreads / 32;
+constexpr int kThreads = 512, kWarps = kThreads / 32;
 
 // ops/linear_kernels.h's token_scale().
 __device__ float scale_of_token(InputCodes codes, float amax) {
@@ -34,12 +34,13 @@ __global__ void __launch_bounds__(kThreads) prepare_input(PrepareInputArguments 
   __shared__ double squares[kWarps];
   __shared__ float magnitudes[kWarps];
   const std::uint16_t* x = args.x + blockIdx.x * args.x_stride;
-  let_next_kernel_begin();
   wait_for_earlier_kernels();
+  let_next_kernel_begin();
 
   float inverse = 1.0f;
   if (args.norm) {
     double sum = 0;
+#pragma unroll 4
     for (int col = threadIdx.x; col < args.cols; col += kThreads) {
       const double value = bf16_value(x[col]);
       sum += value * value;
@@ -58,6 +59,7 @@ __global__ void __launch_bounds__(kThreads) prepare_input(PrepareInputArguments 
     if (threadIdx.x == 0) args.y_scales[blockIdx.x] = step;
   }
 
+#pragma unroll 4
   for (int col = threadIdx.x; col < args.cols; col += kThreads) {
     float value = hidden_value(args, x, col, inverse);
     if (args.codes != InputCodes::kNone) value = code_value(args.codes, value / step);

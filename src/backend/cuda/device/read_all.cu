@@ -8,8 +8,8 @@ namespace {
 constexpr int kThreads = 256, kLoads = 8;
 
 __global__ void __launch_bounds__(kThreads) read_all(const uint4* memory, std::int64_t count, std::uint32_t* word) {
-  let_next_kernel_begin();
   wait_for_earlier_kernels();
+  let_next_kernel_begin();
   const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * (kThreads * kLoads) + threadIdx.x;
   std::uint32_t mixed = 0;
 #pragma unroll

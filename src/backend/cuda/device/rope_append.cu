@@ -9,8 +9,8 @@ namespace {
 
 __global__ void rope_append(RopeAppendArguments args) {
   const int token = blockIdx.x, head = blockIdx.y, half = args.kv.head_dim / 2;
-  let_next_kernel_begin();
   wait_for_earlier_kernels();
+  let_next_kernel_begin();
   std::uint16_t* x = args.qkv + token * args.qkv_stride + head * args.kv.head_dim;
   const int kv_head = (head - args.heads) % args.kv.kv_heads;
   const bool is_q = head < args.heads, is_v = head >= args.heads + args.kv.kv_heads;

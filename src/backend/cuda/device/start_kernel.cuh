@@ -10,6 +10,12 @@
 
 namespace halftone::cuda {
 
+// Lets a kernel ask for up to `bytes` of shared memory a launch, where the default of 48 KiB does not do.
+template <typename... Parameters>
+void allow_shared_memory(void (*kernel)(Parameters...), std::size_t bytes, std::string_view where) {
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)), where);
+}
+
 template <typename... Parameters, typename... Arguments>
 void start_kernel(const Launch& launch, std::string_view where, void (*kernel)(Parameters...), dim3 blocks,
                   dim3 threads, std::size_t shared_bytes, Arguments... arguments) {
