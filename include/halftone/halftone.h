@@ -71,6 +71,7 @@ using OnProgress = std::function<void(std::string_view what, std::int64_t done, 
 struct QuantizeOptions {
   std::string kv_format = {};              // of the KV cache, in place of the recipe's; "" keeps it
   std::optional<float> alpha = {};         // SmoothQuant's exponent, in place of the recipe's
+  bool search_alpha = false;               // the same, searched for each group of layers that share an input
   std::filesystem::path calibration = {};  // LLaVA or COCO JSON, a folder of pictures, or text; "" for recipes without
   std::int64_t samples = 128;              // calibration samples; 0: all
   std::int64_t max_tokens = 512;           // of one calibration sample

@@ -10,6 +10,7 @@ Quantized quantize(const std::filesystem::path& checkpoint, const std::string& r
   job.configuration = recipe;
   job.kv_format = options.kv_format;
   job.alpha = options.alpha;
+  job.search_alpha = options.search_alpha;
   job.calibration = options.calibration;
   job.data = {options.samples, options.seed};
   job.run.max_tokens = options.max_tokens;

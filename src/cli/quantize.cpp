@@ -85,6 +85,16 @@ int run_quantize(const QuantizeFlags& flags, const Environment& environment) {
   return kDone;
 }
 
+void read_alpha(const std::string& text, QuantizeJob& job) {
+  job.search_alpha = text == "search";
+  if (job.search_alpha) return;
+  float alpha = -1;
+  if (!CLI::detail::lexical_cast(text, alpha) || !(alpha >= 0 && alpha <= 1)) {
+    throw CLI::ValidationError("--alpha", fmt::format("expected 0 to 1 or search, found '{}'", text));
+  }
+  job.alpha = alpha;
+}
+
 }  // namespace
 
 Command declare_quantize(CLI::App& parent) {
@@ -114,9 +124,9 @@ Command declare_quantize(CLI::App& parent) {
   app->add_option("--vision", job->vision_format,
                   "Format of the vision tower's blocks, in place of the recipe's: weights by output, inputs by token")
       ->check(CLI::IsMember(vision_formats));
-  app->add_option("--alpha", job->alpha,
-                  "SmoothQuant's exponent, in place of the recipe's: 0 weights only, 1 inputs only")
-      ->check(CLI::Range(0.0, 1.0));
+  app->add_option_function<std::string>(
+      "--alpha", [job](const std::string& text) { read_alpha(text, *job); },
+      "SmoothQuant's exponent, in place of the recipe's: 0 weights only, 1 inputs only, search finds it layer by layer");
   app->add_option("-c,--calib", job->calibration, "Calibration data: LLaVA or COCO JSON, a folder of pictures, or text")
       ->check(CLI::ExistingPath);
   app->add_option("--statistics", job->statistics, "Statistics file in place of calibration data (docs/statistics.md)")

@@ -56,11 +56,12 @@ Recipe recipe_of(const QuantizeJob& job) {
   Recipe recipe = load_recipe(job.configuration, job.recipe_folder);
   if (!job.vision_format.empty()) set_vision_format(recipe, job.vision_format);
   if (!job.kv_format.empty()) set_kv_format(recipe, job.kv_format);
-  if (job.alpha) {
+  if (job.alpha || job.search_alpha) {
     require_usage(recipe.algorithm == Algorithm::kSmoothQuant, "quantize",
                   "alpha: only SmoothQuant has one, recipe {} uses {}", recipe.name, to_string(recipe.algorithm));
-    require_usage(*job.alpha >= 0 && *job.alpha <= 1, "quantize", "alpha: expected 0 to 1, found {}", *job.alpha);
-    recipe.alpha = *job.alpha;
+    require_usage(job.search_alpha || (*job.alpha >= 0 && *job.alpha <= 1), "quantize",
+                  "alpha: expected 0 to 1 or search, found {}", job.alpha.value_or(0));
+    recipe.alpha = job.search_alpha ? std::nullopt : job.alpha;
   }
   if (job.layout) {
     const bool quantizes =
@@ -68,6 +69,7 @@ Recipe recipe_of(const QuantizeJob& job) {
     require(quantizes || *job.layout == Layout::kGguf, "quantize", "layout {}: recipe {} quantizes nothing",
             layout_name(*job.layout), recipe.name);
     recipe.layout = *job.layout;
+    check_algorithm(recipe);
   }
   return recipe;
 }

@@ -20,6 +20,7 @@ struct QuantizeJob {
   std::string kv_format;                // overrides the recipe's; "" keeps it
   std::string vision_format;            // the same, of the vision tower
   std::optional<float> alpha;           // SmoothQuant's, in place of the recipe's
+  bool search_alpha = false;            // the same, searched for each group of layers
   std::filesystem::path calibration;    // data that read_calibration() knows; "" for none
   std::filesystem::path statistics;     // a file in place of calibration data (docs/statistics.md); "" for none
   CalibrationOptions data;

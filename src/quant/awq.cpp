@@ -35,19 +35,19 @@ void add_relative_magnitude(const Tensor& weight, std::int64_t group, std::vecto
 
 class Search {
  public:
-  Search(std::span<const AwqLinear> linears, const InputStatistics& statistics, const ChannelMap& map,
-         DType scale_dtype, Stream& stream)
-      : linears_(linears), statistics_(statistics), map_(map), scale_dtype_(scale_dtype), stream_(stream) {
+  Search(std::span<const InputReader> linears, const InputStatistics& statistics, const ChannelMap& map,
+         const Rounding& rule, Stream& stream)
+      : linears_(linears), statistics_(statistics), map_(map), rule_(rule), stream_(stream) {
     const std::size_t inputs = map.writer_of.size();
     require(!linears.empty() && statistics.absmax.size() == inputs && statistics.rows.defined(), "awq",
             "expected linear layers and statistics of {} inputs, got {} and {}", inputs, linears.size(),
             statistics.absmax.size());
     std::vector<float> x(inputs), w(inputs);
     std::vector<double> w_sum(inputs);
-    for (const AwqLinear& linear : linears) {
+    for (const InputReader& linear : linears) {
       require(linear.weight->dim(1) == static_cast<std::int64_t>(inputs), linear.name, "expected {} inputs, got {}",
               inputs, linear.weight->dim(1));
-      add_relative_magnitude(*linear.weight, linear.spec.group, w_sum);
+      add_relative_magnitude(*linear.weight, linear.format.weights.group, w_sum);
       outputs_ += linear.weight->dim(0);
       energy_.push_back(output_energy(outputs_of(statistics.rows, *linear.weight, stream)));
     }
@@ -88,10 +88,12 @@ class Search {
 
  private:
   // Q(W * s) / s - W
-  Tensor error_of(const AwqLinear& linear, std::span<const float> s) const {
+  Tensor error_of(const InputReader& linear, std::span<const float> s) const {
     Tensor scaled = linear.weight->clone();
     multiply_columns(s, scaled);
-    const QTensor q = round_to_nearest(scaled, linear.spec, scale_dtype_, {}, linear.name, *stream_.pool);
+    Rounding rule = rule_;
+    rule.four_over_six = linear.format.four_over_six;
+    const QTensor q = round_to_nearest(scaled, linear.format.weights, rule, {}, linear.name, *stream_.pool);
     Tensor error(DType::kF32, scaled.shape());
     const std::int64_t cols = scaled.dim(1);
     stream_.pool->parallel_for(scaled.dim(0), [&](std::int64_t r) {
@@ -103,10 +105,10 @@ class Search {
     return error;
   }
 
-  std::span<const AwqLinear> linears_;
+  std::span<const InputReader> linears_;
   const InputStatistics& statistics_;
   const ChannelMap& map_;
-  DType scale_dtype_;
+  const Rounding& rule_;
   Stream& stream_;
   std::vector<float> x_, w_;                 // [writer channels]
   std::vector<std::vector<double>> energy_;  // of each linear: [outputs]
@@ -115,9 +117,9 @@ class Search {
 
 }  // namespace
 
-AwqResult search_awq(std::span<const AwqLinear> linears, const InputStatistics& statistics, const ChannelMap& map,
-                     DType scale_dtype, Stream& stream) {
-  const Search search(linears, statistics, map, scale_dtype, stream);
+AwqResult search_awq(std::span<const InputReader> linears, const InputStatistics& statistics, const ChannelMap& map,
+                     const Rounding& rule, Stream& stream) {
+  const Search search(linears, statistics, map, rule, stream);
   Candidate best;
   AwqResult result;
   result.loss = result.loss_without =

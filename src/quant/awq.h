@@ -12,21 +12,14 @@
 // Sources: llm-awq auto_scale.py, AutoAWQ quantizer.py, modelopt awq_lite.
 
 #include <span>
-#include <string>
 #include <vector>
 
-#include "quant/format_names.h"
+#include "quant/round_to_nearest.h"
 #include "quant/smoothing.h"
 #include "quant/statistics.h"
 #include "tensor/stream.h"
 
 namespace halftone {
-
-struct AwqLinear {
-  std::string name;
-  const Tensor* weight = nullptr;  // [outputs, inputs] f32
-  QuantSpec spec;
-};
 
 struct AwqResult {
   std::vector<float> factors;  // [writer channels]
@@ -35,9 +28,10 @@ struct AwqResult {
   double loss = 0, loss_without = 0;  // mean over outputs of the relative squared error, with and without scaling
 };
 
-// linears: those of one input that are quantized, one or more. Deterministic for any number of threads.
+// linears: those of one input that are quantized, one or more, rounded as `rule` says. Deterministic for any number of
+// threads.
 // Throws Error when shapes, statistics and map do not fit.
-AwqResult search_awq(std::span<const AwqLinear> linears, const InputStatistics& statistics, const ChannelMap& map,
-                     DType scale_dtype, Stream& stream);
+AwqResult search_awq(std::span<const InputReader> linears, const InputStatistics& statistics, const ChannelMap& map,
+                     const Rounding& rule, Stream& stream);
 
 }  // namespace halftone

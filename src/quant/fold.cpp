@@ -9,29 +9,17 @@
 namespace halftone {
 namespace {
 
-Smoothing smoothquant(std::span<const std::string> readers, const LinearGroup& group, float alpha,
-                      const InputStatistics& statistics, WorkingWeights& weights) {
-  std::vector<float> most(statistics.absmax.size(), 0.0f);
-  for (const std::string& reader : readers) {
-    const std::vector<float> columns = column_absmax(weights.get(reader).weight);
-    for (std::size_t c = 0; c < most.size(); ++c) most[c] = std::max(most[c], columns[c]);
+Smoothing find_factors(std::span<const InputReader> linears, const ChannelMap& channels, const Recipe& recipe,
+                       const Rounding& rule, const InputStatistics& statistics, Stream& stream) {
+  if (recipe.algorithm == Algorithm::kAwq) {
+    const AwqResult found = search_awq(linears, statistics, channels, rule, stream);
+    return {found.factors, found.alpha, found.loss, found.loss_without};
   }
-  Smoothing smoothing;
-  smoothing.alpha = alpha;
-  smoothing.factors =
-      smoothquant_factors(combine_max(statistics.absmax, group.channels), combine_max(most, group.channels), alpha);
-  return smoothing;
-}
-
-Smoothing awq(std::span<const std::string> readers, const LinearGroup& group, const FormatTable& formats,
-              const InputStatistics& statistics, WorkingWeights& weights, Stream& stream) {
-  std::vector<AwqLinear> linears;
-  for (const std::string& reader : readers) {
-    linears.push_back({reader, &weights.get(reader).weight, formats.at(reader).weights});
+  if (recipe.alpha) {
+    return {smoothquant_factors(linears, statistics, channels, *recipe.alpha), *recipe.alpha, {}, {}};
   }
-  const DType dtype = weights.get(readers.front()).dtype;
-  const AwqResult result = search_awq(linears, statistics, group.channels, dtype, stream);
-  return {result.factors, result.alpha, result.loss, result.loss_without};
+  const SmoothQuantResult found = search_smoothquant(linears, statistics, channels, rule, stream);
+  return {found.factors, found.alpha, found.loss, found.loss_without};
 }
 
 // What the factors divide, in the writer: the vector that is stored in few bits decides their last places.
@@ -51,15 +39,17 @@ void divide_writer(WorkingModule& writer, std::vector<float>& factors) {
 
 Smoothing smooth_group(const LinearGroup& group, const Recipe& recipe, const FormatTable& formats,
                        const InputStatistics& statistics, WorkingWeights& weights, Stream& stream) {
-  std::vector<std::string> readers;
+  if (!recipe.smooths() || group.writer.empty()) return {};
+  std::vector<InputReader> linears;
   for (const std::string& reader : group.readers) {
-    if (formats.at(reader).quantized()) readers.push_back(reader);
+    if (!formats.at(reader).quantized()) continue;
+    linears.push_back({reader, &weights.get(reader).weight, formats.at(reader)});
+    largest_magnitude(*linears.back().weight, reader, *stream.pool);
   }
-  if (recipe.algorithm == Algorithm::kRoundToNearest || group.writer.empty() || readers.empty()) return {};
-  for (const std::string& reader : readers) largest_magnitude(weights.get(reader).weight, reader, *stream.pool);
-  Smoothing smoothing = recipe.algorithm == Algorithm::kAwq
-                            ? awq(readers, group, formats, statistics, weights, stream)
-                            : smoothquant(readers, group, recipe.alpha, statistics, weights);
+  if (linears.empty()) return {};
+  // what is smoothed is divided in f32: Quantizer::rounding()
+  const Rounding rule = rounding_of(recipe.layout, weights.get(linears.front().name).dtype, DType::kF32);
+  Smoothing smoothing = find_factors(linears, group.channels, recipe, rule, statistics, stream);
   divide_writer(weights.get(group.writer), smoothing.factors);
   const std::vector<float> columns = spread(smoothing.factors, group.channels);
   for (const std::string& reader : group.readers) {

@@ -16,7 +16,7 @@ namespace halftone {
 struct Smoothing {
   std::vector<float> factors;  // of the writer's channels; empty: nothing was smoothed
   float alpha = 0;
-  std::optional<double> loss, loss_without;  // AWQ's
+  std::optional<double> loss, loss_without;  // of the search, where there was one
 };
 
 using FormatTable = std::map<std::string, LinearFormat>;  // by canonical module

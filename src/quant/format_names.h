@@ -15,6 +15,7 @@ namespace halftone {
 struct LinearFormat {
   QuantSpec weights{};
   InputQuant::Kind inputs = InputQuant::Kind::kNone;
+  bool four_over_six = false;  // of nvfp4_block16 weights: quant/four_over_six.h
   bool quantized() const { return weights.granularity != Granularity::kNone; }
   bool operator==(const LinearFormat&) const = default;
 };

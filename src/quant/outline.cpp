@@ -119,7 +119,7 @@ class Outliner {
       const DType dtype = checkpoint_.tensors().at(info.stored + ".weight").dtype;
       outline_.modules[info.stored] = maker_.outline({info.shape, formats_.at(reader), dtype, folded});
     }
-    if (recipe_.algorithm == Algorithm::kRoundToNearest || writer == nullptr) return;
+    if (!recipe_.smooths() || writer == nullptr) return;
     add_changing(*writer);
     for (const std::string& reader : group.readers) add_changing(*table_.at(reader));
   }

@@ -3,11 +3,16 @@
 #include <algorithm>
 #include <cmath>
 
+#include "quant/awq_clip.h"
 #include "quant/awq_lite.h"
+#include "quant/rounding_job.h"
 #include "quant/svdquant.h"
 
 namespace halftone {
 namespace {
+
+// Tokens that awq_clip looks at for groups of INT4, where the statistics do not say.
+constexpr std::int64_t kClipTokens = 64;
 
 class GroupPrescaler {
  public:
@@ -58,13 +63,17 @@ class GroupPrescaler {
     result.loss = search.loss();
     result.loss_without = search.losses.front();
     result.scales = input_scales(search.scale, module.dtype);
-    // AWQ scales the largest magnitudes in f32; SVDQuant measures again what was scaled in the checkpoint's dtype
+    // AWQ scales the largest magnitudes in f32; SVDQuant and awq_clip measure again what was scaled in the dtype
     result.input_absmax =
         statistics.amax
             ? *statistics.amax
-            : scaled_input_absmax(statistics.absmax, svd() ? result.scales : reciprocals(search.scale), module.dtype);
+            : scaled_input_absmax(statistics.absmax,
+                                  svd() || recipe_.clips() ? result.scales : reciprocals(search.scale), module.dtype);
     scale_weight(search.scale, module.dtype, module.weight);
     module.weight_changed = true;
+    if (recipe_.clips()) {
+      result.limits = find_limits(module, formats_.at(reader), statistics, result.scales, stream_);
+    }
   }
 
   // W -> W - B A, everything in the checkpoint's dtype.
@@ -89,7 +98,10 @@ class GroupPrescaler {
       split_again(mean, dtype);
     } else {
       for (const std::string& reader : readers_) {
-        rescale_weight(result_.at(reader).scales, mean, dtype, weights_.get(reader).weight);
+        Prescaled& result = result_.at(reader);
+        if (result.scales == mean) continue;
+        rescale_weight(result.scales, mean, dtype, weights_.get(reader).weight);
+        result.limits.clear();  // the tool measures the weight again
       }
     }
     for (const std::string& reader : readers_) {
@@ -175,6 +187,28 @@ class GroupPrescaler {
 }  // namespace
 
 bool takes_input_scales(const LinearFormat& format) { return format.weights.granularity == Granularity::kGroup; }
+
+std::vector<float> find_limits(const WorkingModule& module, const LinearFormat& format,
+                               const InputStatistics& statistics, const std::vector<float>& scales, Stream& stream) {
+  require(statistics.rows.defined(), module.info->stored, "clipping: expected sampled inputs, found none");
+  InputStatistics seen;
+  seen.row_weights = statistics.row_weights;
+  const bool all = !seen.row_weights.empty() || format.weights.element != Element::kInt4;
+  const std::int64_t cols = statistics.rows.dim(1),
+                     step = all ? 1 : std::max<std::int64_t>(1, statistics.rows.dim(0) / kClipTokens);
+  seen.rows = Tensor(DType::kF32, {(statistics.rows.dim(0) + step - 1) / step, cols});
+  for (std::int64_t i = 0; i < seen.rows.numel(); ++i) {
+    const float x = statistics.rows.data<float>()[i / cols * step * cols + i % cols];
+    seen.rows.data<float>()[i] =
+        round_to(module.dtype, scales.empty() ? x : x * scales[static_cast<std::size_t>(i % cols)]);
+  }
+  // the buffer of INT4's largest magnitudes is one that awq_lite left, in f32
+  const bool f32 = format.weights.element == Element::kInt4 && !scales.empty();
+  return search_awq_clip(
+             {module.info->module, &module.weight, module.dtype, f32 ? DType::kF32 : module.dtype, format.weights},
+             seen, stream)
+      .amax;
+}
 
 bool folds_into_norm(const LinearGroup& group, const Recipe& recipe, const FormatTable& formats,
                      const ModuleInfo* writer) {

@@ -24,8 +24,8 @@ OrderedJson layer_json(const LayerReport& layer) {
   set_if(row, "input_scale", layer.input_scale);
   if (layer.input) row["input"] = to_json(*layer.input);
   set_if(row, "alpha", layer.alpha);
-  set_if(row, "awq_loss", layer.awq_loss);
-  set_if(row, "awq_loss_without", layer.awq_loss_without);
+  set_if(row, "loss", layer.loss);
+  set_if(row, "loss_without", layer.loss_without);
   return row;
 }
 

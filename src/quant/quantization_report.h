@@ -26,7 +26,7 @@ struct LayerReport {
   std::optional<InputReport> input;
   // Of the smoothing of this layer's input.
   std::optional<float> alpha;
-  std::optional<double> awq_loss, awq_loss_without;
+  std::optional<double> loss, loss_without;
 };
 
 // What calibration ran on.

@@ -6,6 +6,7 @@
 #include "formats/e4m3.h"
 #include "hf/kv_cache_key.h"
 #include "model/registry.h"
+#include "quant/clip.h"
 #include "quant/fold.h"
 #include "quant/kv_scales.h"
 #include "quant/layer_error.h"
@@ -52,6 +53,7 @@ class Quantizer {
     prescaled_.clear();
     for (const LinearGroup& group : groups) smoothings.push_back(recipe_.prescales() ? prescale(group) : smooth(group));
     for (std::size_t g = 0; g < groups.size(); ++g) round(groups[g], smoothings[g]);
+    limits_.clear();
     weights_.flush(sink_.tensor);
   }
 
@@ -70,7 +72,10 @@ class Quantizer {
 
   Smoothing smooth(const LinearGroup& group) {
     const InputStatistics* inputs = statistics(group.readers.front());
-    if (recipe_.algorithm == Algorithm::kRoundToNearest || inputs == nullptr) return {};
+    if (inputs == nullptr) return {};
+    if (recipe_.clips() && recipe_.modelopt_awq) {
+      for (const std::string& reader : group.readers) limit(reader, *inputs);
+    }
     Smoothing smoothing = smooth_group(group, recipe_, formats_, *inputs, weights_, stream_);
     if (!smoothing.factors.empty() && group.writer.ends_with("v_proj")) {
       v_factors_.at(static_cast<std::size_t>(group.layer)) = smoothing.factors;
@@ -80,8 +85,23 @@ class Quantizer {
 
   // Scales inputs as ModelOpt does; what smoothing does in place of it is nothing.
   Smoothing prescale(const LinearGroup& group) {
-    prescaled_.merge(prescale_group(group, recipe_, formats_, *calibration_, weights_, stream_));
+    std::map<std::string, Prescaled> found = prescale_group(group, recipe_, formats_, *calibration_, weights_, stream_);
+    for (auto& [reader, scaled] : found) {
+      if (!scaled.limits.empty()) limits_[reader] = std::move(scaled.limits);
+    }
+    prescaled_.merge(found);
     return {};
+  }
+
+  // ModelOpt's clipping without scales.
+  void limit(const std::string& reader, const InputStatistics& inputs) {
+    const LinearFormat& format = formats_.at(reader);
+    if (takes_input_scales(format)) limits_[reader] = find_limits(weights_.get(reader), format, inputs, {}, stream_);
+  }
+
+  std::span<const float> limits(const std::string& reader) const {
+    const auto it = limits_.find(reader);
+    return it == limits_.end() ? std::span<const float>() : it->second;
   }
 
   const Prescaled* prescaled(const std::string& module) const {
@@ -94,7 +114,9 @@ class Quantizer {
     std::optional<float> amax;
     for (const std::string& reader : group.readers) {
       if (!shares_global_scale(formats_.at(reader)) && !runs_in_fp8(formats_.at(reader))) continue;
-      amax = std::max(amax.value_or(0), weights_.largest_magnitude(reader));
+      const std::span<const float> limit =
+          shares_global_scale(formats_.at(reader)) ? limits(reader) : std::span<const float>();
+      amax = std::max(amax.value_or(0), limit.empty() ? weights_.largest_magnitude(reader) : limit.front());
     }
     return amax;
   }
@@ -115,12 +137,12 @@ class Quantizer {
         weights_.release(reader);
         if (!smoothing.factors.empty()) {
           report.alpha = smoothing.alpha;
-          report.awq_loss = smoothing.loss;
-          report.awq_loss_without = smoothing.loss_without;
+          report.loss = smoothing.loss;
+          report.loss_without = smoothing.loss_without;
         } else if (const Prescaled* scaled = prescaled(reader)) {
           report.alpha = scaled->alpha;
-          report.awq_loss = scaled->loss;
-          report.awq_loss_without = scaled->loss_without;
+          report.loss = scaled->loss;
+          report.loss_without = scaled->loss_without;
         }
       }
       report_.layers.push_back(std::move(report));
@@ -134,9 +156,7 @@ class Quantizer {
     if (recipe_.layout == Layout::kGguf) {
       parts = round_to_blocks(module.weight, format.weights, module.info->stored);
     } else {
-      parts.weight =
-          round_to_nearest(module.weight, format.weights, rounding(module),
-                           shares_global_scale(format) ? amax : std::nullopt, module.info->stored, *stream_.pool);
+      parts.weight = round_weight(module, format, amax, inputs);
     }
     if (module.bias_changed) parts.bias = from_f32(module.bias, module.bias_dtype);
     parts.input.kind = format.inputs;
@@ -153,6 +173,36 @@ class Quantizer {
       parts.low_rank_b = scaled->low_rank_b;
     }
     return parts;
+  }
+
+  QTensor round_weight(const WorkingModule& module, const LinearFormat& format, std::optional<float> amax,
+                       const std::optional<InputStatistics>& inputs) {
+    const std::string& name = module.info->module;
+    Rounding rule = rounding(module);
+    rule.four_over_six = format.four_over_six;
+    rule.limits = limits(name);
+    std::optional<float> shared = shares_global_scale(format) ? amax : std::nullopt;
+    const float limit = shared.value_or(0);
+    if (shared && !limits_.empty()) {
+      rule.limits = {&limit, 1};
+      shared.reset();
+    }
+    const Tensor weight = clips(name) ? clipped(module, format, rule, inputs) : module.weight;
+    return round_to_nearest(weight, format.weights, rule, shared, module.info->stored, *stream_.pool);
+  }
+
+  // Queries and keys are left alone, as AutoAWQ leaves them.
+  bool clips(const std::string& name) const {
+    return recipe_.clips() && !recipe_.modelopt_awq && can_clip(formats_.at(name).weights) &&
+           !name.ends_with("q_proj") && !name.ends_with("k_proj");
+  }
+
+  Tensor clipped(const WorkingModule& module, const LinearFormat& format, const Rounding& rule,
+                 const std::optional<InputStatistics>& inputs) {
+    const std::string& name = module.info->stored;
+    require(inputs.has_value() && inputs->rows.defined(), recipe_.name, "no sampled inputs of {}", name);
+    const std::vector<float> shares = search_clip(module.weight, format.weights, rule, inputs->rows, name, stream_);
+    return clamp_groups(module.weight, format.weights, shares, *stream_.pool);
   }
 
   // What was smoothed here is a weight that no tool has seen, with more places than the checkpoint's dtype has: it is
@@ -201,8 +251,9 @@ class Quantizer {
   Stream& stream_;
   WorkingWeights weights_;
   FormatTable formats_;
-  std::map<std::string, Prescaled> prescaled_;  // of the groups at hand
-  std::vector<std::vector<float>> v_factors_;   // by layer
+  std::map<std::string, Prescaled> prescaled_;        // of the groups at hand
+  std::map<std::string, std::vector<float>> limits_;  // of these groups' readers that ModelOpt's AWQ clips
+  std::vector<std::vector<float>> v_factors_;         // by layer
   QuantizationReport report_;
 };
 

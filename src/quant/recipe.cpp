@@ -9,66 +9,17 @@
 #include "base/glob.h"
 #include "base/usage_error.h"
 #include "hf/kv_cache_key.h"
+#include "quant/recipe_algorithm.h"
 #include "quant/shipped_recipes.h"
 #include "quant/vision_format.h"
 
 namespace halftone {
 namespace {
 
-constexpr std::string_view kAlgorithms[] = {"round-to-nearest", "smoothquant", "awq", "svdquant"};
 constexpr std::string_view kVisionMark = "+vision:", kKvMark = "+kv:";
 
 bool in_decoder(const ModuleInfo& module) {
   return module.linear && (module.rule_class == RuleClass::kAttention || module.rule_class == RuleClass::kMlp);
-}
-
-Algorithm algorithm_from_name(const Fields& fields, std::string_view key) {
-  const auto name = fields.get<std::string>(key);
-  const auto it = std::find(std::begin(kAlgorithms), std::end(kAlgorithms), name);
-  if (it == std::end(kAlgorithms)) {
-    fields.refuse(key, fmt::format("one of {}", fmt::join(kAlgorithms, ", ")), fields.at(key));
-  }
-  return static_cast<Algorithm>(it - std::begin(kAlgorithms));
-}
-
-void read_observer(const Fields& fields, Observer& observer) {
-  if (fields.has("observer")) observer.kind = observer_from_name(fields.text("observer"), fields.source());
-  require(!fields.has("percentile") || observer.kind == Observer::Kind::kPercentile, fields.source(),
-          "field '{}': only the observer percentile has one", fields.place("percentile"));
-  observer.percentile = fields.positive_or("percentile", observer.percentile, 100);
-}
-
-void check_observer(const Recipe& recipe, std::string_view source) {
-  for (const Rule& rule : recipe.rules) {
-    require(observes(recipe.observer.kind, rule.format.inputs) || rule.format.inputs == InputQuant::Kind::kNone, source,
-            "field 'algorithm.observer': {} cannot find scales of {} inputs", to_string(recipe.observer.kind),
-            input_format_name(rule.format.inputs));
-  }
-}
-
-void read_algorithm(const Fields& root, Recipe& recipe) {
-  if (!root.has("algorithm")) return;
-  if (root.at("algorithm").is_string()) {
-    recipe.algorithm = algorithm_from_name(root, "algorithm");
-    return;
-  }
-  const Fields fields = root.object("algorithm");
-  fields.allow_only({"name", "alpha", "mode", "rank", "observer", "percentile"});
-  if (fields.has("name")) recipe.algorithm = algorithm_from_name(fields, "name");
-  if (fields.has("mode")) {
-    const std::string mode = fields.text("mode");
-    require(recipe.algorithm == Algorithm::kAwq && (mode == "grouped" || mode == "modelopt"), root.source(),
-            "field 'algorithm.mode': expected grouped or modelopt, of awq, found '{}'", mode);
-    recipe.modelopt_awq = mode == "modelopt";
-  }
-  if (fields.has("rank")) {
-    require(recipe.algorithm == Algorithm::kSvdQuant, root.source(), "field 'algorithm.rank': only svdquant has one");
-    recipe.rank = fields.count("rank", 1, 4096);
-  }
-  read_observer(fields, recipe.observer);
-  require(!fields.has("alpha") || recipe.algorithm == Algorithm::kSmoothQuant, root.source(),
-          "field 'algorithm.alpha': only smoothquant has one");
-  recipe.alpha = static_cast<float>(fields.number_or("alpha", recipe.alpha, 0, 1));
 }
 
 bool quantizes_anything(const Recipe& recipe) {
@@ -86,7 +37,7 @@ std::optional<std::string> take_format(std::string& configuration, std::string_v
 }
 
 Rule read_rule(const Fields& fields) {
-  fields.allow_only({"match", "weights", "inputs"});
+  fields.allow_only({"match", "weights", "inputs", "four_over_six"});
   Rule rule;
   rule.glob = fields.text("match");
   rule.format.weights = weight_format_from_name(fields.text("weights"), fields.source(), fields.place("weights"));
@@ -94,12 +45,13 @@ Rule read_rule(const Fields& fields) {
       input_format_from_name(fields.text_or("inputs", "none"), fields.source(), fields.place("inputs"));
   require(rule.format.quantized() || rule.format.inputs == InputQuant::Kind::kNone, fields.source(),
           "field '{}': quantized inputs need quantized weights", fields.place("inputs"));
+  if (fields.has("four_over_six")) rule.format.four_over_six = fields.get<bool>("four_over_six");
+  require(!rule.format.four_over_six || weight_format_name(rule.format.weights) == "nvfp4_block16", fields.source(),
+          "field '{}': only nvfp4_block16 weights have it", fields.place("four_over_six"));
   return rule;
 }
 
 }  // namespace
-
-std::string_view to_string(Algorithm algorithm) { return kAlgorithms[static_cast<std::size_t>(algorithm)]; }
 
 bool Recipe::needs_calibration() const {
   return algorithm != Algorithm::kRoundToNearest ||
@@ -131,16 +83,13 @@ Recipe parse_recipe(std::string_view text, std::string_view name, std::string_vi
   require(is_vision_format(recipe.vision_format), source, "field 'vision': expected one of {}, found '{}'",
           fmt::join(kVisionFormats, ", "), recipe.vision_format);
   for (const Fields& rule : fields.objects("rules")) recipe.rules.push_back(read_rule(rule));
-  check_observer(recipe, source);
   const bool quantizes = quantizes_anything(recipe);
   require(quantizes || recipe.layout == Layout::kAsIs, source,
           "field 'rules': none quantizes anything: expected layout as-is");
   require(!quantizes || recipe.layout != Layout::kAsIs, source, "field 'layout': as-is cannot hold quantized weights");
-  require(!recipe.prescales() || recipe.layout == Layout::kModelOpt, source,
-          "field 'algorithm': {} keeps scales of inputs, which only the layout modelopt holds",
-          to_string(recipe.algorithm));
   require(quantizes || recipe.algorithm == Algorithm::kRoundToNearest, source,
           "field 'algorithm': no rule quantizes anything");
+  check_algorithm(recipe);
   return recipe;
 }
 

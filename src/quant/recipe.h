@@ -2,7 +2,10 @@
 // Recipes: which layers get which formats, by which algorithm, in which layout. A YAML file (recipes/*.yaml):
 //
 //   layout: compressed-tensors                     # or modelopt, as-is
-//   algorithm: {name: smoothquant, alpha: 0.5}     # or round-to-nearest (default), awq, svdquant
+//   algorithm: {name: smoothquant, alpha: 0.5}     # or round-to-nearest (default), awq, svdquant; alpha: or search
+//                                                  # of awq: method: lite (default), clip, full
+//                                                  #         mode: grouped (default), modelopt
+//                                                  # of svdquant: rank: 32
 //                                                  # observer: max (default), percentile, entropy, mse
 //                                                  # percentile: 99.99
 //   kv: fp8_calibrated                             # bf16 unless said
@@ -11,6 +14,7 @@
 //     - match: "*"                                 # a glob over module names: * ? [abc] [!abc]
 //       weights: int8_channel
 //       inputs: int8_tensor                        # none unless said
+//       four_over_six: true                        # of nvfp4_block16 weights
 //     - match: "*.layers.0.*"
 //       weights: none
 //
@@ -20,6 +24,7 @@
 // the rules, which may name parts of the vision tower that are to differ.
 
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -44,11 +49,16 @@ enum class Algorithm : std::uint8_t {
 };
 std::string_view to_string(Algorithm algorithm);
 
+// What AWQ does: lite searches scales, clip shrinks the ranges of groups, full both, one after the other.
+enum class AwqMethod : std::uint8_t { kLite, kClip, kFull };
+
 struct Recipe {
   std::string name;
   Layout layout = Layout::kAsIs;
   Algorithm algorithm = Algorithm::kRoundToNearest;
-  float alpha = 0.5f;  // SmoothQuant: 0 smooths the weights only, 1 the inputs only
+  // SmoothQuant: 0 smooths the weights only, 1 the inputs only; unset: searched for each group of layers.
+  std::optional<float> alpha = 0.5f;
+  AwqMethod awq_method = AwqMethod::kLite;
   bool modelopt_awq = false;
   std::int64_t rank = 32;  // SVDQuant
   Observer observer;       // of inputs with a static scale
@@ -58,8 +68,13 @@ struct Recipe {
   std::string text;    // the YAML it came from
   std::string source;  // "recipe fp8" or the file's path, for errors
 
+  // Whether the algorithm looks for scales of inputs, and whether it clips weights.
+  bool smooths() const {
+    return algorithm != Algorithm::kRoundToNearest && (algorithm != Algorithm::kAwq || awq_method != AwqMethod::kClip);
+  }
+  bool clips() const { return algorithm == Algorithm::kAwq && awq_method != AwqMethod::kLite; }
   // Whether inputs are multiplied by scales of their own, layer by layer, as ModelOpt does (quant/prescale.h).
-  bool prescales() const { return modelopt_awq || algorithm == Algorithm::kSvdQuant; }
+  bool prescales() const { return smooths() && (modelopt_awq || algorithm == Algorithm::kSvdQuant); }
   // True when inputs are quantized with known scales, or the algorithm looks at inputs.
   bool needs_calibration() const;
 };
@@ -71,6 +86,9 @@ bool is_shipped(const Recipe& recipe);
 
 // Throws Error("[source] field 'rules[1].match': expected ..., found ...").
 Recipe parse_recipe(std::string_view text, std::string_view name, std::string_view source);
+
+// Whether the algorithm fits rules and layout, for who changes the layout of a recipe. Throws Error.
+void check_algorithm(const Recipe& recipe);
 
 // "fp8", "fp8+kv:fp8_head", "my.yaml+vision:int8+kv:fp8": a shipped recipe's name or a file's path, perhaps with formats
 // of the vision tower and the KV cache in place of the recipe's. A file's path is relative to `folder`. Throws UsageError

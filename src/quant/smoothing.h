@@ -8,11 +8,19 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
-#include "tensor/tensor.h"
+#include "quant/format_names.h"
 
 namespace halftone {
+
+// One of the layers that read an input, to searches for factors.
+struct InputReader {
+  std::string name;
+  const Tensor* weight = nullptr;  // [outputs, inputs] f32
+  LinearFormat format;
+};
 
 // Which channel of the writer each input channel comes from.
 struct ChannelMap {

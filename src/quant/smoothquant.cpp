@@ -14,14 +14,14 @@ constexpr int kCoarse = 2, kSteps = 20;  // alpha in steps of 1/20, every second
 
 class Search {
  public:
-  Search(std::span<const SmoothQuantLinear> linears, const InputStatistics& statistics, const ChannelMap& map,
+  Search(std::span<const InputReader> linears, const InputStatistics& statistics, const ChannelMap& map,
          const Rounding& rule, Stream& stream)
       : linears_(linears), statistics_(statistics), map_(map), rule_(rule), stream_(stream) {
     const std::size_t inputs = map.writer_of.size();
     require(!linears.empty() && statistics.absmax.size() == inputs && statistics.rows.defined(), "smoothquant",
             "expected linear layers and statistics with rows of {} inputs, got {} and {}", inputs, linears.size(),
             statistics.absmax.size());
-    for (const SmoothQuantLinear& linear : linears) {
+    for (const InputReader& linear : linears) {
       wanted_.push_back(outputs_of(statistics.rows, *linear.weight, stream));
       energy_.push_back(output_energy(wanted_.back()));
       outputs_ += linear.weight->dim(0);
@@ -44,10 +44,12 @@ class Search {
  private:
   // Qx(x / s) Q(W * s) - x W. smoothed: x / s, largest magnitude amax.
   Tensor error_of(std::size_t i, std::span<const float> s, const Tensor& smoothed, float amax) const {
-    const SmoothQuantLinear& linear = linears_[i];
+    const InputReader& linear = linears_[i];
     Tensor weight = linear.weight->clone();
     multiply_columns(s, weight);
-    const QTensor q = round_to_nearest(weight, linear.format.weights, rule_, {}, linear.name, *stream_.pool);
+    Rounding rule = rule_;
+    rule.four_over_six = linear.format.four_over_six;
+    const QTensor q = round_to_nearest(weight, linear.format.weights, rule, {}, linear.name, *stream_.pool);
     const InputQuant input = static_input(linear.format.inputs, amax, rule_);
     Tensor y(DType::kF32, wanted_[i].shape());
     halftone::linear(smoothed, *pack_linear(q, {}, input, stream_), y, stream_);
@@ -55,7 +57,7 @@ class Search {
     return y;
   }
 
-  std::span<const SmoothQuantLinear> linears_;
+  std::span<const InputReader> linears_;
   const InputStatistics& statistics_;
   const ChannelMap& map_;
   const Rounding& rule_;
@@ -81,10 +83,10 @@ std::vector<float> smoothquant_factors(std::span<const float> absmax_x, std::spa
   return factors;
 }
 
-std::vector<float> smoothquant_factors(std::span<const SmoothQuantLinear> linears, const InputStatistics& statistics,
+std::vector<float> smoothquant_factors(std::span<const InputReader> linears, const InputStatistics& statistics,
                                        const ChannelMap& map, float alpha) {
   std::vector<float> most(statistics.absmax.size(), 0.0f);
-  for (const SmoothQuantLinear& linear : linears) {
+  for (const InputReader& linear : linears) {
     const std::vector<float> columns = column_absmax(*linear.weight);
     require(columns.size() == most.size(), linear.name, "expected {} inputs, got {}", most.size(), columns.size());
     for (std::size_t c = 0; c < most.size(); ++c) most[c] = std::max(most[c], columns[c]);
@@ -92,7 +94,7 @@ std::vector<float> smoothquant_factors(std::span<const SmoothQuantLinear> linear
   return smoothquant_factors(combine_max(statistics.absmax, map), combine_max(most, map), alpha);
 }
 
-SmoothQuantResult search_smoothquant(std::span<const SmoothQuantLinear> linears, const InputStatistics& statistics,
+SmoothQuantResult search_smoothquant(std::span<const InputReader> linears, const InputStatistics& statistics,
                                      const ChannelMap& map, const Rounding& rule, Stream& stream) {
   const Search search(linears, statistics, map, rule, stream);
   SmoothQuantResult best;

@@ -2,10 +2,8 @@
 // SmoothQuant (Xiao et al. 2022): how much of an input's outliers the weights take over.
 
 #include <span>
-#include <string>
 #include <vector>
 
-#include "quant/format_names.h"
 #include "quant/round_to_nearest.h"
 #include "quant/smoothing.h"
 #include "quant/statistics.h"
@@ -18,12 +16,6 @@ namespace halftone {
 // the paper; limits as modelopt's smoothquant.
 std::vector<float> smoothquant_factors(std::span<const float> absmax_x, std::span<const float> absmax_w, float alpha);
 
-struct SmoothQuantLinear {
-  std::string name;
-  const Tensor* weight = nullptr;  // [outputs, inputs] f32
-  LinearFormat format;
-};
-
 struct SmoothQuantResult {
   std::vector<float> factors;  // [writer channels]
   float alpha = 0;
@@ -31,7 +23,7 @@ struct SmoothQuantResult {
 };
 
 // The factors of the layers that share an input, with their alpha given.
-std::vector<float> smoothquant_factors(std::span<const SmoothQuantLinear> linears, const InputStatistics& statistics,
+std::vector<float> smoothquant_factors(std::span<const InputReader> linears, const InputStatistics& statistics,
                                        const ChannelMap& map, float alpha);
 
 // The alpha, of 0, 0.05 .. 1 (every second one first, then the neighbours of the best), with the least loss: the summed
@@ -39,7 +31,7 @@ std::vector<float> smoothquant_factors(std::span<const SmoothQuantLinear> linear
 // rounds them, the input's scale made for the largest input. Factors of 1 when no alpha is better than none; alpha is 0
 // then. linears: one or more, that read one input. Deterministic for any number of threads.
 // Throws Error when shapes, statistics (rows among them) and map do not fit.
-SmoothQuantResult search_smoothquant(std::span<const SmoothQuantLinear> linears, const InputStatistics& statistics,
+SmoothQuantResult search_smoothquant(std::span<const InputReader> linears, const InputStatistics& statistics,
                                      const ChannelMap& map, const Rounding& rule, Stream& stream);
 
 }  // namespace halftone

@@ -47,7 +47,7 @@ struct Case {
     }
     statistics.rows = x;
   }
-  std::vector<AwqLinear> linears() const { return {{"first", &first, kInt4}, {"second", &second, kInt4}}; }
+  std::vector<InputReader> linears() const { return {{"first", &first, {kInt4}}, {"second", &second, {kInt4}}}; }
 };
 
 // mean over outputs of |X (Q(W s) / s - W)|^2 / |X W|^2, term by term in double
@@ -117,7 +117,7 @@ TEST(Awq, NothingIsScaledWhereScalingDoesNotHelp) {
   Tensor steps = exact.clone();
   for (std::int64_t i = 0; i < steps.numel(); ++i) steps.data<float>()[i] = static_cast<float>(i % 15 - 7) * 0.25f;
   for (std::int64_t r = 0; r < 4; ++r) steps.data<float>()[r * kInputs] = 1.875f;  // scale 0.25
-  const std::vector<AwqLinear> linears{{"steps", &steps, kInt4}};
+  const std::vector<InputReader> linears{{"steps", &steps, {kInt4}}};
   const AwqResult result =
       search_awq(linears, test.statistics, identity_channels(kInputs), DType::kBF16, default_stream());
   EXPECT_LE(result.loss, result.loss_without);

@@ -205,6 +205,93 @@ TEST_F(QuantizeDemo, SmoothingHelpsWhereItShould) {
   EXPECT_LT(mean_error(run("int4_awq")), mean_error(run("int4_wo")) / 1.5);
 }
 
+// The mean over the quantized layers of one error.
+template <typename Error>
+double mean_error(const QuantizedCheckpoint& result, Error error) {
+  double sum = 0, layers = 0;
+  for (const LayerReport& layer : result.report.layers) {
+    if (layer.weights == "none") continue;
+    sum += error(layer);
+    ++layers;
+  }
+  return sum / layers;
+}
+
+double mean_output_error(const QuantizedCheckpoint& result) {
+  return mean_error(result, [](const LayerReport& layer) { return layer.output_error.value(); });
+}
+
+// A recipe of one rule for the first decoder layer or a part of it.
+QuantizedCheckpoint quantize_first_layer(const Calibration& calibration, const std::string& layout,
+                                         const std::string& algorithm, const std::string& formats,
+                                         const std::string& part = "*") {
+  const std::string text = "layout: " + layout + "\nalgorithm: " + algorithm + "\nrules:\n  - {match: '*.layers.0." +
+                           part + "', " + formats + "}\n";
+  return quantize(Checkpoint::open(kDemo), parse_recipe(text, "first", "test"), &calibration, default_stream());
+}
+
+TEST_F(QuantizeDemo, SearchedExponentsAreNotWorseThanAFixedOne) {
+  const auto run_with = [&](const std::string& alpha) {
+    return quantize_first_layer(*calibration_, "compressed-tensors", "{name: smoothquant, alpha: " + alpha + "}",
+                                "weights: int8_channel, inputs: int8_tensor");
+  };
+  const QuantizedCheckpoint searched = run_with("search");
+  // the search counts outputs relative to each one's energy, the report all together: it may lose a little there
+  EXPECT_LT(mean_output_error(searched), 1.02 * mean_output_error(run_with("0.5")));
+  for (const LayerReport& layer : searched.report.layers) {
+    if (layer.weights == "none") continue;
+    ASSERT_TRUE(layer.loss && layer.loss_without && layer.alpha) << layer.module;
+    EXPECT_LE(*layer.loss, *layer.loss_without) << layer.module;
+  }
+}
+
+TEST_F(QuantizeDemo, ClippingLowersTheErrorOfAllButQueriesAndKeys) {
+  const auto run_with = [&](const std::string& algorithm) {
+    return quantize_first_layer(*calibration_, "compressed-tensors", algorithm, "weights: int4_group128");
+  };
+  const QuantizedCheckpoint lite = run_with("awq"), full = run_with("{name: awq, method: full}");
+  EXPECT_LT(mean_output_error(full), mean_output_error(lite));
+  for (const auto& [module, parts] : lite.modules) {
+    const bool left = module.ends_with("q_proj") || module.ends_with("k_proj");
+    const Tensor& scales = full.modules.at(module).weight.scales;
+    const auto bytes = static_cast<std::size_t>(scales.nbytes());
+    EXPECT_EQ(std::memcmp(scales.raw(), parts.weight.scales.raw(), bytes) == 0, left) << module;
+  }
+  const QuantizedCheckpoint clip = run_with("{name: awq, method: clip}");
+  EXPECT_TRUE(clip.tensors.empty()) << "clipping alone changes no other tensor";
+  EXPECT_LT(mean_output_error(clip), mean_output_error(run_with("round-to-nearest")));
+}
+
+TEST_F(QuantizeDemo, ModelOptsClippingKeepsItsLimits) {
+  const auto run_with = [&](const std::string& method, const std::string& formats) {
+    return quantize_first_layer(*calibration_, "modelopt", "{name: awq, mode: modelopt, method: " + method + "}",
+                                formats, formats.find("int4") == std::string::npos ? "*" : "*.o_proj");
+  };
+  const std::string int4 = "weights: int4_group128", nvfp4 = "weights: nvfp4_block16, inputs: nvfp4_block16";
+  EXPECT_LT(mean_output_error(run_with("full", int4)), mean_output_error(run_with("lite", int4)));
+  EXPECT_FALSE(run_with("clip", int4).modules.begin()->second.prescaled);
+  const QuantizedCheckpoint clipped = run_with("clip", nvfp4), &whole = run("nvfp4");
+  int smaller = 0;
+  for (const auto& [module, parts] : clipped.modules) {
+    const float scale = parts.weight.global_scale, most = whole.modules.at(module).weight.global_scale;
+    EXPECT_LE(scale, most) << module;
+    EXPECT_GE(scale, 0.49f * most) << module;
+    smaller += scale < most;
+  }
+  EXPECT_GT(smaller, 0);
+  const auto scale = [&](const char* name) { return clipped.modules.at(name).weight.global_scale; };
+  EXPECT_EQ(scale("model.layers.0.mlp.gate_proj"), scale("model.layers.0.mlp.up_proj")) << "fused: one scale";
+}
+
+TEST_F(QuantizeDemo, FourOverSixLowersTheErrorOfWeights) {
+  const auto error = [&](const std::string& more) {
+    return mean_error(quantize_first_layer(*calibration_, "modelopt", "round-to-nearest",
+                                           "weights: nvfp4_block16, inputs: nvfp4_block16" + more),
+                      [](const LayerReport& layer) { return layer.weight_error; });
+  };
+  EXPECT_LT(error(", four_over_six: true"), 0.98 * error(""));
+}
+
 TEST_F(QuantizeDemo, ReportIsJsonWithALineForEveryLinearLayer) {
   const QuantizedCheckpoint& result = run("int8_sq+kv:fp8_head");
   const OrderedJson json = to_json(result.report);

@@ -117,6 +117,43 @@ TEST(Recipe, ErrorsNameTheSourceAndWhatWasExpected) {
   EXPECT_THAT(error_of([&] { load_recipe("fp8+kv:int8"); }), HasSubstr("fp8_debiased"));
 }
 
+TEST(Recipe, AlgorithmsHaveTheirOwnKeys) {
+  const std::string int4 = "  - {match: '*', weights: int4_group32}\n";
+  const auto read = [&](const std::string& algorithm, const std::string& layout = "compressed-tensors",
+                        const std::string& rules = "  - {match: '*', weights: int4_group32}\n") {
+    return recipe_of(rules, "layout: " + layout + "\nalgorithm: " + algorithm + "\n");
+  };
+  EXPECT_EQ(read("{name: smoothquant, alpha: search}").alpha, std::nullopt);
+  EXPECT_EQ(read("smoothquant").alpha, 0.5f);
+  const Recipe full = read("{name: awq, method: full}"),
+               clip = read("{name: awq, method: clip, mode: modelopt}", "modelopt");
+  EXPECT_TRUE(full.smooths() && full.clips() && !full.prescales());
+  EXPECT_TRUE(clip.clips() && clip.needs_calibration() && !clip.smooths() && !clip.prescales());
+  EXPECT_TRUE(read("{name: awq, mode: modelopt}", "modelopt").prescales());
+  const auto refused = [&](const std::string& algorithm, const std::string& layout, const std::string& rules) {
+    return error_of([&] { read(algorithm, layout, rules); });
+  };
+  EXPECT_THAT(refused("{name: smoothquant, alpha: find}", "modelopt", int4),
+              HasSubstr("expected one of search, found"));
+  EXPECT_THAT(refused("{name: svdquant, method: full}", "modelopt", int4), HasSubstr("'algorithm.method': only awq"));
+  EXPECT_THAT(refused("{name: awq, method: half}", "modelopt", int4), HasSubstr("one of lite, clip, full"));
+  EXPECT_THAT(refused("{name: awq, mode: modelopt}", "compressed-tensors", int4),
+              HasSubstr("needs the layout modelopt"));
+  EXPECT_THAT(refused("{name: awq, method: full}", "gguf", int4), HasSubstr("its own search"));
+  EXPECT_THAT(refused("{name: awq, method: clip}", "modelopt", "  - {match: '*', weights: nvfp4_block16}\n"),
+              HasSubstr("nvfp4_block16 weights with none inputs cannot be clipped"));
+  const std::string w4a8 = "  - {match: '*', weights: int4_group128, inputs: e4m3_tensor}\n";
+  EXPECT_THAT(refused("{name: awq, method: full, mode: modelopt}", "modelopt", w4a8), HasSubstr("as ModelOpt does"));
+}
+
+TEST(Recipe, FourOverSixIsAWordOfNvfp4Rules) {
+  const Recipe recipe = recipe_of(
+      "  - {match: '*', weights: nvfp4_block16, inputs: nvfp4_block16, four_over_six: true}\n", "layout: modelopt\n");
+  EXPECT_TRUE(resolve_rules(recipe, small_model())[6].four_over_six);
+  EXPECT_THAT(error_of([&] { recipe_of("  - {match: '*', weights: nvfp4_block32, four_over_six: true}\n"); }),
+              HasSubstr("field 'rules[0].four_over_six': only nvfp4_block16"));
+}
+
 TEST(Recipe, EveryShippedRecipeReadsAndFitsItsLayout) {
   const auto modules = small_model();
   for (const std::string& name : shipped_recipes()) {

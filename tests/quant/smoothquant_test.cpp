@@ -39,7 +39,7 @@ struct Case {
     }
     statistics.rows = x;
   }
-  std::vector<SmoothQuantLinear> linears() const { return {{"first", &first, kW8A8}, {"second", &second, kW8A8}}; }
+  std::vector<InputReader> linears() const { return {{"first", &first, kW8A8}, {"second", &second, kW8A8}}; }
 };
 
 // The loss of W8A8 with these factors, term by term in double.
@@ -114,7 +114,7 @@ TEST(SmoothQuantSearch, HeadsThatShareAWriterShareTheFactor) {
 TEST(SmoothQuantSearch, ShapesThatDoNotFitAreErrors) {
   Case test;
   const auto linears = test.linears();
-  const auto search = [&](const ChannelMap& map, std::span<const SmoothQuantLinear> layers) {
+  const auto search = [&](const ChannelMap& map, std::span<const InputReader> layers) {
     return search_smoothquant(layers, test.statistics, map, DType::kBF16, default_stream());
   };
   EXPECT_THROW(search(identity_channels(32), linears), Error);

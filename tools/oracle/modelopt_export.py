@@ -58,6 +58,9 @@ def configuration(name):
         config["quant_cfg"].append({"quantizer_name": "*.layers.0.*", "enable": False})
         config["quant_cfg"].append({"quantizer_name": "*visual*", "enable": False})
         return config
+    if ":" in name:
+        name, method = name.split(":")
+        return {**copy.deepcopy(getattr(mtq, name)), "algorithm": {"method": method}}
     first, *others = name.split("+")
     config = copy.deepcopy(getattr(mtq, first))
     for other in others:
