@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "ops/round_values.h"
 #include "quant/round_to_nearest.h"
 
 namespace halftone {
@@ -10,13 +11,11 @@ namespace {
 
 constexpr std::int64_t kChunk = 1 << 16;  // elements that one task converts
 
-// Any floating-point tensor into out, [numel] f32.
+// Any tensor of weights into out, [numel] f32.
 void convert(const Tensor& stored, ThreadPool& pool, float* out) {
-  const Tensor flat = stored.reshape({stored.numel()});
-  pool.parallel_for((flat.numel() + kChunk - 1) / kChunk, [&](std::int64_t i) {
-    const std::int64_t begin = i * kChunk, end = std::min(flat.numel(), begin + kChunk);
-    const Tensor part = to_f32(flat.rows(begin, end));
-    std::copy_n(part.data<float>(), end - begin, out + begin);
+  pool.parallel_for((stored.numel() + kChunk - 1) / kChunk, [&](std::int64_t i) {
+    const std::int64_t begin = i * kChunk;
+    widen(stored, begin, std::min(kChunk, stored.numel() - begin), out + begin);
   });
 }
 

@@ -81,7 +81,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{{"chat", kModel, "--top-p", "0"}, "above 0"}, Case{{"chat", kModel, "--top-p", "x"}, "above 0"},
         Case{{"chat", kModel, "--threads", "0"}, "--threads"},
         Case{{"quantize", kModel, "-r", "nope", "-o", "/nowhere/x"}, "expected a shipped recipe (bf16, int8_wo"},
-        Case{{"quantize", kModel, "-r", "fp8+kv:int4", "-o", "/nowhere/x"}, "expected a KV format"},
+        Case{{"quantize", kModel, "-r", "fp8+kv:int4", "-o", "/nowhere/x"}, "KV cache: expected one of"},
         Case{{"quantize", kModel, "-r", "int8", "-o", "/nowhere/x"}, "needs calibration data"},
         Case{{"quantize", kModel, "-r", "int8_wo", "--alpha", "0.5", "-o", "/nowhere/x"}, "only SmoothQuant"},
         Case{{"quantize", kModel, "-r", "int8", "-c", "/nowhere", "-o", "/nowhere/x"}, "--calib"},
