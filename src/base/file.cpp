@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,26 +12,14 @@
 #include <cstring>
 #include <fstream>
 
+#include "base/descriptor.h"
 #include "base/error.h"
+#include "base/folder_lock.h"
 #include "base/output_file.h"
 
 namespace halftone {
 namespace fs = std::filesystem;
 namespace {
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 std::string reason() { return std::strerror(errno); }
 
@@ -47,13 +34,6 @@ void sync_to_disk(const fs::path& path) {
 // Both names at once: at no moment is there none.
 bool exchange(const fs::path& a, const fs::path& b) {
   return ::renameat2(AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), RENAME_EXCHANGE) == 0;
-}
-
-// Null when another process holds it, or where folders cannot be locked.
-std::shared_ptr<const void> try_lock_folder(const fs::path& folder) {
-  auto file = std::make_shared<Descriptor>(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (file->get() < 0 || ::flock(file->get(), LOCK_EX | LOCK_NB) != 0) return nullptr;
-  return file;
 }
 
 bool process_lives(std::string_view number) {
@@ -71,7 +51,7 @@ void remove_leftovers(const fs::path& final_path) {
     const std::string name = entry->path().filename().string();
     if (!name.starts_with(prefix) || process_lives(std::string_view(name).substr(prefix.size()))) continue;
     std::error_code ignored;
-    if (const auto lock = try_lock_folder(entry->path())) fs::remove_all(entry->path(), ignored);
+    if (const FolderLock lock = lock_folder(entry->path()); lock.held) fs::remove_all(entry->path(), ignored);
   }
 }
 
@@ -140,7 +120,7 @@ PendingFolder::PendingFolder(fs::path final_path) : final_(std::move(final_path)
   }
   if (!error) fs::create_directories(temporary_, error);
   require(!error, "write folder", "{}: cannot create: {}", temporary_.string(), error.message());
-  lock_ = try_lock_folder(temporary_);
+  lock_ = lock_folder(temporary_).held;
 }
 
 PendingFolder::~PendingFolder() {

@@ -64,10 +64,8 @@ Recipe recipe_of(const QuantizeJob& job) {
     recipe.alpha = job.search_alpha ? std::nullopt : job.alpha;
   }
   if (job.layout) {
-    const bool quantizes =
-        std::any_of(recipe.rules.begin(), recipe.rules.end(), [](const Rule& rule) { return rule.format.quantized(); });
-    require(quantizes || *job.layout == Layout::kGguf, "quantize", "layout {}: recipe {} quantizes nothing",
-            layout_name(*job.layout), recipe.name);
+    require(quantizes_anything(recipe) || *job.layout == Layout::kGguf, "quantize",
+            "layout {}: recipe {} quantizes nothing", layout_name(*job.layout), recipe.name);
     recipe.layout = *job.layout;
     check_algorithm(recipe);
   }

@@ -1,6 +1,7 @@
 #include "quant/calibration_work.h"
 
 #include "base/file.h"
+#include "base/folder_lock.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "hf/safetensors.h"
@@ -21,8 +22,7 @@ std::string identity_of(const Checkpoint& checkpoint, const CalibrationData& dat
   }
   const Json json{{"program", options.program},
                   {"weights", checkpoint.content_hash()},
-                  {"config", sha256_hex(checkpoint.config().dump())},
-                  {"tokenizer", sha256_file(checkpoint.folder() / "tokenizer.json")},
+                  {"files", checkpoint.files_hash()},
                   {"data", data.data_hash},
                   {"pictures", std::move(pictures)},
                   {"max_tokens", options.max_tokens},
@@ -34,7 +34,44 @@ std::string identity_of(const Checkpoint& checkpoint, const CalibrationData& dat
   return json.dump(2) + "\n";
 }
 
-fs::path boundary(const fs::path& folder, std::int64_t layer) { return folder / fmt::format("boundary-{:03}", layer); }
+constexpr std::string_view kBoundary = "boundary-";
+
+fs::path boundary(const fs::path& folder, std::int64_t layer) {
+  return folder / fmt::format("{}{:03}", kBoundary, layer);
+}
+
+// Removes the hidden states but those in `kept`. Without any, no layer counts as finished.
+void remove_boundaries(const fs::path& folder, const fs::path& kept = {}) {
+  std::error_code error;
+  std::vector<fs::path> old;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+    if (entry->path().filename().string().starts_with(kBoundary) && entry->path() != kept) old.push_back(entry->path());
+  }
+  for (const fs::path& path : old) {
+    if (!error) fs::remove_all(path, error);
+  }
+  require(!error, "calibration", "{}: cannot remove: {}", folder.string(), error.message());
+}
+
+bool is_calibration_file(const fs::path& path) {
+  const std::string name = path.filename().string();
+  return name.starts_with("identity") || name.starts_with(kBoundary) || name.starts_with("layer-") ||
+         name.starts_with("embedding") || name.starts_with("head");
+}
+
+// The folder, made where there is none, for this process alone.
+std::shared_ptr<const void> claim(const fs::path& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  require(!error, "calibration", "{}: cannot create: {}", folder.string(), error.message());
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    require(is_calibration_file(entry.path()), folder.string(),
+            "expected a folder that a calibration made, or none; found '{}' in it", entry.path().filename().string());
+  }
+  FolderLock lock = lock_folder(folder);
+  require(lock.state != FolderLock::State::kElsewhere, folder.string(), "another calibration works here");
+  return std::move(lock.held);
+}
 
 }  // namespace
 
@@ -42,19 +79,17 @@ CalibrationWork::CalibrationWork(fs::path folder, const Checkpoint& checkpoint, 
                                  const CalibrateOptions& options)
     : folder_(std::move(folder)) {
   if (folder_.empty()) return;
+  lock_ = claim(folder_);
   const std::string identity = identity_of(checkpoint, data, options);
   const fs::path mark = folder_ / "identity";
-  if (fs::exists(mark) && read_file(mark) == identity) return;
-  require(!fs::exists(folder_) || fs::exists(mark) || fs::is_empty(folder_), folder_.string(),
-          "expected a folder that a calibration made, or none; found something else");
-  if (fs::exists(mark)) {
+  const bool marked = fs::exists(mark);
+  if (marked && read_file(mark) == identity) return;
+  if (marked) {
     log_warning("{}: made from another checkpoint, other data or options, or by another program; starting anew",
                 folder_.string());
   }
-  std::error_code error;
-  fs::remove_all(folder_, error);
-  if (!error) fs::create_directories(folder_, error);
-  require(!error, "calibration", "{}: cannot create: {}", folder_.string(), error.message());
+  // in this order a kill between the two leaves a folder in which nothing is finished; statistics are written over
+  remove_boundaries(folder_);
   write_file_atomically(mark, identity);
 }
 
@@ -85,8 +120,7 @@ void CalibrationWork::save_boundary(std::int64_t layer, const std::vector<Tensor
   PendingFolder pending(boundary(folder_, layer));
   write_safetensors(pending.path(), tensors, kOneFile);
   pending.commit(true);
-  std::error_code ignored;
-  fs::remove_all(boundary(folder_, layer - 1), ignored);
+  remove_boundaries(folder_, boundary(folder_, layer));
 }
 
 std::vector<Tensor> CalibrationWork::load_boundary(std::int64_t layer, const std::vector<Shape>& shapes) const {

@@ -1,11 +1,12 @@
 #pragma once
 // The folder in which a calibration keeps what is finished, so that it survives SIGKILL:
-//   identity            what it is made from; another identity and all is deleted
+//   identity            what it is made from; with another one it starts anew
 //   embedding, layer-NNN, head    statistics of one step (statistics_folder.h)
 //   boundary-NNN        hidden states of all samples before decoder layer NNN; the last two at most
-// Each appears under its name when it is complete.
+// Each appears under its name when it is complete. One process at a time works in it.
 
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -16,7 +17,8 @@ namespace halftone {
 
 class CalibrationWork {
  public:
-  // folder "": nothing is kept, and nothing is found.
+  // folder "": nothing is kept, and nothing is found. Throws Error when another process works in the folder, and for one
+  // that holds anything else.
   CalibrationWork(std::filesystem::path folder, const Checkpoint& checkpoint, const CalibrationData& data,
                   const CalibrateOptions& options);
 
@@ -31,6 +33,7 @@ class CalibrationWork {
 
  private:
   std::filesystem::path folder_;
+  std::shared_ptr<const void> lock_;
 };
 
 }  // namespace halftone

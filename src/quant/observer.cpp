@@ -46,11 +46,16 @@ bool observes(Observer::Kind observer, InputQuant::Kind input) {
 
 float observed_amax(const Observer& observer, const InputStatistics& statistics, InputQuant::Kind input) {
   const float most = statistics.tensor_absmax();
-  if (observer.kind == Observer::Kind::kMax || statistics.histogram.width == 0) return most;
+  if (observer.kind == Observer::Kind::kMax || most == 0) return most;
+  require(!statistics.histogram.counts.empty(), "observer",
+          "{} needs a histogram of the inputs, which statistics from a file do not hold: use calibration data, or max",
+          to_string(observer.kind));
   require(observes(observer.kind, input), "observer", "{} does not know how these inputs are rounded",
           to_string(observer.kind));
-  // the last edge may lie above what was seen
-  return std::min(most, from_histogram(observer, statistics.histogram, input));
+  // The last edge may lie above what was seen. 0, the lower edge of the first bin, would clip everything away: where
+  // nearly all values lie in that bin, as beside huge outliers, ModelOpt does so, and this does not.
+  const float found = from_histogram(observer, statistics.histogram, input);
+  return std::min(most, std::max(found, statistics.histogram.edge(1)));
 }
 
 }  // namespace halftone

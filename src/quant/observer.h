@@ -3,7 +3,7 @@
 // lies above is clipped. Pure functions of statistics; one file each.
 //
 //   max         the largest |x|: nothing is clipped
-//   percentile  the edge of the first bin up to which at least `percentile` percent of all values lie
+//   percentile  the lower edge of the bin in which `percentile` percent of all values are reached
 //   entropy     the edge at which the distribution, rounded to 128 levels, is nearest by Kullback-Leibler divergence
 //   mse         the middle of the bin at which rounding all values loses the least squared error
 //
@@ -33,7 +33,8 @@ std::string_view to_string(Observer::Kind kind);
 // percentile need not know. Inputs without a static scale have no observer.
 bool observes(Observer::Kind observer, InputQuant::Kind input);
 
-// At most statistics.tensor_absmax(), and that for statistics without a histogram.
+// At most statistics.tensor_absmax(); 0 for inputs that were all 0, else above 0. Throws Error for statistics without a
+// histogram, which only kMax can do without.
 float observed_amax(const Observer& observer, const InputStatistics& statistics, InputQuant::Kind input);
 
 // The files behind it. histogram: width > 0.

@@ -22,11 +22,6 @@ bool in_decoder(const ModuleInfo& module) {
   return module.linear && (module.rule_class == RuleClass::kAttention || module.rule_class == RuleClass::kMlp);
 }
 
-bool quantizes_anything(const Recipe& recipe) {
-  return recipe.vision_format != "bf16" || std::any_of(recipe.rules.begin(), recipe.rules.end(),
-                                                       [](const Rule& rule) { return rule.format.quantized(); });
-}
-
 // The text behind `mark`, which must be the end of the configuration; it is cut off. Nothing when there is no mark.
 std::optional<std::string> take_format(std::string& configuration, std::string_view mark) {
   const std::size_t at = configuration.rfind(mark);
@@ -126,6 +121,11 @@ Recipe load_recipe(std::string_view configuration, const std::filesystem::path& 
 
 std::string_view recipe_part(std::string_view configuration) {
   return configuration.substr(0, std::min(configuration.find(kVisionMark), configuration.find(kKvMark)));
+}
+
+bool quantizes_anything(const Recipe& recipe) {
+  return recipe.vision_format != "bf16" || std::any_of(recipe.rules.begin(), recipe.rules.end(),
+                                                       [](const Rule& rule) { return rule.format.quantized(); });
 }
 
 std::string configuration_name(const Recipe& recipe) {

@@ -103,6 +103,9 @@ void set_kv_format(Recipe& recipe, std::string_view format);
 // "fp8" of "fp8+kv:fp8_head", "my.yaml" of "my.yaml".
 std::string_view recipe_part(std::string_view configuration);
 
+// Whether it changes any weights: a rule does, or the format of the vision tower.
+bool quantizes_anything(const Recipe& recipe);
+
 // "fp8", "fp8+vision:int8+kv:fp8_head": bf16 is not written.
 std::string configuration_name(const Recipe& recipe);
 

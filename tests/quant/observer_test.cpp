@@ -107,6 +107,25 @@ TEST(Observer, ZerosAndOutliersAreCounted) {
   EXPECT_TRUE(std::isnan(statistics.abs_sum[0]));
 }
 
+TEST(Observer, NeverClipsEverythingAway) {
+  ThreadPool pool(1);
+  constexpr TokenClass kText[] = {TokenClass::kText};
+  InputStatistics statistics = empty_statistics(2048);
+  std::vector<float> row(2048, 0.25f);
+  row[7] = 1e4f;  // one in 2048, so that 99.9 % of the values lie in the first bin
+  add_sample(Tensor::from(row, {1, 2048}), kText, pool, statistics);
+  EXPECT_EQ(percentile_amax(statistics.histogram, 99.9), 0);
+  EXPECT_EQ(observed_amax({Observer::Kind::kPercentile, 99.9}, statistics, InputQuant::Kind::kStaticInt8),
+            statistics.histogram.edge(1));
+}
+
+TEST(Observer, WithoutAHistogramOnlyMaxIsKnown) {
+  InputStatistics statistics = empty_statistics(2);
+  statistics.absmax = {1, 2};
+  EXPECT_EQ(observed_amax({}, statistics, InputQuant::Kind::kStaticInt8), 2);
+  EXPECT_THROW(observed_amax({Observer::Kind::kEntropy, 0}, statistics, InputQuant::Kind::kStaticInt8), Error);
+}
+
 TEST(Observer, ClassesAreKeptApart) {
   ThreadPool pool(2);
   InputStatistics statistics = empty_statistics(2);

@@ -1,31 +1,12 @@
 #pragma once
-// A folder that vanishes, and rows to put into studies.
+// Rows to put into studies.
 
-#include <unistd.h>
-
-#include <filesystem>
 #include <string>
 
 #include "study/store.h"
+#include "tests/base/temporary_folder.h"
 
 namespace halftone::testing {
-
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "halftone-XXXXXX").string();
-    require(mkdtemp(name.data()) != nullptr, "test", "cannot make a folder");
-    path_ = name;
-  }
-  ~TemporaryFolder() {
-    std::error_code error;
-    std::filesystem::remove_all(path_, error);
-  }
-  std::filesystem::path operator/(const char* name) const { return path_ / name; }
-
- private:
-  std::filesystem::path path_;
-};
 
 inline StudyInfo example_info() {
   return {.name = "example",
