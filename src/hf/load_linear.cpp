@@ -1,8 +1,11 @@
+#include <algorithm>
+
 #include "hf/checkpoint.h"
 #include "hf/int_packing.h"
 #include "hf/load_transposed.h"
 #include "hf/module_reader.h"
 #include "hf/quantization_config.h"
+#include "tensor/input_scales.h"
 
 namespace halftone {
 namespace {
@@ -51,12 +54,11 @@ class LinearReader : public ModuleReader {
     return q;
   }
 
-  InputQuant read_input(const LinearScheme& scheme) const {
-    if (!has_static_scale(scheme.input)) return {scheme.input};
-    if (scheme.storage != Storage::kPackedBlocks) {
-      return {scheme.input, read_scalar("input_scale", "quantized inputs")};
-    }
-    return {scheme.input, read_scalar("input_global_scale", "quantized inputs"), true};
+  InputQuant read_input(const LinearScheme& scheme, Layout layout) const {
+    const bool inverse = layout == Layout::kCompressedTensors && has_two_rules(scheme.input);
+    if (!has_static_scale(scheme.input)) return {scheme.input, 1.0f, inverse};
+    const bool global = scheme.storage == Storage::kPackedBlocks;
+    return {scheme.input, read_scalar(global ? "input_global_scale" : "input_scale", "quantized inputs"), inverse};
   }
 
   // What stands around the weight: input scales, a low-rank part, a scale for weights that are run in FP8.
@@ -144,6 +146,17 @@ class LinearReader : public ModuleReader {
     return unpack_int32_rows(words, q.spec.element, q.rows()).reshape(expected);
   }
 
+  // Zero points beside weights that the configuration calls symmetric: only those that change nothing.
+  void check_symmetric() const {
+    if (!has("weight_zero_point")) return;
+    const Tensor zeros = tensor("weight_zero_point");
+    const auto* bytes = static_cast<const std::uint8_t*>(zeros.raw());
+    const bool none = zeros.dtype() == DType::kI8 &&
+                      std::all_of(bytes, bytes + zeros.nbytes(), [](std::uint8_t byte) { return byte == 0; });
+    require(none, source(), "tensor '{}': expected none, or I8 zeros, for symmetric weights, found {} {}",
+            name("weight_zero_point"), dtype_name(zeros.dtype()), to_string(zeros.shape()));
+  }
+
   void read_plain(QTensor& q) const {
     q.payload = get("weight", {payload_dtype(q.spec.element)}, q.spec);
     require(q.payload.rank() == 2, source(), "tensor '{}': expected [outputs, inputs], found {}", name("weight"),
@@ -151,7 +164,11 @@ class LinearReader : public ModuleReader {
     q.shape = q.payload.shape();
     check_groups("weight", q);
     q.scales = read_scales(q);
-    if (q.spec.asymmetric) q.zeros = read_zeros(q, false);
+    if (q.spec.asymmetric) {
+      q.zeros = read_zeros(q, false);
+    } else {
+      check_symmetric();
+    }
   }
 
   void check_groups(std::string_view part, const QTensor& q) const {
@@ -186,7 +203,11 @@ class LinearReader : public ModuleReader {
             name("weight_packed"), per_word, to_string(packed.shape()), to_string(q.shape));
     q.payload = unpack_int32(packed, q.spec.element, q.cols());
     q.scales = read_scales(q);
-    if (q.spec.asymmetric) q.zeros = read_zeros(q, true);
+    if (q.spec.asymmetric) {
+      q.zeros = read_zeros(q, true);
+    } else {
+      check_symmetric();
+    }
   }
 
   void read_blocks(Storage storage, QTensor& q) const {
@@ -252,7 +273,7 @@ LinearParts load_linear(const Checkpoint& checkpoint, std::string_view module) {
     scheme.reset();
   }
   parts.weight = scheme ? reader.read_quantized(*scheme) : reader.read_unquantized();
-  if (scheme) parts.input = reader.read_input(*scheme);
+  if (scheme) parts.input = reader.read_input(*scheme, checkpoint.quantization().layout());
   if (scheme) reader.read_surroundings(*scheme, parts);
   parts.bias = reader.read_bias(parts.weight.rows());
   return parts;

@@ -6,18 +6,17 @@
 #include "formats/e2m1.h"
 #include "formats/e4m3.h"
 #include "formats/integer.h"
-#include "formats/mx.h"
 #include "ops/linear_kernels.h"
+#include "tensor/input_scales.h"
 
 namespace halftone {
 namespace {
 
 // A block whose scale underflows to zero becomes zero.
-void quantize_nvfp4_block(const float* x, std::int64_t count, float scale, float* out) {
+void quantize_nvfp4_block(const float* x, std::int64_t count, const InputQuant& input, float* out) {
   float amax = 0;
   for (std::int64_t i = 0; i < count; ++i) amax = std::max(amax, std::fabs(x[i]));
-  const float block = e4m3::decode(e4m3::encode_saturated(amax / e2m1::kMax / scale));
-  const float step = block * scale;
+  const float block = nvfp4_block_scale(input, amax), step = nvfp4_step(input, block);
   for (std::int64_t i = 0; i < count; ++i) out[i] = step > 0 ? e2m1::decode(e2m1::encode(x[i] / step)) * block : 0.0f;
 }
 
@@ -50,10 +49,11 @@ void quantize_group(const float* x, std::int64_t count, float* out) {
 }
 
 // The same with an E8M0 scale.
-void quantize_mx_block(const float* x, std::int64_t count, bool fp4, float* out) {
+void quantize_mx_block(const float* x, std::int64_t count, const InputQuant& input, float* out) {
+  const bool fp4 = input.kind == InputQuant::Kind::kDynamicMxfp4;
   const float amax = magnitude_of(x, count);
   const bool finite = amax <= std::numeric_limits<float>::max();
-  const float step = e8m0::decode(mx::scale_ceil(amax, fp4 ? e2m1::kMax : e4m3::kMax));
+  const float step = mx_step(input, amax);
   for (std::int64_t i = 0; i < count; ++i) {
     const float quotient = x[i] / step;
     const float code = fp4 ? e2m1::decode(e2m1::encode(quotient)) : e4m3::decode(e4m3::encode_saturated(quotient));
@@ -64,11 +64,11 @@ void quantize_mx_block(const float* x, std::int64_t count, bool fp4, float* out)
 void quantize_block(const float* x, std::int64_t count, const InputQuant& input, float* out) {
   switch (input.kind) {
     case InputQuant::Kind::kDynamicNvfp4:
-      return quantize_nvfp4_block(x, count, input.step(), out);
+      return quantize_nvfp4_block(x, count, input, out);
     case InputQuant::Kind::kDynamicE4M3Group:
       return quantize_group(x, count, out);
     default:
-      return quantize_mx_block(x, count, input.kind == InputQuant::Kind::kDynamicMxfp4, out);
+      return quantize_mx_block(x, count, input, out);
   }
 }
 

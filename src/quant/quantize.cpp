@@ -21,6 +21,10 @@ bool shares_global_scale(const LinearFormat& format) {
   return format.weights.element == Element::kE2M1 && !format.weights.mx;
 }
 
+bool is_one_tile(const QuantSpec& spec, const Shape& shape) {
+  return spec.granularity == Granularity::kTile && shape.at(0) <= kTileSize && shape.at(1) <= kTileSize;
+}
+
 // The statistics of the input after its scales.
 InputStatistics prescaled_statistics(const InputStatistics& statistics, const Prescaled& prescaled) {
   InputStatistics result = scaled(statistics, prescaled.scales, Scaling::kTimes);
@@ -109,13 +113,19 @@ class Quantizer {
     return it == prescaled_.end() ? nullptr : &it->second;
   }
 
-  // The largest magnitude of the group's matrices that must share a global scale.
+  // The largest magnitude of the group's matrices that must share a global scale. ModelOpt's exporter also gives tiles one
+  // scale where the group's first matrix is a single tile.
   std::optional<float> shared_amax(const LinearGroup& group) {
+    const std::string& first = group.readers.front();
+    const bool tile =
+        recipe_.layout == Layout::kModelOpt && is_one_tile(formats_.at(first).weights, weights_.info(first).shape);
     std::optional<float> amax;
     for (const std::string& reader : group.readers) {
-      if (!shares_global_scale(formats_.at(reader)) && !runs_in_fp8(formats_.at(reader))) continue;
-      const std::span<const float> limit =
-          shares_global_scale(formats_.at(reader)) ? limits(reader) : std::span<const float>();
+      const LinearFormat& format = formats_.at(reader);
+      const bool shares = shares_global_scale(format) || runs_in_fp8(format) ||
+                          (tile && format.weights.granularity == Granularity::kTile);
+      if (!shares) continue;
+      const std::span<const float> limit = shares_global_scale(format) ? limits(reader) : std::span<const float>();
       amax = std::max(amax.value_or(0), limit.empty() ? weights_.largest_magnitude(reader) : limit.front());
     }
     return amax;
@@ -159,12 +169,11 @@ class Quantizer {
       parts.weight = round_weight(module, format, amax, inputs);
     }
     if (module.bias_changed) parts.bias = from_f32(module.bias, module.bias_dtype);
-    parts.input.kind = format.inputs;
-    if (has_static_scale(format.inputs)) {
-      require(inputs.has_value(), recipe_.name, "no calibration of the inputs of {}", module.info->stored);
-      parts.input =
-          static_input(format.inputs, observed_amax(recipe_.observer, *inputs, format.inputs), rounding(module));
-    }
+    require(inputs.has_value() || !has_static_scale(format.inputs), recipe_.name, "no calibration of the inputs of {}",
+            module.info->stored);
+    const float input_amax =
+        has_static_scale(format.inputs) ? observed_amax(recipe_.observer, *inputs, format.inputs) : 0;
+    parts.input = static_input(format.inputs, input_amax, rounding(module));
     if (runs_in_fp8(format)) parts.fp8_weight_scale = clean_amax(amax.value(), e4m3::kMax) / e4m3::kMax;
     if (const Prescaled* scaled = prescaled(name)) {
       parts.prescaled = true;
@@ -181,9 +190,10 @@ class Quantizer {
     Rounding rule = rounding(module);
     rule.four_over_six = format.four_over_six;
     rule.limits = limits(name);
-    std::optional<float> shared = shares_global_scale(format) ? amax : std::nullopt;
+    const bool global = shares_global_scale(format), tiles = format.weights.granularity == Granularity::kTile;
+    std::optional<float> shared = global || tiles ? amax : std::nullopt;
     const float limit = shared.value_or(0);
-    if (shared && !limits_.empty()) {
+    if (global && shared && !limits_.empty()) {
       rule.limits = {&limit, 1};
       shared.reset();
     }

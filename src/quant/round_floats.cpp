@@ -22,6 +22,7 @@ float e4m3_scale(const RoundingJob& job, float amax) {
 
 // The scales of tiles, one row of tiles after another.
 void find_tile_scales(const RoundingJob& job, QTensor& q) {
+  if (q.scales.numel() == 1) return store_scale(q.scales, 0, e4m3_scale(job, job.amax));
   const std::int64_t across = q.scales.dim(1), cols = q.cols();
   std::vector<std::uint32_t> most(static_cast<std::size_t>(q.rows() * across));
   job.for_rows([&](std::int64_t r, const float* row) {

@@ -12,6 +12,7 @@
 #include "formats/integer.h"
 #include "quant/round_to_ggml.h"
 #include "quant/rounding_job.h"
+#include "tensor/input_scales.h"
 
 namespace halftone {
 namespace {
@@ -167,9 +168,11 @@ QTensor round_to_nearest(const Tensor& weight, const QuantSpec& spec, const Roun
   const Layout home = integers ? Layout::kCompressedTensors : Layout::kModelOpt;
   RoundingJob job{weight, rule.layout.value_or(home), rule.dtype, rule.quotients, 0, name,
                   pool,   rule.four_over_six,         rule.limits};
-  if (shares_global_scale(spec) || spec.granularity == Granularity::kTensor) {
+  const bool one_tile =
+      spec.granularity == Granularity::kTile && weight.dim(0) <= kTileSize && weight.dim(1) <= kTileSize;
+  if (shares_global_scale(spec) || spec.granularity == Granularity::kTensor || one_tile) {
     const float own = largest_magnitude(weight, name, pool);
-    job.amax = shares_global_scale(spec) ? shared_amax.value_or(own) : own;
+    job.amax = spec.granularity == Granularity::kTensor ? own : shared_amax.value_or(own);
     require(job.amax >= own, name, "expected a shared largest magnitude of at least {}, got {}", own, job.amax);
   }
   check_options(spec, job);
@@ -211,7 +214,7 @@ Rounding rounding_of(Layout layout, DType dtype, DType quotients) {
 InputQuant static_input(InputQuant::Kind kind, float amax, const Rounding& rule) {
   InputQuant input{kind, 1.0f};
   if (has_static_scale(kind)) input.scale = static_scale(kind, amax, rule);
-  input.inverse = kind == InputQuant::Kind::kDynamicNvfp4 && rule.layout == Layout::kCompressedTensors;
+  input.inverse = has_two_rules(kind) && rule.layout == Layout::kCompressedTensors;
   return input;
 }
 

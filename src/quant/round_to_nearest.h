@@ -61,8 +61,8 @@ Rounding rounding_of(Layout layout, DType dtype, DType quotients);
 float largest_magnitude(const Tensor& weight, std::string_view name, ThreadPool& pool);
 
 // weight: [rows, cols] f32, bf16 or f16, finite (checked; `name` is in the error).
-// shared_amax: the largest magnitude of all matrices that must share a global scale (q/k/v; gate/up); not less than this
-// one's own. Ignored where there is no global scale. The result does not depend on the number of threads.
+// shared_amax: the largest magnitude of all matrices that must share a global scale (q/k/v; gate/up), or a tile's scale
+// where each is one tile; not less than this one's own. Ignored where there is no such scale. The result does not depend on the number of threads.
 // Throws Error for a format that the layout's tool does not have.
 QTensor round_to_nearest(const Tensor& weight, const QuantSpec& spec, const Rounding& rule,
                          std::optional<float> shared_amax, std::string_view name, ThreadPool& pool);

@@ -16,7 +16,7 @@ struct RoundingJob {
   Layout layout;
   DType dtype;
   DType quotients;
-  float amax;  // of all matrices that share a global scale; 0 where the format needs none
+  float amax;  // of all matrices that share one scale; 0 where the format needs none
   std::string_view name;
   ThreadPool& pool;
   bool four_over_six = false;

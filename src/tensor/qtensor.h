@@ -76,7 +76,7 @@ struct InputQuant {
     kNone,
     kStaticInt8,        // q = clamp(rint(x / scale), -128, 127)
     kStaticE4M3,        // q = e4m3(clamp(x / scale, -448, 448))
-    kDynamicNvfp4,      // E2M1 in blocks of 16: block scale e4m3(amax / 6 / scale), value code * block scale * scale
+    kDynamicNvfp4,      // E2M1 in blocks of 16: block scale e4m3(amax / (6 * scale)), value code * block scale * scale
     kDynamicInt8,       // as kStaticInt8, by token: scale = amax / 127.5, as compressed-tensors (vLLM: amax / 127)
     kDynamicE4M3,       // as kStaticE4M3, by token: scale = amax / 448
     kDynamicE4M3Group,  // as kDynamicE4M3, by 128 consecutive inputs of a token
@@ -85,7 +85,7 @@ struct InputQuant {
   };
   Kind kind = Kind::kNone;
   // As the file stores it, per tensor, known before the product: the static kinds and kDynamicNvfp4; 1 elsewhere. With
-  // `inverse` the file stores the reciprocal (compressed-tensors' input_global_scale).
+  // `inverse` (tensor/input_scales.h) blocks have compressed-tensors' rules, whose file stores the reciprocal.
   float scale = 1.0f;
   bool inverse = false;
   // What multiplies a code.

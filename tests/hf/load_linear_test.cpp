@@ -94,6 +94,14 @@ TEST_F(LoadLinear, UnpacksInt4) {
   EXPECT_EQ(decode_code(parts.weight, 2, 11), 0x9 - 8);
 }
 
+TEST_F(LoadLinear, RefusesZeroPointsOfSymmetricWeights) {
+  asymmetric_int4();
+  weights()["symmetric"] = true;
+  EXPECT_THAT(error(), HasSubstr("weight_zero_point': expected none, or I8 zeros, for symmetric weights, found I32"));
+  part("weight_zero_point") = filled(DType::kI8, {4, 2}, 0);
+  EXPECT_EQ(load_linear(open(), kModule).weight.shape, (Shape{4, 256}));
+}
+
 TEST_F(LoadLinear, UnpacksRowsThatEndInsideAWord) {
   packed_int4();
   part("weight_packed") = filled(DType::kI32, {4, 17}, 0x9b);

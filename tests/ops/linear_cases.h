@@ -60,9 +60,10 @@ inline std::vector<LinearFormat> weight_formats() {
 
 inline std::vector<InputQuant> input_quantizations() {
   using enum InputQuant::Kind;
-  return {{kNone, 1.0f},        {kStaticInt8, 0.021f}, {kStaticE4M3, 0.0061f},    {kDynamicNvfp4, 0.0011f},
-          {kDynamicInt8, 1.0f}, {kDynamicE4M3, 1.0f},  {kDynamicE4M3Group, 1.0f}, {kDynamicMxfp8, 1.0f},
-          {kDynamicMxfp4, 1.0f}};
+  return {
+      {kNone, 1.0f},         {kStaticInt8, 0.021f},         {kStaticE4M3, 0.0061f},      {kDynamicNvfp4, 0.0011f},
+      {kDynamicInt8, 1.0f},  {kDynamicE4M3, 1.0f},          {kDynamicE4M3Group, 1.0f},   {kDynamicMxfp8, 1.0f},
+      {kDynamicMxfp4, 1.0f}, {kDynamicNvfp4, 900.0f, true}, {kDynamicMxfp8, 1.0f, true}, {kDynamicMxfp4, 1.0f, true}};
 }
 
 inline std::string_view input_name(InputQuant::Kind kind) {

@@ -194,6 +194,8 @@ TEST(Linear, DynamicScalesByHand) {
   Tensor x = Tensor::zeros(DType::kF32, {2, 160});
   x.data<float>()[3] = -255.0f;
   x.data<float>()[40] = 1.0f;
+  x.data<float>()[70] = 6.5f;
+  x.data<float>()[71] = 1.5f;
   x.data<float>()[130] = 0.75f;
   Tensor codes(DType::kF32, x.shape()), scales(DType::kF32, {2});
   const float* got = codes.data<float>();
@@ -213,7 +215,11 @@ TEST(Linear, DynamicScalesByHand) {
   quantize_input_reference(x, {InputQuant::Kind::kDynamicMxfp4, 1.0f}, codes, scales);
   EXPECT_EQ(got[3], -256.0f);  // the scale 64: 3.98 becomes 4
   EXPECT_EQ(got[40], 1.0f);    // the scale 1/4: 4
+  EXPECT_EQ(got[71], 2.0f);    // the scale 2, for 6.5: 0.75 goes to the even 1
   EXPECT_EQ(got[130], 0.75f);  // the scale 1/8: 6
+  quantize_input_reference(x, {InputQuant::Kind::kDynamicMxfp4, 1.0f, true}, codes, scales);
+  EXPECT_EQ(got[70], 6.0f);  // compressed-tensors has the scale 1 up to 7
+  EXPECT_EQ(got[71], 1.5f);
   quantize_input_reference(x, {InputQuant::Kind::kDynamicMxfp8, 1.0f}, codes, scales);
   EXPECT_EQ(got[3], -256.0f);
   EXPECT_EQ(got[130], 0.75f);

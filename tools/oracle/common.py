@@ -1,6 +1,7 @@
 """What the oracles share: loading a checkpoint, calibration samples, and the statistics file that `halftone quantize
 --statistics` reads (docs/statistics.md)."""
 import json
+import shutil
 from pathlib import Path
 
 import torch
@@ -85,6 +86,14 @@ def statistics(recorder):
 def save_statistics(tensors, target, **metadata):
     unique = {name: value.detach().float().contiguous().clone() for name, value in tensors.items()}
     save_file(unique, target, metadata={"format": "halftone statistics 1", **{k: str(v) for k, v in metadata.items()}})
+
+
+def copy_companions(checkpoint, out):
+    """What an engine needs beside the weights: tokenizer, template, processor."""
+    for file in Path(checkpoint).glob("*"):
+        if file.suffix in (".json", ".txt", ".jinja") and not (Path(out) / file.name).exists():
+            if not file.name.endswith(".index.json"):
+                shutil.copy(file, out)
 
 
 def read_tensors(folder):

@@ -4,7 +4,8 @@ usage: compare.py modelopt|compressed-tensors CHECKPOINT ORACLE_OUT --halftone P
 
 For each format: quantizes CHECKPOINT with `halftone quantize --statistics`, then compares names, dtypes, shapes and bytes
 of every tensor, quantization_config of config.json and hf_quant_config.json. Prints each difference; exit status 1 if
-there is any. SVDQuant's factors are compared by their product, relative to its largest value.
+there is any. SVDQuant's factors are compared by their product, relative to its largest value; what remains of the weight
+may be rounded to the neighbouring code where the noise of the singular vectors decides.
 """
 import argparse
 import json
@@ -19,6 +20,7 @@ from formats import COMPRESSED, MODELOPT
 
 SHOWN = 6
 PRODUCT_TOLERANCE = 2.0**-7  # two factors in bf16, each rounded by up to 2^-9
+MOVED = 1e-3  # at most, of SVDQuant's remainders; 4e-5 is usual
 
 
 def bits(tensor):
@@ -36,15 +38,43 @@ def compare_tensor(name, a, b):
     return f"{name}: {different} of {bits(a).numel()} bytes differ, first at element {flat}: {values[0]:.9g} against {values[1]:.9g}"
 
 
-def compare_products(a, b):
-    """Removes SVDQuant's factors from both and compares what they multiply to."""
-    lines = []
+def decoded(tensors, module):
+    """NVFP4: values [rows, cols], and the distance between neighbouring codes at each."""
+    codes = tensors[module + ".weight"]
+    nibbles = torch.stack((codes & 15, codes >> 4), -1).flatten(1).long()
+    table = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6])
+    magnitude = table[nibbles & 7]
+    scale = tensors[module + ".weight_scale"].float() * tensors[module + ".weight_scale_2"].float()
+    scale = scale.repeat_interleave(magnitude.shape[1] // scale.shape[1], 1)
+    spacing = torch.where(magnitude > 3, 2.0, torch.where(magnitude > 1.5, 1.0, 0.5))
+    return torch.where(nibbles > 7, -magnitude, magnitude) * scale, spacing * scale
+
+
+def compare_split(a, b):
+    """SVDQuant: compares what the factors multiply to, then removes from both the factors and what remains of the weight
+    where it differs by no more than the factors' own noise explains. Singular vectors are known to a few places of f32,
+    and not at all where a row is zero; ModelOpt subtracts the product with that noise in it, so that a remainder near
+    the middle of two codes may be rounded to either, and nothing can be said of the signs of a zero row's zeros."""
+    lines, moved, total = [], 0, 0
     for name in [n for n in a if n.endswith("svdquant_lora_a") and n in b]:
-        other = name[: -len("lora_a")] + "lora_b"
+        other, module = name[: -len("lora_a")] + "lora_b", name.split(".weight_quantizer")[0]
         left, right = (t.pop(other).double() @ t.pop(name).double() for t in (a, b))
-        error = ((left - right).abs().max() / left.abs().max().clamp_min(1e-30)).item()
-        if error > PRODUCT_TOLERANCE:
-            lines.append(f"{name}: products differ by {error:.2e} of the largest")
+        noise = PRODUCT_TOLERANCE * left.abs().max().item()
+        if (left - right).abs().max() > noise:
+            lines.append(f"{name}: products differ by {(left - right).abs().max() / left.abs().max():.2e} of the largest")
+        (x, step_x), (y, step_y) = decoded(a, module), decoded(b, module)
+        differs = x != y
+        far = (x - y).abs() > torch.maximum(step_x, step_y) * 1.0001
+        moved, total = moved + int(differs.sum()), total + x.numel()
+        if far.any():
+            lines.append(f"{module}.weight: {int(far.sum())} remainders are more than one code apart")
+        else:
+            for part in (".weight", ".weight_scale"):
+                a.pop(module + part), b.pop(module + part)
+    if moved > total * MOVED:
+        lines.append(f"{moved} of {total} remainders were rounded to the neighbouring code")
+    if total:
+        print(f"    low-rank parts: {moved} of {total} remainders were rounded to the neighbouring code")
     return lines
 
 
@@ -66,19 +96,16 @@ def without_choices(config):
     return config
 
 
-def quantize(program, checkpoint, text, statistics, out):
+def quantize(program, checkpoint, text, out, *more):
     recipe = out.parent / "recipe.yaml"
     recipe.write_text(text)
-    command = [program, "quantize", checkpoint, "--recipe", recipe, "--statistics", statistics, "-o", out, "--replace"]
+    command = [program, "quantize", checkpoint, "--recipe", recipe, "-o", out, "--replace", *more]
     return subprocess.run(list(map(str, command)), capture_output=True, text=True)
 
 
 def compare_folders(tool, oracle, ours):
     a, b = read_tensors(oracle), read_tensors(ours)
-    if tool == "compressed-tensors":
-        quantized = {n.rsplit(".", 1)[0] for n in a}
-        b = {n: t for n, t in b.items() if n.rsplit(".", 1)[0] in quantized and not n.endswith(".bias")}
-    lines = compare_products(a, b)
+    lines = compare_split(a, b)
     lines += [f"{n}: only {tool} writes it" for n in a if n not in b] + [f"{n}: only Halftone writes it" for n in b if n not in a]
     lines += [line for n in a if n in b and (line := compare_tensor(n, a[n], b[n]))]
     ours_config = json.loads((ours / "config.json").read_text())["quantization_config"]
@@ -114,18 +141,26 @@ def main():
     parser.add_argument("oracle", type=Path)
     parser.add_argument("--halftone", required=True)
     parser.add_argument("--formats")
+    parser.add_argument("--all", action="store_true", help="formats that the tool could not write as well")
     parser.add_argument("--keep", type=Path)
     a = parser.parse_args()
     table = MODELOPT if a.tool == "modelopt" else COMPRESSED
     bad = 0
     with tempfile.TemporaryDirectory() as scratch:
-        for name in a.formats.split(",") if a.formats else [n for n in table if (a.oracle / n).exists()]:
+        there = [name for name in table if a.all or (a.oracle / name).exists()]
+        for name in a.formats.split(",") if a.formats else there:
             oracle, ours = a.oracle / name, (a.keep or Path(scratch)) / name
             ours.parent.mkdir(parents=True, exist_ok=True)
-            run = quantize(a.halftone, a.checkpoint, table[name][-1], oracle / "statistics.safetensors", ours)
+            statistics = oracle / "statistics.safetensors"
+            if not statistics.exists():  # of the inputs alone
+                statistics = next(a.oracle.glob("*/statistics.safetensors"), statistics)
+            run = quantize(a.halftone, a.checkpoint, table[name][-1], ours, "--statistics", statistics)
             if run.returncode != 0:
                 bad += 1
-                print(f"{name}: halftone fails: {run.stderr.strip()[:400]}")
+                print(f"{name}: halftone fails: {' '.join(run.stderr.split())[-400:]}")
+                continue
+            if not oracle.exists():
+                print(f"{name}: only Halftone writes it")
                 continue
             count, lines = compare_folders(a.tool, oracle, ours)
             lines += compare_search(oracle, ours)

@@ -2,11 +2,11 @@
 """What compressed-tensors makes of a checkpoint: its scales (calculate_qparams), its compressors, on the CPU.
 usage: compressed_tensors_export.py CHECKPOINT OUT [--formats w8a16,...] [--samples 8] [--tokens 48] [--seed 7]
 
-Writes OUT/FORMAT/model.safetensors with the tensors of the quantized modules, config.json with quantization_config alone,
-and statistics.safetensors.
+Writes OUT/FORMAT/ as save_pretrained does, with statistics.safetensors and the tokenizer in it.
 Linear layers of the decoder are quantized. NVFP4's global scales are those of the whole of q/k/v and of gate/up.
 """
 import argparse
+import json
 import shutil
 from pathlib import Path
 
@@ -14,9 +14,8 @@ import torch
 from compressed_tensors.compressors import ModelCompressor
 from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme, QuantizationStatus, preset_name_to_scheme
 from compressed_tensors.quantization.utils import calculate_qparams, generate_gparam, maybe_pad_tensor_for_block_quant
-from safetensors.torch import save_file
 
-from common import InputRecorder, canonical, load_model, read_tensors, run_samples, samples, save_statistics, statistics
+from common import InputRecorder, canonical, copy_companions, load_model, read_tensors, run_samples, samples, save_statistics, statistics
 from formats import COMPRESSED
 
 GROUPS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
@@ -74,10 +73,17 @@ def parameters(scheme, source, module, inputs):
     return state
 
 
+def ignore_vision(path):
+    """compressed-tensors 0.20 lists ignored modules by their names in the file ("visual.blocks.0"), which transformers does
+    not know the modules by ("model.visual.blocks.0"): without this it cannot load what was just written."""
+    config = json.loads(path.read_text())
+    config["quantization_config"]["ignore"].append("re:.*visual.*")
+    path.write_text(json.dumps(config, indent=2))
+
+
 def export(checkpoint, name, source, recorder, out):
     """compressed-tensors' own way to a folder: schemes and scales on the modules, compress_model, update_config."""
     shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
     model = load_model(checkpoint)
     named = {canonical(n): m for n, m in model.named_modules() if canonical(n) in recorder.inputs}
     for module, linear in named.items():
@@ -87,9 +93,10 @@ def export(checkpoint, name, source, recorder, out):
             linear.register_parameter(part, torch.nn.Parameter(value, requires_grad=False))
     compressor = ModelCompressor.from_pretrained_model(model)
     compressor.compress_model(model)
+    model.save_pretrained(out)
     compressor.update_config(str(out))
-    tensors = {f"{n}.{part}": value for n, m in named.items() for part, value in m.state_dict().items() if part != "bias"}
-    save_file({k: v.contiguous().clone() for k, v in tensors.items()}, out / "model.safetensors")
+    ignore_vision(out / "config.json")
+    copy_companions(checkpoint, out)
     save_statistics(statistics(recorder), out / "statistics.safetensors", made_by="compressed_tensors_export.py")
 
 

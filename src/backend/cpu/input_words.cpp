@@ -16,7 +16,7 @@
 #include "formats/e2m1.h"
 #include "formats/e4m3.h"
 #include "formats/integer.h"
-#include "formats/mx.h"
+#include "tensor/input_scales.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace halftone::HWY_NAMESPACE {
@@ -61,7 +61,7 @@ HWY_INLINE FloatVector round_e2m1(FloatVector x) {
 }
 
 // One block of 16, zero beyond the row's end.
-HWY_INLINE void quantize_nvfp4(const float* x, float scale, float* out) {
+HWY_INLINE void quantize_nvfp4(const float* x, const InputQuant& input, float* out) {
   auto most = hn::Zero(F32());
   for (int i = 0; i < kBlock; i += kPartLanes) {
     const auto magnitude = hn::Abs(hn::LoadU(F32(), x + i));
@@ -70,8 +70,7 @@ HWY_INLINE void quantize_nvfp4(const float* x, float scale, float* out) {
   float lanes[kPartLanes];
   hn::StoreU(most, F32(), lanes);
   const float amax = *std::max_element(lanes, lanes + kPartLanes);
-  const float block = e4m3::decode(e4m3::encode_saturated(amax / e2m1::kMax / scale));
-  const float step = block * scale;
+  const float block = nvfp4_block_scale(input, amax), step = nvfp4_step(input, block);
   for (int i = 0; i < kBlock; i += kPartLanes) {
     const auto q = hn::Mul(round_e2m1(hn::Div(hn::LoadU(F32(), x + i), set(step))), set(block));
     hn::StoreU(step > 0 ? q : hn::Zero(F32()), F32(), out + i);
@@ -100,12 +99,10 @@ HWY_INLINE void round_values(const float* x, std::int64_t count, float step, flo
 }
 
 // One block of kDynamicE4M3Group or an MX kind, zero beyond the row's end.
-HWY_INLINE void quantize_group(const float* x, std::int64_t block, InputQuant::Kind kind, float* out) {
+HWY_INLINE void quantize_group(const float* x, std::int64_t block, const InputQuant& input, float* out) {
   const float amax = magnitude_of(x, block);
-  const bool fp4 = kind == InputQuant::Kind::kDynamicMxfp4;
-  const float step = kind == InputQuant::Kind::kDynamicE4M3Group
-                         ? amax / e4m3::kMax
-                         : e8m0::decode(mx::scale_ceil(amax, fp4 ? e2m1::kMax : e4m3::kMax));
+  const bool fp4 = input.kind == InputQuant::Kind::kDynamicMxfp4;
+  const float step = input.kind == InputQuant::Kind::kDynamicE4M3Group ? amax / e4m3::kMax : mx_step(input, amax);
   if (!(amax <= std::numeric_limits<float>::max())) {
     std::fill(out, out + block, std::numeric_limits<float>::quiet_NaN());
   } else if (step == 0) {
@@ -135,10 +132,10 @@ void quantize_blocks(const float* x, std::int64_t count, const InputQuant& input
       return round_values(
           x, count, scale, 1.0f, [](FloatVector v) { return round_e4m3(v); }, codes);
     case InputQuant::Kind::kDynamicNvfp4:
-      for (std::int64_t k = 0; k < count; k += block) quantize_nvfp4(x + k, input.step(), codes + k);
+      for (std::int64_t k = 0; k < count; k += block) quantize_nvfp4(x + k, input, codes + k);
       return;
     default:
-      for (std::int64_t k = 0; k < count; k += block) quantize_group(x + k, block, input.kind, codes + k);
+      for (std::int64_t k = 0; k < count; k += block) quantize_group(x + k, block, input, codes + k);
   }
 }
 

@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+"""ModelOpt and Halftone from the same calibration tokens, each with its own run of the model: how far apart are they?
+usage: end_to_end.py CHECKPOINT WORK --halftone PROGRAM --logits WRITE_LOGITS [--formats fp8,nvfp4,int4_awq] [--samples 32]
+                     [--tokens 64]
+
+Both get the same conversations, cut to the same number of tokens, and run the model in f32. For each format: the largest
+relative difference of an input's static scale and of AWQ's scales (bound 1 %: the file has them in bf16), the share of
+equal bytes in the quantized weights, AWQ's exponents that differ, and the KL divergence between the two folders, both run by
+Halftone in f32 on other texts. Its bound is 1e-3, or twice what ModelOpt's folder differs from itself when its inputs'
+scales are off by one part in a million: where inputs are rounded, a model with outliers makes much of little. Exit status
+1 if a bound is broken. --as-stored: ModelOpt
+runs the model in the checkpoint's dtype, as it would by itself; a model with outliers is another model in bf16, so that
+no bound holds then.
+"""
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import modelopt_export
+import torch
+from compare import quantize
+from run_folders import halftone_logits
+from safetensors.torch import save_file
+from transformers import AutoTokenizer
+
+from common import ROOT, copy_companions, read_tensors
+from formats import MODELOPT
+
+SCALES_AGREE, KL_BOUND = 0.01, 1e-3
+
+
+def conversations(count, skip):
+    turns = json.loads((ROOT / "demo/suite/captions/calibration.json").read_text())
+    texts = []
+    for i in range(0, len(turns), 3):  # three in a row, so that none is shorter than what is kept of it
+        parts = [t["value"].replace("<image>", "").strip() for turn in turns[i : i + 3] for t in turn["conversations"]]
+        body = "".join(f"<|im_start|>{('user', 'assistant')[k % 2]}\n{part}<|im_end|>\n" for k, part in enumerate(parts))
+        texts.append("<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n" + body)
+    return texts[skip : skip + count]
+
+
+def relative(a, b):
+    return ((a.float() - b.float()).abs() / a.float().abs().clamp_min(1e-12)).max().item()
+
+
+def scales(theirs, ours):
+    """The largest relative difference by kind of tensor, of those that come from activations."""
+    worst = {}
+    for name, value in theirs.items():
+        kind = name.rsplit(".", 1)[-1]
+        if kind in ("input_scale", "pre_quant_scale", "k_scale", "v_scale"):
+            worst[kind] = max(worst.get(kind, 0), relative(value, ours[name]))
+    return worst
+
+
+def equal_bytes(theirs, ours):
+    same = total = 0
+    for name, value in theirs.items():
+        if name.endswith(".weight") and name[:-7] + ".weight_scale" in theirs:
+            a, b = (t.contiguous().view(torch.uint8) for t in (value, ours[name]))
+            same, total = same + int((a == b).sum()), total + a.numel()
+    return same / total
+
+
+def exponents(theirs, ours):
+    found = json.loads((theirs / "search.json").read_text())
+    report = {l["module"]: l for l in json.loads((ours / "quantization_report.json").read_text())["layers"]}
+    return sum(abs(report[n].get("alpha", -1) - r["alpha"]) > 1e-3 for n, r in found.items()), len(found)
+
+
+def disturbed(folder, scratch):
+    """The folder with its inputs' scales off by one part in a million, as sums in another order leave them."""
+    generator = torch.Generator().manual_seed(1)
+    tensors = read_tensors(folder)
+    for name, value in tensors.items():
+        if name.endswith(".input_scale"):
+            tensors[name] = value * (1 + 1e-6 * torch.randn(value.shape, generator=generator))
+    copy_companions(folder, scratch)
+    save_file({k: v.contiguous() for k, v in tensors.items()}, Path(scratch) / "model.safetensors")
+    return scratch
+
+
+def divergence(p, q):
+    return torch.nn.functional.kl_div(q, p, log_target=True, reduction="batchmean").item()
+
+
+def compare(name, theirs, ours, predict):
+    a, b = read_tensors(theirs), read_tensors(ours)
+    worst = scales(a, b)
+    reference = predict(theirs)
+    kl = divergence(reference, predict(ours))
+    with tempfile.TemporaryDirectory() as scratch:
+        floor = divergence(reference, predict(disturbed(theirs, scratch)))
+    different, searched = exponents(theirs, ours)
+    good = all(v <= SCALES_AGREE for v in worst.values()) and kl < max(KL_BOUND, 2 * floor)
+    print(f"{name}: " + "".join(f"{k} within {v:.1e}, " for k, v in worst.items())
+          + f"{equal_bytes(a, b):.2%} of the weights' bytes equal, "
+          + (f"{different} of {searched} exponents differ, " if searched else "")
+          + f"KL {kl:.1e}; of ModelOpt's folder from itself with scales off by 1e-6: {floor:.1e}"
+          + ("" if good else "  <-- above a bound"), flush=True)
+    return good
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--halftone", required=True)
+    parser.add_argument("--logits", required=True)
+    parser.add_argument("--formats", default="fp8,fp8_kv,nvfp4,nvfp4_w4a8,int4_awq,nvfp4_awq")
+    parser.add_argument("--as-stored", action="store_true", help="ModelOpt runs the model in the checkpoint's dtype")
+    parser.add_argument("--samples", type=int, default=32)
+    parser.add_argument("--tokens", type=int, default=64)
+    a = parser.parse_args()
+    a.work.mkdir(parents=True, exist_ok=True)
+    tokenizer = AutoTokenizer.from_pretrained(a.checkpoint)
+    calibration = conversations(a.samples, 0)
+    (a.work / "calibration.txt").write_text("".join(calibration))
+    lists = [tokenizer(text)["input_ids"][: a.tokens] for text in calibration]
+    if min(map(len, lists)) < a.tokens:
+        sys.exit(f"a conversation has only {min(map(len, lists))} tokens: lower --tokens")
+    texts = [tokenizer(text)["input_ids"][:96] for text in conversations(24, a.samples)]
+    vocabulary = json.loads((a.checkpoint / "config.json").read_text())
+    vocabulary = vocabulary.get("text_config", vocabulary)["vocab_size"]
+
+    def predict(folder):
+        return torch.cat(halftone_logits(a.logits, folder, texts, vocabulary)).double().log_softmax(-1)
+
+    bad = 0
+    for name in a.formats.split(","):
+        theirs, ours = a.work / f"{name}.modelopt", a.work / f"{name}.halftone"
+        modelopt_export.export(a.checkpoint, name, lists, theirs, in_f32=not a.as_stored)
+        run = quantize(a.halftone, a.checkpoint, MODELOPT[name][1], ours,
+                       "--calib", a.work / "calibration.txt", "--samples", 0, "--max-tokens", a.tokens)
+        if run.returncode:
+            bad += 1
+            print(f"{name}: halftone fails: {run.stderr.strip()[-400:]}")
+            continue
+        bad += not compare(name, theirs, ours, predict)
+    sys.exit(bad > 0)
+
+
+if __name__ == "__main__":
+    main()

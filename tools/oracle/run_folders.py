@@ -1,0 +1,131 @@
+#!/usr/bin/env python3
+"""Runs quantized folders with Halftone's engine and with the tools themselves, and compares logits.
+usage: run_folders.py SOURCE FOLDER... --logits build/release/tests/parity/write_logits [--texts 6] [--tokens 40]
+
+SOURCE is the checkpoint that the folders were made from. compressed-tensors' folders are loaded by transformers (f32, on the
+CPU). ModelOpt's, which transformers does not load, are decoded here: what the exporter's codes and scales stand for is put
+into SOURCE's model in f32, and inputs are rounded before each layer. Prints for each folder the largest difference of a
+logit as a share of the largest logit, the share of tokens whose logits are all within 1e-4, and the mean KL divergence.
+
+Where inputs stay as they are, all tokens must be within 1e-4 (docs/numerics.md, parity). Where they are quantized, programs
+that add in another order put an input near the middle of two codes on different sides now and then, a whole step apart, and
+what reads it later in the text differs: the tool run twice, the second time with its embeddings off by 4e-6 (as f32 programs are),
+does the same, and its figures are printed beside. Bound: at least half of the tokens are within 1e-4, or no fewer than of
+the tool and itself. Exit status 1 if a folder misses its bound.
+"""
+import argparse
+import functools
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy
+import torch
+from compressed_tensors.compressors.mxfp6 import base as mxfp6
+from compressed_tensors.compressors.nvfp4 import base as nvfp4
+from modelopt_decode import load_modelopt
+from transformers import AutoModelForImageTextToText
+
+from common import samples
+
+
+nvfp4.unpack_fp4_from_uint8 = functools.partial(nvfp4.unpack_fp4_from_uint8, dtype=torch.float32)
+mxfp6.unpack_fp6_from_uint8 = functools.partial(mxfp6.unpack_fp6_from_uint8, dtype=torch.float32)
+
+
+def load_by_transformers(folder):
+    model, info = AutoModelForImageTextToText.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True)
+    for key in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if info[key]:
+            raise ValueError(f"transformers: {key}: {sorted(info[key])[:3]}")
+    # scales in f32 before the weights are decoded, as before the first forward pass they are: else codes times scales are
+    # rounded to the scales' dtype, and layers run in it
+    torch.nn.Module.float(model)
+    for hook in list(model._forward_pre_hooks.values()):
+        hook(model, ())
+    return torch.nn.Module.float(model).eval()
+
+
+def logits_of(model, texts):
+    with torch.inference_mode():
+        return [model(input_ids=torch.tensor([ids])).logits[0, :-1].float() for ids in texts]
+
+
+def halftone_logits(program, folder, texts, vocabulary):
+    with tempfile.TemporaryDirectory() as scratch:
+        tokens, out = Path(scratch) / "tokens.json", Path(scratch) / "logits"
+        tokens.write_text(json.dumps(texts))
+        run = subprocess.run([program, str(folder), tokens, out], capture_output=True, text=True)
+        if run.returncode:
+            raise ValueError(f"halftone: {run.stderr.strip()}")
+        values = torch.from_numpy(numpy.fromfile(out, dtype="<f4").reshape(-1, vocabulary))
+    return list(values.split([len(ids) - 1 for ids in texts]))
+
+
+def quantized_inputs(config):
+    if config["quant_method"] == "modelopt":
+        return config.get("quant_algo") not in ("fp8_pb_wo", "W8A16", "W4A16_AWQ", "W4A16_NVFP4")
+    return any(group.get("input_activations") for group in config["config_groups"].values())
+
+
+NEAR = 1e-4
+
+
+def difference(a, b):
+    """The largest, the share of tokens that are near, the KL divergence."""
+    by_token = (a - b).abs().amax(-1) / b.abs().max()
+    kl = torch.nn.functional.kl_div(a.log_softmax(-1), b.log_softmax(-1), log_target=True, reduction="batchmean")
+    return by_token.max().item(), (by_token <= NEAR).float().mean().item(), kl.item()
+
+
+def shown(d):
+    return f"largest {d[0]:.1e}, {d[1]:.0%} of the tokens within {NEAR:.0e}, KL {d[2]:.1e}"
+
+
+def disturbed(model, texts):
+    weight = model.get_input_embeddings().weight
+    noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(1))
+    weight.data = weight.data * (1 + 4e-6 * noise)
+    return torch.cat(logits_of(model, texts))
+
+
+def compare(folder, source, program, texts):
+    config = json.loads((folder / "config.json").read_text())["quantization_config"]
+    modelopt = config["quant_method"] == "modelopt"
+    model = load_modelopt(folder, source) if modelopt else load_by_transformers(folder)
+    theirs = torch.cat(logits_of(model, texts))
+    ours = difference(torch.cat(halftone_logits(program, folder, texts, theirs.shape[1])), theirs)
+    if quantized_inputs(config):
+        itself = difference(disturbed(model, texts), theirs)
+        good = ours[1] >= min(0.5, itself[1])
+        print(f"{folder.name}: {shown(ours)}; the tool and itself: {shown(itself)}" + ("" if good else "  <-- misses"), flush=True)
+    else:
+        good = ours[1] == 1
+        print(f"{folder.name}: {shown(ours)}" + ("" if good else "  <-- misses"), flush=True)
+    return good
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("source", type=Path)
+    parser.add_argument("folders", type=Path, nargs="+")
+    parser.add_argument("--logits", required=True)
+    parser.add_argument("--texts", type=int, default=6)
+    parser.add_argument("--tokens", type=int, default=40)
+    a = parser.parse_args()
+    texts = [t for t in samples(a.source, a.texts, a.tokens, 99) if len(t) > 1]
+    bad = 0
+    for folder in a.folders:
+        try:
+            bad += not compare(folder, a.source, a.logits, texts)
+        except Exception as error:
+            bad += 1
+            print(f"{folder.name}: {type(error).__name__}: {str(error)[:400]}")
+    sys.exit(bad > 0)
+
+
+if __name__ == "__main__":
+    main()
