@@ -27,11 +27,18 @@ def bits(tensor):
     return tensor.contiguous().reshape(-1).view(torch.uint8) if tensor.numel() else tensor.reshape(-1)
 
 
-def compare_tensor(name, a, b):
+def nearly(a, b):
+    """f32: within 2^-20 of each value; codes: all but a few the same."""
+    if a.dtype == torch.float32:
+        return bool(((a - b).abs() <= a.abs() * 2.0**-20).all())
+    return int((bits(a) != bits(b)).sum()) <= MOVED * bits(a).numel()
+
+
+def compare_tensor(name, a, b, loose=False):
     if a.dtype != b.dtype or a.shape != b.shape:
         return f"{name}: {a.dtype} {list(a.shape)} against {b.dtype} {list(b.shape)}"
     different = int((bits(a) != bits(b)).sum())
-    if different == 0:
+    if different == 0 or (loose and nearly(a, b)):
         return None
     flat = (bits(a) != bits(b)).nonzero()[0].item() // a.element_size()
     values = a.reshape(-1)[flat].float().item(), b.reshape(-1)[flat].float().item()
@@ -63,7 +70,7 @@ def compare_split(a, b):
         if (left - right).abs().max() > noise:
             lines.append(f"{name}: products differ by {(left - right).abs().max() / left.abs().max():.2e} of the largest")
         (x, step_x), (y, step_y) = decoded(a, module), decoded(b, module)
-        differs = x != y
+        differs = (x - y).abs() > x.abs() * 2.0**-20
         far = (x - y).abs() > torch.maximum(step_x, step_y) * 1.0001
         moved, total = moved + int(differs.sum()), total + x.numel()
         if far.any():
@@ -86,6 +93,12 @@ def compare_json(where, a, b):
     return [] if a == b else [f"{where}: {json.dumps(a)[:300]} against {json.dumps(b)[:300]}"]
 
 
+def last_words(run):
+    """The error without the progress before it; for a crash its status."""
+    text = " ".join(run.stderr.split())
+    return text[text.index("error: ") :][:400] if "error: " in text else f"status {run.returncode}, {text[-200:]}"
+
+
 def without_choices(config):
     """compressed-tensors' configuration without what may be said in many ways (which modules are meant: proven by loading
     the folder), what names the version that wrote it, and parts that are empty in every file of a quantized model."""
@@ -105,9 +118,13 @@ def quantize(program, checkpoint, text, out, *more):
 
 def compare_folders(tool, oracle, ours):
     a, b = read_tensors(oracle), read_tensors(ours)
+    # AWQ's scales are powers, which torch computes to a last place or two of f32, other places on other processors; bf16 and
+    # f16 checkpoints round them away
+    searched = (oracle / "search.json").exists() and json.loads((oracle / "search.json").read_text())
+    loose = bool(searched) and any(n.endswith("layernorm.weight") and t.dtype == torch.float32 for n, t in a.items())
     lines = compare_split(a, b)
     lines += [f"{n}: only {tool} writes it" for n in a if n not in b] + [f"{n}: only Halftone writes it" for n in b if n not in a]
-    lines += [line for n in a if n in b and (line := compare_tensor(n, a[n], b[n]))]
+    lines += [line for n in a if n in b and (line := compare_tensor(n, a[n], b[n], loose))]
     ours_config = json.loads((ours / "config.json").read_text())["quantization_config"]
     if tool == "modelopt":
         config = json.loads((oracle / "config.json").read_text())["quantization_config"]
@@ -157,7 +174,7 @@ def main():
             run = quantize(a.halftone, a.checkpoint, table[name][-1], ours, "--statistics", statistics)
             if run.returncode != 0:
                 bad += 1
-                print(f"{name}: halftone fails: {' '.join(run.stderr.split())[-400:]}")
+                print(f"{name}: halftone fails: {last_words(run)}")
                 continue
             if not oracle.exists():
                 print(f"{name}: only Halftone writes it")

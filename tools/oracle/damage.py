@@ -81,6 +81,10 @@ def floating(change):
     return lambda t: change(t) if t.is_floating_point() else t
 
 
+def holds_infinity(t):
+    return t.is_floating_point() and t.dtype != torch.float8_e4m3fn
+
+
 def group(c):
     return next(iter(c.config["quantization_config"].get("config_groups", {}).values()), None)
 
@@ -129,7 +133,6 @@ def targets(c):
     return "tensor"
 
 
-SCALES = ("weight_scale", "scales")
 KINDS = {}
 for part in ("weight", "weight_packed", "qweight", "weight_scale", "scales", "qzeros", "g_idx", "weight_shape", "weight_zero_point",
              "weight_scale_2", "weight_global_scale", "input_scale", "input_global_scale",
@@ -138,11 +141,12 @@ for part in ("weight", "weight_packed", "qweight", "weight_scale", "scales", "qz
     KINDS[f"{part} of another dtype"] = replace(
         part, lambda t: t.to(torch.int16) if t.is_floating_point() else t.to(torch.float32))
     KINDS[f"{part} without its last row"] = replace(part, lambda t: t[:-1] if t.dim() and t.shape[0] > 1 else torch.stack([t.reshape(-1)] * 2))
-    KINDS[f"{part} without its last column"] = replace(part, lambda t: t[:, :-1] if t.dim() > 1 and t.shape[1] > 1 else t.reshape(-1, 1, 1))
-    KINDS[f"{part} transposed"] = replace(part, lambda t: t.T if t.dim() == 2 and t.shape[0] != t.shape[1] else t.reshape(1, *t.shape, 1))
+    KINDS[f"{part} without its last column"] = replace(part, lambda t: t[:, :-1] if t.dim() > 1 and t.shape[1] > 1 else t)
+    KINDS[f"{part} transposed"] = replace(part, lambda t: t.T if t.dim() == 2 and t.shape[0] != t.shape[1] else t)
 for part in ("weight_scale", "scales", "weight_scale_2", "weight_global_scale", "input_scale", "input_global_scale", "pre_quant_scale"):
-    for value in (float("nan"), float("inf"), -1.0):
+    for value in (float("nan"), -1.0):
         KINDS[f"{part} holds {value}"] = replace(part, floating(poke(value)))
+    KINDS[f"{part} holds inf"] = replace(part, lambda t: poke(float("inf"))(t) if holds_infinity(t) else t)
 for part in ("weight_scale_2", "weight_global_scale", "input_scale", "input_global_scale"):
     KINDS[f"{part} is 0"] = replace(part, lambda t: torch.zeros_like(t))
 KINDS["E8M0 scale of 255"] = replace("weight_scale", lambda t: torch.full_like(t, 255) if t.dtype == torch.uint8 else t)
@@ -193,7 +197,7 @@ def judge(run, subject, module):
         return "is accepted"
     if run.returncode != 1:
         return f"ends with status {run.returncode}"
-    named = (subject, module) if subject.startswith(module) else (f"'{subject}'", "tensor '", "field '")
+    named = (subject, module) if subject.startswith(module) else (subject, "tensor '")
     return None if any(name in run.stderr for name in named) else "names neither"
 
 
