@@ -12,6 +12,12 @@ namespace {
 
 constexpr int kCoarse = 2, kSteps = 20;  // alpha in steps of 1/20, every second one first
 
+double sum_of_squares(const Tensor& y) {
+  double sum = 0;
+  for (const double energy : output_energy(y)) sum += energy;
+  return sum;
+}
+
 class Search {
  public:
   Search(std::span<const InputReader> linears, const InputStatistics& statistics, const ChannelMap& map,
@@ -23,8 +29,6 @@ class Search {
             statistics.absmax.size());
     for (const InputReader& linear : linears) {
       wanted_.push_back(outputs_of(statistics.rows, *linear.weight, stream));
-      energy_.push_back(output_energy(wanted_.back()));
-      outputs_ += linear.weight->dim(0);
     }
   }
 
@@ -37,8 +41,11 @@ class Search {
       x.data<float>()[i] /= s[static_cast<std::size_t>(i % x.dim(1))];
     }
     double total = 0;
-    for (std::size_t i = 0; i < linears_.size(); ++i) total += relative_energy(error_of(i, s, x, amax), energy_[i]);
-    return total / static_cast<double>(outputs_);
+    for (std::size_t i = 0; i < linears_.size(); ++i) {
+      const double energy = sum_of_squares(wanted_[i]);
+      if (energy > 0) total += sum_of_squares(error_of(i, s, x, amax)) / energy;
+    }
+    return total / static_cast<double>(linears_.size());
   }
 
  private:
@@ -62,9 +69,7 @@ class Search {
   const ChannelMap& map_;
   const Rounding& rule_;
   Stream& stream_;
-  std::vector<Tensor> wanted_;               // of each linear: [samples, outputs]
-  std::vector<std::vector<double>> energy_;  // of each linear: [outputs]
-  std::int64_t outputs_ = 0;
+  std::vector<Tensor> wanted_;  // of each linear: [samples, outputs]
 };
 
 }  // namespace

@@ -19,16 +19,17 @@ std::vector<float> smoothquant_factors(std::span<const float> absmax_x, std::spa
 struct SmoothQuantResult {
   std::vector<float> factors;  // [writer channels]
   float alpha = 0;
-  double loss = 0, loss_without = 0;  // mean over outputs of the relative squared error, with and without smoothing
+  double loss = 0, loss_without = 0;  // mean over layers of |E|^2 / |Y|^2, with and without smoothing
 };
 
 // The factors of the layers that share an input, with their alpha given.
 std::vector<float> smoothquant_factors(std::span<const InputReader> linears, const InputStatistics& statistics,
                                        const ChannelMap& map, float alpha);
 
-// The alpha, of 0, 0.05 .. 1 (every second one first, then the neighbours of the best), with the least loss: the summed
-// error of the layers' outputs (quant/output_loss.h) on the sampled inputs, weights and inputs both rounded as `rule`
-// rounds them, the input's scale made for the largest input. Factors of 1 when no alpha is better than none; alpha is 0
+// The alpha, of 0, 0.05 .. 1 (every second one first, then the neighbours of the best), with the least loss: the error
+// of the layers' outputs, |E|^2 / |Y|^2 of each layer, summed, on the sampled inputs, weights and inputs both rounded as
+// `rule` rounds them, the input's scale made for the largest input. Unlike AWQ's loss it counts all outputs of a layer
+// together: an error of an input's scale reaches the residual stream as it is, in large and small outputs alike. Factors of 1 when no alpha is better than none; alpha is 0
 // then. linears: one or more, that read one input. Deterministic for any number of threads.
 // Throws Error when shapes, statistics (rows among them) and map do not fit.
 SmoothQuantResult search_smoothquant(std::span<const InputReader> linears, const InputStatistics& statistics,

@@ -236,7 +236,7 @@ TEST_F(QuantizeDemo, SearchedExponentsAreNotWorseThanAFixedOne) {
                                 "weights: int8_channel, inputs: int8_tensor");
   };
   const QuantizedCheckpoint searched = run_with("search");
-  // the search counts outputs relative to each one's energy, the report all together: it may lose a little there
+  // the search sums squares over a group of layers, the report lists each: one may lose a little
   EXPECT_LT(mean_output_error(searched), 1.02 * mean_output_error(run_with("0.5")));
   for (const LayerReport& layer : searched.report.layers) {
     if (layer.weights == "none") continue;

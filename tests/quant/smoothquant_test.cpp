@@ -51,11 +51,11 @@ double direct_loss(const Case& test, const std::vector<float>& s) {
   const double step = static_input(InputQuant::Kind::kStaticInt8, amax, DType::kBF16).scale;
   double total = 0;
   for (const Tensor* weight : {&test.first, &test.second}) {
+    double error = 0, energy = 0;
     Tensor scaled = weight->clone();
     multiply_columns(s, scaled);
     const Tensor decoded = dequantize(round_to_nearest(scaled, kW8A8.weights, DType::kBF16, {}, "w", pool));
     for (std::int64_t o = 0; o < weight->dim(0); ++o) {
-      double error = 0, energy = 0;
       for (std::int64_t r = 0; r < kSamples; ++r) {
         double y = 0, wanted = 0;
         for (std::int64_t c = 0; c < kInputs; ++c) {
@@ -67,10 +67,10 @@ double direct_loss(const Case& test, const std::vector<float>& s) {
         error += (y - wanted) * (y - wanted);
         energy += wanted * wanted;
       }
-      total += error / energy;
     }
+    total += error / energy;
   }
-  return total / (kOutputs + kOutputs / 2);
+  return total / 2;
 }
 
 TEST(SmoothQuantSearch, FindsTheAlphaOfTheLeastError) {
