@@ -139,7 +139,8 @@ Command declare_quantize(CLI::App& parent) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   app->add_option("--seed", job->data.seed, "Seed of the samples' order")->capture_default_str();
-  app->add_option("-o,--out", job->out, "Folder to write")->required();
+  app->add_option("-o,--out", job->out, "Folder to write; a calibration is kept in OUT.work until then, and resumed")
+      ->required();
   app->add_flag("--replace", job->replace, "Replace the folder if it is there");
   app->add_option("--threads", flags->threads, "Threads (default: all cores)")->check(CLI::Range(1, 1024));
   app->add_flag("--json", flags->json, "The report as JSON");
