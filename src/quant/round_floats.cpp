@@ -64,6 +64,14 @@ MxElement mx_element(const RoundingJob& job, Element element) {
   }
 }
 
+// compressed-tensors computes scales in the weight's dtype: below the normal numbers of f16 they vanish, and a scale of 0
+// becomes 1. Elsewhere mx::scale_rounded.
+std::uint8_t rounded_mx_scale(const RoundingJob& job, const MxElement& element, float amax) {
+  const float least = 0x1p-14f * (1 - std::ldexp(0.5f, -element.mantissa_bits));
+  if (job.dtype == DType::kF16 && amax < least) return e8m0::kBias;
+  return mx::scale_rounded(amax, element.exponent, element.mantissa_bits);
+}
+
 void encode_mx(const RoundingJob& job, Element element, const float* x, std::int64_t n, float scale,
                std::uint8_t* codes) {
   if (element == Element::kE2M1) return round_e2m1(x, n, scale, !job.compressed_tensors(), codes);
@@ -181,9 +189,8 @@ void round_mx_format(const RoundingJob& job, QTensor& q) {
     for (std::int64_t g = 0; g < groups; ++g) {
       const std::int64_t first = g * mx::kBlock, n = std::min(mx::kBlock, cols - first);
       const float amax = job.magnitude(row + first, n, r);
-      const std::uint8_t code = job.compressed_tensors()
-                                    ? mx::scale_rounded(amax, element.exponent, element.mantissa_bits)
-                                    : mx::scale_ceil(amax, element.max);
+      const std::uint8_t code =
+          job.compressed_tensors() ? rounded_mx_scale(job, element, amax) : mx::scale_ceil(amax, element.max);
       q.scales.bits<std::uint8_t>()[r * groups + g] = code;
       encode_mx(job, q.spec.element, row + first, n, e8m0::decode(code), codes.data() + first);
     }

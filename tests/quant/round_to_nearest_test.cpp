@@ -167,6 +167,18 @@ TEST(RoundToNearest, ScalesMadeForSmallerMagnitudesClip) {
   EXPECT_EQ(q.global_scale, 7.0f / 2688);
 }
 
+TEST(RoundToNearest, ScalesOfCompressedTensorsVanishInHalf) {
+  ThreadPool pool(1);
+  const Tensor zeros = Tensor::zeros(DType::kF32, {1, 32});
+  const QuantSpec mxfp4{Element::kE2M1, Granularity::kGroup, 32, true};
+  const auto code = [&](DType dtype) {
+    const Rounding rule{dtype, Layout::kCompressedTensors};
+    return round_to_nearest(zeros, mxfp4, rule, {}, "w", pool).scales.bits<std::uint8_t>()[0];
+  };
+  EXPECT_EQ(code(DType::kF16), 127);  // 2^-127 is 0 in f16, which becomes 1
+  EXPECT_EQ(code(DType::kBF16), 0);
+}
+
 TEST(RoundToNearest, DoesNotDependOnThreads) {
   const Tensor weight = quant_golden()["outliers.weight"];
   for (const char* format : {"int8_channel", "int8_channel_asym", "int4_group128", "e4m3_tensor", "e4m3_tile128",
