@@ -86,8 +86,8 @@ void Program::wait_for_output(std::size_t bytes) const {
 
 void Program::signal(int number) const { ::kill(process_, number); }
 
-Outcome Program::wait() {
-  close_input();
+Outcome Program::wait(bool end_input) {
+  if (end_input) close_input();
   int status = 0;
   ::waitpid(process_, &status, 0);
   process_ = -1;

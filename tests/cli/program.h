@@ -30,7 +30,8 @@ class Program {
   // The same until stdout has this many bytes.
   void wait_for_output(std::size_t bytes) const;
   void signal(int number) const;
-  Outcome wait();
+  // Waits for the end of the program; `end_input` ends its stdin first.
+  Outcome wait(bool end_input = true);
 
  private:
   std::filesystem::path folder_;  // of what it printed

@@ -154,7 +154,7 @@ TEST_F(Results, ChatEndsAtItsPrompt) {
   program.write("Hello\n");
   program.wait_for_output(1);
   program.signal(SIGINT);
-  EXPECT_EQ(program.wait().code, 130);
+  EXPECT_EQ(program.wait(false).code, 130);
 }
 
 TEST_F(Results, InterruptedEvaluationGoesOn) {

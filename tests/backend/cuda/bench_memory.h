@@ -30,6 +30,7 @@ inline void fill_with_codes(void* target, std::size_t bytes) {
     cuda::check(cudaMemcpy(memory + filled, memory, more, cudaMemcpyDeviceToDevice), "bench");
     filled += more;
   }
+  cuda::check(cudaDeviceSynchronize(), "bench");
 }
 
 }  // namespace halftone::testing

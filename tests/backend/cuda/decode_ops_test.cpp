@@ -38,6 +38,7 @@ class DeviceIntegers {
   explicit DeviceIntegers(const std::vector<std::int32_t>& values) : arena_("test", values.size() * 4 + 4) {
     data_ = arena_.allocate<std::int32_t>(values.size() + 1);
     cuda::check(cudaMemcpy(data_, values.data(), values.size() * 4, cudaMemcpyHostToDevice), "test");
+    testing::finish_filling();
   }
   std::int32_t* data() const { return data_; }
   std::vector<std::int32_t> read(std::size_t count) const {

@@ -4,6 +4,7 @@
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <vector>
 
@@ -24,10 +25,14 @@ class DeviceTest : public ::testing::Test {
     try {
       list_cuda_devices();
     } catch (const Error& error) {
+      if (std::getenv("HALFTONE_REQUIRE_GPU") != nullptr) FAIL() << error.what();
       GTEST_SKIP() << "needs a GPU: " << error.what();
     }
   }
 };
+
+// The kernels' streams do not wait for the default one, which may return before its fills and copies are done.
+inline void finish_filling() { cuda::check(cudaDeviceSynchronize(), "test"); }
 
 // [rows, cols] on the device, `padding` elements of NaN bytes (0xff) after each row and 256 bytes of them on both sides.
 class DeviceRows {
@@ -36,6 +41,7 @@ class DeviceRows {
       : matrix_{nullptr, dtype, rows, cols, cols + padding}, arena_("test", bytes() + 2 * kGuard) {
     memory_ = static_cast<char*>(arena_.allocate(bytes() + 2 * kGuard));
     cuda::check(cudaMemset(memory_, 0xff, bytes() + 2 * kGuard), "test");
+    finish_filling();
     matrix_.data = memory_ + kGuard;
   }
   // `values` rounded to the dtype; kI8 takes integers.
@@ -48,6 +54,7 @@ class DeviceRows {
                              row, cudaMemcpyHostToDevice),
                   "test");
     }
+    finish_filling();
   }
 
   const cuda::DeviceMatrix& matrix() const { return matrix_; }
