@@ -13,6 +13,7 @@
 namespace halftone {
 
 inline constexpr std::int64_t kDefaultShardBytes = 5'000'000'000;  // transformers' save_pretrained
+inline constexpr std::int64_t kOneFile = std::int64_t{1} << 60;    // more than any checkpoint has
 
 // model.safetensors, or, when the tensors exceed max_shard_bytes, model-00001-of-0000N.safetensors and so on with
 // model.safetensors.index.json. Tensors are put into shards in the order given; within one they are sorted by element

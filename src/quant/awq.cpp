@@ -38,10 +38,8 @@ class Search {
   Search(std::span<const InputReader> linears, const InputStatistics& statistics, const ChannelMap& map,
          const Rounding& rule, Stream& stream)
       : linears_(linears), statistics_(statistics), map_(map), rule_(rule), stream_(stream) {
+    check_search("awq", linears, statistics, map);
     const std::size_t inputs = map.writer_of.size();
-    require(!linears.empty() && statistics.absmax.size() == inputs && statistics.rows.defined(), "awq",
-            "expected linear layers and statistics of {} inputs, got {} and {}", inputs, linears.size(),
-            statistics.absmax.size());
     std::vector<float> x(inputs), w(inputs);
     std::vector<double> w_sum(inputs);
     for (const InputReader& linear : linears) {
@@ -49,7 +47,7 @@ class Search {
               inputs, linear.weight->dim(1));
       add_relative_magnitude(*linear.weight, linear.format.weights.group, w_sum);
       outputs_ += linear.weight->dim(0);
-      energy_.push_back(output_energy(outputs_of(statistics.rows, *linear.weight, stream)));
+      energy_.push_back(output_energy(outputs_of(statistics.rows, *linear.weight, {}, stream)));
     }
     for (std::size_t c = 0; c < inputs; ++c) {
       x[c] = static_cast<float>(statistics.mean_abs(c));
@@ -81,7 +79,7 @@ class Search {
     const std::vector<float> s = spread(factors, map_);
     double total = 0;
     for (std::size_t i = 0; i < linears_.size(); ++i) {
-      total += relative_energy(outputs_of(statistics_.rows, error_of(linears_[i], s), stream_), energy_[i]);
+      total += relative_energy(outputs_of(statistics_.rows, error_of(linears_[i], s), {}, stream_), energy_[i]);
     }
     return total / static_cast<double>(outputs_);
   }

@@ -12,8 +12,6 @@ namespace halftone {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr std::int64_t kOneFile = std::int64_t{1} << 60;
-
 // Everything that the statistics depend on. Pictures count by content: the data's hash knows their names alone.
 std::string identity_of(const Checkpoint& checkpoint, const CalibrationData& data, const CalibrateOptions& options) {
   Json pictures = Json::array();

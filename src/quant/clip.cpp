@@ -37,7 +37,7 @@ std::vector<Group> make_groups(const Tensor& rows, std::int64_t group, Stream& s
   for (std::int64_t first = 0; first < rows.dim(1); first += group) {
     const std::int64_t n = std::min(group, rows.dim(1) - first);
     const Tensor columns = transposed(rows, first, n);
-    const Tensor products = outputs_of(columns, columns, stream);
+    const Tensor products = outputs_of(columns, columns, {}, stream);
     groups.push_back({first, n, pack_linear(wrap_unquantized(products), {}, {}, stream)});
   }
   return groups;

@@ -6,7 +6,7 @@
 #include "formats/e2m1.h"
 #include "formats/e4m3.h"
 #include "formats/integer.h"
-#include "ops/linear.h"
+#include "quant/output_loss.h"
 #include "quant/rounding_job.h"
 
 namespace halftone {
@@ -42,8 +42,7 @@ void simulate_nvfp4(float* x, std::int64_t n, std::int64_t group, float amax, DT
 }
 
 Tensor product_in(DType dtype, const Tensor& x, const Tensor& weight, const Tensor& bias, Stream& stream) {
-  Tensor y(DType::kF32, {x.dim(0), weight.dim(0)});
-  linear(x, *pack_linear(wrap_unquantized(weight), bias, {}, stream), y, stream);
+  Tensor y = outputs_of(x, weight, bias, stream);
   for (std::int64_t i = 0; i < y.numel(); ++i) y.data<float>()[i] = round_to(dtype, y.data<float>()[i]);
   return y;
 }

@@ -1,12 +1,21 @@
 #include "quant/output_loss.h"
 
+#include "base/error.h"
 #include "ops/linear.h"
 
 namespace halftone {
 
-Tensor outputs_of(const Tensor& x, const Tensor& weight, Stream& stream) {
+void check_search(std::string_view where, std::span<const InputReader> linears, const InputStatistics& statistics,
+                  const ChannelMap& map) {
+  const std::size_t inputs = map.writer_of.size();
+  require(!linears.empty() && statistics.absmax.size() == inputs && statistics.rows.defined(), where,
+          "expected linear layers and statistics with rows of {} inputs, got {} and {}", inputs, linears.size(),
+          statistics.absmax.size());
+}
+
+Tensor outputs_of(const Tensor& x, const Tensor& weight, const Tensor& bias, Stream& stream) {
   Tensor y(DType::kF32, {x.dim(0), weight.dim(0)});
-  linear(x, *pack_linear(wrap_unquantized(weight), {}, {}, stream), y, stream);
+  linear(x, *pack_linear(wrap_unquantized(weight), bias, {}, stream), y, stream);
   return y;
 }
 

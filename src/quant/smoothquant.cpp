@@ -23,12 +23,9 @@ class Search {
   Search(std::span<const InputReader> linears, const InputStatistics& statistics, const ChannelMap& map,
          const Rounding& rule, Stream& stream)
       : linears_(linears), statistics_(statistics), map_(map), rule_(rule), stream_(stream) {
-    const std::size_t inputs = map.writer_of.size();
-    require(!linears.empty() && statistics.absmax.size() == inputs && statistics.rows.defined(), "smoothquant",
-            "expected linear layers and statistics with rows of {} inputs, got {} and {}", inputs, linears.size(),
-            statistics.absmax.size());
+    check_search("smoothquant", linears, statistics, map);
     for (const InputReader& linear : linears) {
-      wanted_.push_back(outputs_of(statistics.rows, *linear.weight, stream));
+      wanted_.push_back(outputs_of(statistics.rows, *linear.weight, {}, stream));
     }
   }
 

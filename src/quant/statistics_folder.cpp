@@ -113,7 +113,6 @@ void write_statistics_folder(const std::filesystem::path& folder, const Calibrat
     add(tensors, fmt::format("kv.{}.k_debiased", i), to_tensor(calibration.kv[i].k_debiased));
     add(tensors, fmt::format("kv.{}.v", i), to_tensor(calibration.kv[i].v));
   }
-  constexpr std::int64_t kOneFile = std::int64_t{1} << 60;
   write_safetensors(folder, tensors, kOneFile);
   write_file_atomically(folder / kJson, json.dump(2) + "\n");
 }

@@ -15,12 +15,14 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/random.h"
+#include "tests/driver/quantize_error.h"
 #include "tests/study/example.h"
 
 namespace halftone {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::error_of;
 using ::testing::HasSubstr;
 using testing::TemporaryFolder;
 
@@ -65,15 +67,6 @@ std::map<std::string, std::string> contents(const fs::path& folder) {
     }
   }
   return files;
-}
-
-std::string error_of(const QuantizeJob& job) {
-  try {
-    quantize_folder(job, nullptr, default_stream());
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
 }
 
 std::vector<std::string> names_in(const fs::path& folder) {

@@ -5,18 +5,20 @@
 
 #include "driver/quantize_folder.h"
 #include "quant/inventory.h"
+#include "tests/driver/quantize_error.h"
 
 namespace halftone {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::HasSubstr;
+using testing::error_of;
+using ::testing::HasSubstr;
 
 const fs::path kDemo = fs::path(HALFTONE_SOURCE_DIR) / "demo/model";
 
-class QuantizeLayouts : public testing::Test {
+class QuantizeLayouts : public ::testing::Test {
  protected:
-  QuantizeLayouts() : root_(fs::path(testing::TempDir()) / fmt::format("halftone_layouts_{}", ::getpid())) {
+  QuantizeLayouts() : root_(fs::path(::testing::TempDir()) / fmt::format("halftone_layouts_{}", ::getpid())) {
     fs::create_directories(root_);
   }
   ~QuantizeLayouts() override { fs::remove_all(root_); }
@@ -29,14 +31,6 @@ class QuantizeLayouts : public testing::Test {
     job.replace = true;
     job.layout = layout;
     return job;
-  }
-  std::string error_of(const QuantizeJob& job) {
-    try {
-      quantize_folder(job, nullptr, default_stream());
-    } catch (const Error& e) {
-      return e.what();
-    }
-    return "no error";
   }
 
   fs::path root_;

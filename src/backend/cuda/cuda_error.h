@@ -11,7 +11,4 @@ namespace halftone::cuda {
 // the runtime's own name for it.
 void check(cudaError_t status, std::string_view where);
 
-// The error of the launch just made.
-inline void check_launch(std::string_view where) { check(cudaGetLastError(), where); }
-
 }  // namespace halftone::cuda

@@ -42,11 +42,9 @@ void check_supported(const LinearSource& source) {
   }
 }
 
-std::size_t bytes_of(DType dtype) { return dtype_size(dtype); }
-
 std::int64_t row_bytes_of(const LinearSource& source) {
   if (source.spec().element == Element::kInt4) return divide_up(source.cols(), kTileCols) * kTileBytes;
-  const auto element = static_cast<std::int64_t>(bytes_of(payload_dtype(source.spec().element)));
+  const auto element = static_cast<std::int64_t>(dtype_size(payload_dtype(source.spec().element)));
   return divide_up(source.cols() * element, kRowAlignment) * kRowAlignment;
 }
 
@@ -186,7 +184,7 @@ class Upload {
   void upload_group_scales() {
     const std::int64_t groups = weight_.groups(), tiles = divide_up(weight_.rows, kTileRows);
     weight_.group_scale_type = source_.weights[0].scales.dtype();
-    const std::size_t size = bytes_of(weight_.group_scale_type);
+    const std::size_t size = dtype_size(weight_.group_scale_type);
     std::vector<std::uint8_t> scales(static_cast<std::size_t>(tiles * groups * kTileRows) * size);
     std::vector<std::uint16_t> zeros(static_cast<std::size_t>(tiles * groups * kTileRows), bf16::encode(kNoZero));
     std::int64_t n = 0;
