@@ -16,7 +16,8 @@
 namespace halftone::cli {
 namespace {
 
-const std::vector<std::string> kLayouts{"modelopt", "compressed-tensors", "awq", "gptq", "gptq_v2", "gguf"};
+const std::vector<std::string> kLayouts{"modelopt", "compressed-tensors", "awq", "gptq", "gptq_v2",
+                                        "gguf",     "bitsandbytes"};
 
 struct QuantizeFlags {
   QuantizeJob job;

@@ -17,7 +17,8 @@
 
 namespace halftone {
 
-// What replaces one linear layer of the source. An undefined bias: the source's stays. Layout gguf: `blocks` as well.
+// What replaces one linear layer of the source. An undefined bias: the source's stays. Layout gguf: `blocks`
+// as well; bitsandbytes: `nested`.
 using ExportModule = LinearParts;
 
 struct ExportPlan {

@@ -44,6 +44,11 @@ OrderedJson awq_config(const ExportPlan& plan);
 NamedTensors gptq_module(const std::string& name, const ExportModule& module, Layout layout);
 OrderedJson gptq_config(const ExportPlan& plan);
 
+// bitsandbytes 0.50 as transformers saves it: NF4 with double quantization. The JSON of quant_state ends in spaces, so
+// that its length does not depend on the numbers.
+NamedTensors bitsandbytes_module(const std::string& name, const ExportModule& module, DType model_dtype);
+OrderedJson bitsandbytes_config(const ExportPlan& plan);
+
 // Copies the tokenizer's, processor's and generation files, remote code and licences.
 void copy_companions(const std::filesystem::path& from, const std::filesystem::path& to);
 

@@ -43,6 +43,8 @@ OrderedJson quantization_config(const ExportPlan& plan) {
     case Layout::kGptq:
     case Layout::kGptqV2:
       return gptq_config(plan);
+    case Layout::kBitsandbytes:
+      return bitsandbytes_config(plan);
     default:
       return compressed_tensors_config(plan);
   }
@@ -133,6 +135,9 @@ NamedTensors module_tensors(const ExportPlan& plan, const std::string& name, con
     case Layout::kGptq:
     case Layout::kGptqV2:
       tensors = gptq_module(name, module, plan.layout);
+      break;
+    case Layout::kBitsandbytes:
+      tensors = bitsandbytes_module(name, module, dtype);
       break;
     default:
       tensors = compressed_tensors_module(name, module, dtype);

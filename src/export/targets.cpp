@@ -86,6 +86,16 @@ Reason vllm_gguf(const TargetFolder& f) {
 Reason sglang_gguf(const TargetFolder& f) {
   return layout_is(f, Layout::kGguf, "SGLang reads GGUF files of language models, not of Qwen2-VL");
 }
+Reason vllm_bitsandbytes(const TargetFolder& f) {
+  return layout_is(f, Layout::kBitsandbytes,
+                   "vLLM runs stored bitsandbytes weights without tensor parallelism, in pipelines only");
+}
+Reason sglang_bitsandbytes(const TargetFolder& f) {
+  return layout_is(f, Layout::kBitsandbytes, "SGLang reads it when told so (--load-format bitsandbytes)");
+}
+Reason transformers_needs_bitsandbytes(const TargetFolder& f) {
+  return layout_is(f, Layout::kBitsandbytes, "transformers runs this layout through the package bitsandbytes");
+}
 Reason trtllm_other(const TargetFolder& f) {
   const bool known =
       f.layout == Layout::kModelOpt || f.layout == Layout::kCompressedTensors || f.layout == Layout::kAsIs;
@@ -202,6 +212,7 @@ constexpr RuleRow kRules[] = {
     {Target::kVllm, "whole groups", whole_blocks, true},
     {Target::kVllm, "INT4 groups", marlin_groups, true},
     {Target::kVllm, "INT4 shapes", marlin_shape, false},
+    {Target::kVllm, "parallelism", vllm_bitsandbytes, false},
     {Target::kVllm, "KV cache", kv_is_ours, false},
     {Target::kSglang, "layout", sglang_gguf, true},
     {Target::kSglang, "ModelOpt algorithms", sglang_modelopt, true},
@@ -209,6 +220,7 @@ constexpr RuleRow kRules[] = {
     {Target::kSglang, "vision tower", vision_as_it_is, true},
     {Target::kSglang, "whole tiles", whole_tiles, true},
     {Target::kSglang, "whole groups", whole_blocks, true},
+    {Target::kSglang, "loading", sglang_bitsandbytes, false},
     {Target::kSglang, "KV cache", kv_is_ours, false},
     {Target::kTrtLlm, "layout", trtllm_other, true},
     {Target::kTrtLlm, "ModelOpt algorithms", trtllm_modelopt, true},
@@ -219,6 +231,7 @@ constexpr RuleRow kRules[] = {
     {Target::kTrtLlm, "KV cache", kv_is_ours, false},
     {Target::kTransformers, "layout", transformers_other, true},
     {Target::kTransformers, "packages", transformers_needs_gptqmodel, false},
+    {Target::kTransformers, "packages", transformers_needs_bitsandbytes, false},
     {Target::kTransformers, "KV cache", kv_is_ours, false},
     {Target::kLlamaCpp, "layout", llama_cpp_other, true},
     {Target::kLlamaCpp, "whole groups", whole_blocks, true},

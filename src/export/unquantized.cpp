@@ -91,6 +91,8 @@ void write_unquantized(const Checkpoint& source, const fs::path& folder, const P
   for (const auto& [name, info] : source.tensors()) {
     if (name.ends_with(".k_scale") || name.ends_with(".v_scale")) continue;
     if (modules.contains(module_of(name)) && !name.ends_with(".bias")) continue;
+    if (const auto at = name.find(".weight."); at != std::string::npos && modules.contains(name.substr(0, at)))
+      continue;
     tensors.push_back({name, info.dtype, info.shape, [&source, n = name] { return source.tensor(n); }});
   }
   copy_companions(source.folder(), folder);

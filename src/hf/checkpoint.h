@@ -51,6 +51,13 @@ class Checkpoint {
   std::shared_ptr<const State> state_;
 };
 
+// Scales in 8 bits of their own, for writers of layout bitsandbytes: those of quant/nf4_double.h.
+struct NestedScales {
+  Tensor codes{};   // U8 [blocks]
+  Tensor absmax{};  // F32 [ceil(blocks / 256)]
+  float offset = 0;
+};
+
 // What one linear layer is made of, whatever layout the folder has.
 struct LinearParts {
   QTensor weight;
@@ -68,10 +75,12 @@ struct LinearParts {
   // Layout gguf: the weight as the file holds it, U8 [rows, bytes of a row], for writers: scale = d * sc does not say
   // what d and sc are. Undefined elsewhere, and where nobody writes.
   Tensor blocks{};
+  // Layout bitsandbytes: what the scales of the weight were decoded from, for writers. Undefined elsewhere.
+  NestedScales nested{};
 };
 
 // Reads `module` ("model.layers.0.mlp.up_proj") by the folder's quantization_config (compressed-tensors int-, pack- and
-// float-quantized; ModelOpt FP8, NVFP4, W4A8_NVFP4_FP8) or unquantized. Throws Error naming the tensor and the rule.
+// float-quantized, ...; bitsandbytes) or unquantized. Throws Error naming the tensor and the rule.
 LinearParts load_linear(const Checkpoint& checkpoint, std::string_view module);
 
 // Scales of the KV cache that a folder carries, by layer: our own key "halftone_kv_cache" of config.json, or the

@@ -5,6 +5,6 @@
 
 namespace halftone {
 
-enum class Layout : std::uint8_t { kAsIs, kCompressedTensors, kModelOpt, kAwq, kGptq, kGguf, kGptqV2 };
+enum class Layout : std::uint8_t { kAsIs, kCompressedTensors, kModelOpt, kAwq, kGptq, kGguf, kGptqV2, kBitsandbytes };
 
 }  // namespace halftone

@@ -2,6 +2,7 @@
 
 #include "hf/checkpoint.h"
 #include "hf/int_packing.h"
+#include "hf/load_nf4.h"
 #include "hf/load_transposed.h"
 #include "hf/module_reader.h"
 #include "hf/quantization_config.h"
@@ -44,6 +45,9 @@ class LinearReader : public ModuleReader {
         break;
       case Storage::kRowPairs:
         read_row_pairs(q);
+        break;
+      case Storage::kBitsandbytes:
+        q = read_nf4(*this);
         break;
       case Storage::kGgml:
         return read_ggml(scheme);
@@ -272,6 +276,7 @@ LinearParts load_linear(const Checkpoint& checkpoint, std::string_view module) {
     }
     scheme.reset();
   }
+  if (scheme && scheme->storage == Storage::kBitsandbytes && !has_nf4(reader)) scheme.reset();
   parts.weight = scheme ? reader.read_quantized(*scheme) : reader.read_unquantized();
   if (scheme) parts.input = reader.read_input(*scheme, checkpoint.quantization().layout());
   if (scheme) reader.read_surroundings(*scheme, parts);

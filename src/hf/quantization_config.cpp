@@ -28,9 +28,10 @@ QuantizationConfig QuantizationConfig::parse(const OrderedJson& config, std::str
   if (*method == "compressed-tensors") return parse_compressed_tensors(*object, where);
   if (*method == "awq") return parse_awq(*object, where);
   if (*method == "gptq") return parse_gptq(*object, where);
+  if (*method == "bitsandbytes") return parse_bitsandbytes(*object, where);
   // "modelopt_fp4" and the like are older spellings
   require(method->starts_with("modelopt"), where,
-          "field 'quant_method': expected compressed-tensors, modelopt, awq or gptq, found '{}'",
+          "field 'quant_method': expected compressed-tensors, modelopt, awq, gptq or bitsandbytes, found '{}'",
           method->substr(0, 80));
   const OrderedJson* inner = find_field(*object, "quantization", where);
   OrderedJson settings = inner ? *inner : *object;

@@ -1,6 +1,6 @@
 #pragma once
 // What a folder says about its quantization: "quantization_config" of config.json (compressed-tensors, ModelOpt,
-// AutoAWQ, GPTQ) or ModelOpt's hf_quant_config.json. Sources: compressed_tensors/quantization/quant_config.py,
+// AutoAWQ, GPTQ, bitsandbytes) or ModelOpt's hf_quant_config.json. Sources: compressed_tensors/quantization/quant_config.py,
 // quant_args.py and utils/match.py of compressed-tensors 0.20; modelopt/torch/export/quant_utils.py of ModelOpt 0.47.
 
 #include <map>
@@ -32,7 +32,11 @@ enum class Storage : std::uint8_t {
   kAwq,     // M.qweight I32 [cols, rows * b / 32], M.qzeros I32 [groups, rows * b / 32]
   kGptq,    // M.qweight I32 [cols * b / 32, rows], M.qzeros I32 [groups, rows * b / 32] minus 1, M.g_idx I32 [cols]
   kGptqV2,  // the same with zero points as they are
-  kGgml,    // M.weight U8 [rows, bytes of a row]: blocks of a GGUF file
+  // M.weight U8 [rows * cols / 2, 1], the first of two in the high nibble, M.weight.quant_map F32 [16], M.weight.absmax F32
+  // [blocks], or U8 with M.weight.nested_absmax F32 and M.weight.nested_quant_map F32 [256];
+  // M.weight.quant_state.bitsandbytes__nf4: JSON as U8
+  kBitsandbytes,
+  kGgml,  // M.weight U8 [rows, bytes of a row]: blocks of a GGUF file
 };
 
 // How one linear layer is stored, and how its input is quantized.
@@ -83,6 +87,7 @@ class QuantizationConfig {
   friend QuantizationConfig parse_modelopt(const OrderedJson& object, const std::string& source);
   friend QuantizationConfig parse_awq(const OrderedJson& object, const std::string& source);
   friend QuantizationConfig parse_gptq(const OrderedJson& object, const std::string& source);
+  friend QuantizationConfig parse_bitsandbytes(const OrderedJson& object, const std::string& source);
 
   Layout layout_ = Layout::kAsIs;
   KvScheme kv_ = KvScheme::kNone;
@@ -97,5 +102,7 @@ QuantizationConfig parse_modelopt(const OrderedJson& object, const std::string& 
 // "quantization_config" of AutoAWQ (version gemm) and of GPTQ (checkpoint_format gptq and gptq_v2, 4 and 8 bits).
 QuantizationConfig parse_awq(const OrderedJson& object, const std::string& source);
 QuantizationConfig parse_gptq(const OrderedJson& object, const std::string& source);
+// "quantization_config" of transformers' BitsAndBytesConfig: 4 bits, NF4.
+QuantizationConfig parse_bitsandbytes(const OrderedJson& object, const std::string& source);
 
 }  // namespace halftone

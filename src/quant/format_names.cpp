@@ -96,6 +96,7 @@ const PairRow kPairs[] = {
     {Layout::kGptqV2, "int8_", {Kind::kNone}},
     {Layout::kGguf, "int8_group32", {Kind::kNone}},
     {Layout::kGguf, "int4_group32", {Kind::kNone}},
+    {Layout::kBitsandbytes, "nf4_block64", {Kind::kNone}},
 };
 
 // Layouts without zeros.
@@ -103,7 +104,8 @@ bool refuses_zeros(Layout layout, const QuantSpec& spec) {
   return layout == Layout::kModelOpt || (layout == Layout::kGguf && spec.element == Element::kInt8);
 }
 
-constexpr std::string_view kLayouts[] = {"as-is", "compressed-tensors", "modelopt", "awq", "gptq", "gguf", "gptq_v2"};
+constexpr std::string_view kLayouts[] = {"as-is",   "compressed-tensors", "modelopt", "awq", "gptq", "gguf",
+                                         "gptq_v2", "bitsandbytes"};
 
 template <typename Rows, typename Name>
 std::string list_names(const Rows& rows, Name name) {
@@ -173,7 +175,8 @@ std::vector<StoredFormat> stored_formats() {
   std::vector<StoredFormat> formats;
   for (const WeightRow& weights : kWeights) {
     const bool integers = weights.spec.element == Element::kInt8 || weights.spec.element == Element::kInt4;
-    const Layout usual = integers ? Layout::kCompressedTensors : Layout::kModelOpt;
+    const bool nf4 = weights.spec.element == Element::kNF4;
+    const Layout usual = integers ? Layout::kCompressedTensors : nf4 ? Layout::kBitsandbytes : Layout::kModelOpt;
     const Layout other = integers ? Layout::kModelOpt : Layout::kCompressedTensors;
     for (const InputRow& inputs : kInputs) {
       const LinearFormat format{weights.spec, inputs.kind};

@@ -31,8 +31,8 @@ std::string_view weight_format_name(const QuantSpec& spec);
 std::string_view input_format_name(InputQuant::Kind kind);
 std::string_view layout_name(Layout layout);
 
-// A pair of formats of weights and inputs, and the layout that stores it: compressed-tensors for integers, ModelOpt for
-// the others, where it can.
+// A pair of formats of weights and inputs, and the layout that stores it: compressed-tensors for integers, bitsandbytes
+// for NF4, ModelOpt for the others, where it can.
 struct StoredFormat {
   LinearFormat format;
   Layout layout = Layout::kAsIs;

@@ -9,10 +9,11 @@
 namespace halftone {
 namespace {
 
-// Of one scale: E4M3 or E8M0 in block formats (and NVFP4's one F32 for the whole), else ModelOpt F32,
+// Of one scale: E4M3 or E8M0 in block formats (and NVFP4's one F32 for the whole), NF4's 8 bits, else ModelOpt F32,
 // compressed-tensors BF16.
 std::int64_t scale_bytes(const QuantSpec& spec) {
-  if (spec.mx || (spec.granularity == Granularity::kGroup && spec.element == Element::kE2M1)) return 1;
+  if (spec.mx || spec.element == Element::kNF4) return 1;
+  if (spec.granularity == Granularity::kGroup && spec.element == Element::kE2M1) return 1;
   return spec.element == Element::kE4M3 ? 4 : 2;
 }
 
@@ -22,7 +23,8 @@ std::int64_t bytes_in_file(const Checkpoint& checkpoint, const ModuleInfo& info)
   std::int64_t bytes = 0;
   for (auto it = checkpoint.tensors().lower_bound(prefix); it != checkpoint.tensors().end(); ++it) {
     if (!it->first.starts_with(prefix)) break;
-    if (it->first.find('.', prefix.size()) == std::string::npos) bytes += it->second.nbytes;
+    const std::string_view part = std::string_view(it->first).substr(prefix.size());
+    if (part.find('.') == std::string::npos || part.starts_with("weight.")) bytes += it->second.nbytes;
   }
   return bytes;
 }

@@ -6,12 +6,17 @@
 //                   (a - offset) / n
 //   decoded:        w' = level(code) * (dynamic8(code of a) * n + offset)
 // Quotients are products with the reciprocal of at least 1e-38, but quotients in the last block of a list when it is
-// short. Source: bitsandbytes 0.50 quantize_4bit, quantize_blockwise ("default" kernels; its CPU library misses the nearest
+// short. The mean is that of exact sums; the tool's is off by a place or two of f32, as the processor's vectors have it.
+// Source: bitsandbytes 0.50 quantize_4bit, quantize_blockwise ("default" kernels; its CPU library misses the nearest
 // value of dynamic8 by one code now and then).
 
 #include <cstdint>
 #include <span>
+#include <string_view>
 #include <vector>
+
+#include "base/thread_pool.h"
+#include "hf/checkpoint.h"
 
 namespace halftone {
 
@@ -24,12 +29,14 @@ struct Nf4Double {
   float offset = 0;
 };
 
-// weights: one or more, finite (the caller checks).
-Nf4Double quantize_nf4_double(std::span<const float> weights);
+// weights: one or more, finite (the caller checks). The result does not depend on the number of threads.
+Nf4Double quantize_nf4_double(std::span<const float> weights, ThreadPool& pool);
 
 // The scales of the blocks, decoded: [blocks].
 std::vector<float> decode_scales(const Nf4Double& q);
-// The weights, decoded.
-std::vector<float> dequantize(const Nf4Double& q);
+
+// weight: [rows, cols] f32, bf16 or f16, finite (checked; `name` is in the error), cols in whole blocks. The weight with
+// its scales decoded, and what they were decoded from.
+LinearParts round_to_nf4(const Tensor& weight, std::string_view name, ThreadPool& pool);
 
 }  // namespace halftone

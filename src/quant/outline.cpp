@@ -5,6 +5,7 @@
 #include "hf/kv_cache_key.h"
 #include "model/registry.h"
 #include "quant/linear_groups.h"
+#include "quant/nf4_double.h"
 #include "quant/prescale.h"
 #include "quant/quantize.h"
 #include "quant/round_to_nearest.h"
@@ -54,6 +55,11 @@ class OutlineMaker {
     if (recipe_.layout == Layout::kGguf) {
       const GgmlTypeInfo& type = ggml_type_info(ggml_type_of(kind.format.weights).value());
       parts.blocks = blank_tensor(DType::kU8, {outputs, inputs / type.weights * type.bytes});
+    }
+    if (recipe_.layout == Layout::kBitsandbytes) {
+      const std::int64_t blocks = outputs * inputs / Nf4Double::kBlock, scales = Nf4Double::kScaleBlock;
+      parts.nested = {blank_tensor(DType::kU8, {blocks}), blank_tensor(DType::kF32, {(blocks + scales - 1) / scales}),
+                      0.0f};
     }
     return parts;
   }

@@ -10,6 +10,7 @@
 #include "quant/fold.h"
 #include "quant/kv_scales.h"
 #include "quant/layer_error.h"
+#include "quant/nf4_double.h"
 #include "quant/prescale.h"
 #include "quant/round_to_ggml.h"
 #include "quant/round_to_nearest.h"
@@ -165,6 +166,8 @@ class Quantizer {
     LinearParts parts;
     if (recipe_.layout == Layout::kGguf) {
       parts = round_to_blocks(module.weight, format.weights, module.info->stored);
+    } else if (recipe_.layout == Layout::kBitsandbytes) {
+      parts = round_to_nf4(module.weight, module.info->stored, *stream_.pool);
     } else {
       parts.weight = round_weight(module, format, amax, inputs);
     }

@@ -54,8 +54,8 @@ bool Recipe::needs_calibration() const {
 }
 
 const std::vector<std::string>& shipped_recipes() {
-  static const std::vector<std::string> names{"bf16", "int8_wo", "int4_wo",    "int8", "int8_sq", "fp8", "int4_awq",
-                                              "awq",  "nvfp4",   "nvfp4_w4a8", "q8_0", "q4_0",    "q4_k"};
+  static const std::vector<std::string> names{"bf16", "int8_wo", "int4_wo",    "int8", "int8_sq", "fp8",  "int4_awq",
+                                              "awq",  "nvfp4",   "nvfp4_w4a8", "nf4",  "q8_0",    "q4_0", "q4_k"};
   return names;
 }
 

@@ -1,4 +1,4 @@
-// E4M3, NVFP4, the MX formats and NF4, by the rules of compressed-tensors and ModelOpt.
+// E4M3, NVFP4 and the MX formats, by the rules of compressed-tensors and ModelOpt.
 #include <algorithm>
 #include <cmath>
 
@@ -7,7 +7,6 @@
 #include "formats/e3m2.h"
 #include "formats/e4m3.h"
 #include "formats/mx.h"
-#include "formats/nf4.h"
 #include "quant/four_over_six.h"
 #include "quant/rounding_job.h"
 
@@ -117,23 +116,6 @@ float nvfp4_step(const QTensor& q, std::uint8_t block_scale) {
   return q.inverse_global ? block / q.global_scale : block * q.global_scale;
 }
 
-// ModelOpt's double quantization: the scales themselves in 8 bits, decoded again.
-void double_quantize(Tensor& scales) {
-  const std::int64_t n = scales.numel(), blocks = (n + nf4::kScaleBlock - 1) / nf4::kScaleBlock;
-  std::vector<float> padded(static_cast<std::size_t>(blocks * nf4::kScaleBlock));
-  std::copy_n(scales.data<float>(), n, padded.begin());
-  double sum = 0;
-  for (const float scale : padded) sum += scale;
-  const auto mean = static_cast<float>(sum / static_cast<double>(padded.size()));
-  for (std::int64_t first = 0; first < n; first += nf4::kScaleBlock) {
-    const float factor = nf4::scale_factor(padded.data() + first, nf4::kScaleBlock, mean);
-    for (std::int64_t i = first; i < std::min(n, first + nf4::kScaleBlock); ++i) {
-      float& scale = scales.data<float>()[i];
-      scale = nf4::decode_scale(nf4::encode_scale(scale, mean, factor), mean, factor);
-    }
-  }
-}
-
 }  // namespace
 
 void round_e4m3_format(const RoundingJob& job, QTensor& q) {
@@ -196,22 +178,6 @@ void round_mx_format(const RoundingJob& job, QTensor& q) {
     }
     store_codes(q, r, codes.data());
   });
-}
-
-void round_nf4_format(const RoundingJob& job, QTensor& q) {
-  const std::int64_t cols = q.cols(), group = group_of(q), groups = (cols + group - 1) / group;
-  job.for_rows([&](std::int64_t r, const float* row) {
-    static thread_local std::vector<std::uint8_t> codes;
-    codes.resize(static_cast<std::size_t>(cols));
-    for (std::int64_t g = 0; g < groups; ++g) {
-      const std::int64_t first = g * group, last = std::min(cols, first + group);
-      const float amax = job.magnitude(row + first, last - first, r);
-      q.scales.data<float>()[r * groups + g] = amax;
-      for (std::int64_t i = first; i < last; ++i) codes[static_cast<std::size_t>(i)] = nf4::encode(row[i] / amax);
-    }
-    store_codes(q, r, codes.data());
-  });
-  double_quantize(q.scales);
 }
 
 }  // namespace halftone

@@ -10,6 +10,7 @@
 #include "formats/e4m3.h"
 #include "formats/f16.h"
 #include "formats/integer.h"
+#include "quant/nf4_double.h"
 #include "quant/round_to_ggml.h"
 #include "quant/rounding_job.h"
 #include "tensor/input_scales.h"
@@ -42,7 +43,7 @@ bool shares_global_scale(const QuantSpec& spec) { return spec.element == Element
 DType scale_dtype(const QuantSpec& spec, const RoundingJob& job) {
   if (spec.mx) return DType::kF8E8M0;
   if (spec.element == Element::kE2M1) return DType::kF8E4M3;
-  if (job.layout == Layout::kModelOpt || spec.element == Element::kNF4) return DType::kF32;
+  if (job.layout == Layout::kModelOpt) return DType::kF32;
   return job.compressed_tensors() ? job.dtype : DType::kF16;
 }
 
@@ -67,8 +68,6 @@ void round_format(const RoundingJob& job, QTensor& q) {
       return round_e4m3_format(job, q);
     case Element::kE2M1:
       return round_nvfp4_format(job, q);
-    case Element::kNF4:
-      return round_nf4_format(job, q);
     default:
       fail(job.name, "expected a format that quantizes, got {}", to_string(q.spec));
   }
@@ -164,6 +163,7 @@ QTensor round_to_nearest(const Tensor& weight, const QuantSpec& spec, const Roun
   require(weight.rank() == 2 && weight.numel() > 0, name, "expected a matrix, got shape {}", to_string(weight.shape()));
   require(spec.granularity != Granularity::kNone, name, "expected a format that quantizes, got {}", to_string(spec));
   if (rule.layout == Layout::kGguf) return round_to_blocks(weight, spec, name, pool);
+  if (spec.element == Element::kNF4) return round_to_nf4(weight, name, pool).weight;
   const bool integers = spec.element == Element::kInt8 || spec.element == Element::kInt4;
   const Layout home = integers ? Layout::kCompressedTensors : Layout::kModelOpt;
   RoundingJob job{weight, rule.layout.value_or(home), rule.dtype, rule.quotients, 0, name,

@@ -17,12 +17,12 @@
 //                         block = e4m3(clamp(amax / (6 * global), 2^-9, 448)), 0 -> 1
 //     E2M1, blocks of 32  the same with global = amax of all / 448
 //     MX                  formats/mx.h, scale_ceil; MXFP4's ties go down, its zeros are written as -0
-//     NF4                 scale = amax; then scales in 8 bits, formats/nf4.h
 //   AutoAWQ               scale = f16((high - low) / 15), difference >= 1e-5; zero = clamp(-rint(low / scale));
 //                         symmetric f16(amax / 7)                                       q = clamp(rint(w / scale) + zero)
 //   GPTQ                  scale = f16((high - low) / 15 or 255), low <= 0 <= high; symmetric f16(2 amax / 15 or 255)
 //   GGUF                  Q8_0: scale = f16(amax / 127); Q4_0: scale = f16(w_max / -8), w_max the value of magnitude amax;
 //                         q by the reciprocal of the unrounded scale; Q8_0 rounds halves away from zero, Q4_0 up
+//   bitsandbytes          NF4: quant/nf4_double.h
 //
 // Quotients are f32 divisions, perhaps rounded to Rounding::quotients. Rounding is to nearest, ties to even, unless said.
 // Sources: compressed_tensors calculate_qparams, generate_gparam, quantize; modelopt to_quantized_weight, *QTensor,

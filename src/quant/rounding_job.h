@@ -46,6 +46,5 @@ void round_integer_format(const RoundingJob& job, QTensor& q);
 void round_e4m3_format(const RoundingJob& job, QTensor& q);
 void round_nvfp4_format(const RoundingJob& job, QTensor& q);
 void round_mx_format(const RoundingJob& job, QTensor& q);
-void round_nf4_format(const RoundingJob& job, QTensor& q);
 
 }  // namespace halftone

@@ -40,6 +40,7 @@ TEST_F(QuantizeLayouts, AreReadBackAsTheyWereWritten) {
   const std::pair<const char*, std::optional<Layout>> cases[] = {{"q8_0", {}},
                                                                  {"q4_0", {}},
                                                                  {"q4_k", {}},
+                                                                 {"nf4", {}},
                                                                  {"bf16", Layout::kGguf},
                                                                  {"int4_wo", Layout::kGptq},
                                                                  {"int4_wo", Layout::kGptqV2},

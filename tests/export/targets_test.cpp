@@ -48,6 +48,17 @@ TEST(Targets, RefuseLayoutsAndAlgorithms) {
               HasSubstr("SGLang"));
 }
 
+TEST(Targets, SayHowBitsandbytesIsLoaded) {
+  const TargetFolder nf4 = folder(Layout::kBitsandbytes, {Element::kNF4, Granularity::kGroup, 64});
+  for (const Target target : {Target::kVllm, Target::kSglang, Target::kTransformers}) {
+    const std::vector<TargetFinding> findings = check_target(target, nf4);
+    ASSERT_EQ(findings.size(), 1u);
+    EXPECT_FALSE(findings[0].refused) << findings[0].reason;
+  }
+  EXPECT_THAT(refusal(Target::kTrtLlm, nf4), HasSubstr("TensorRT-LLM, layout"));
+  EXPECT_THAT(refusal(Target::kLlamaCpp, nf4), HasSubstr("llama.cpp, layout"));
+}
+
 TEST(Targets, FusedMatricesNeedOneFormat) {
   TargetFolder mixed = folder(Layout::kCompressedTensors, kInt4);
   mixed.modules[2].weights = kInt8;

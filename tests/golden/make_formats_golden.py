@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes formats.bin: the values of all codes of each element format, and the codes of many numbers. usage: make_formats_golden.py [TARGET]
 
-Needs torch, ml_dtypes and nvidia-modelopt. E4M3, E5M2, E8M0: torch; E2M1, E2M3, E3M2: ml_dtypes; NF4: ModelOpt's table and search.
+Needs torch and ml_dtypes. E4M3, E5M2, E8M0: torch; E2M1, E2M3, E3M2: ml_dtypes. (NF4: make_nf4_golden.py.)
 A format is: name (16 bytes), number of codes, number of samples (u32 each), values (f32), samples (f32), their codes (u8).
 """
 import struct
@@ -11,7 +11,6 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import torch
-from modelopt.torch.quantization.qtensor.nf4_tensor import _nf4_lookup, _quantize_to_nearest_lut, nf4_table
 
 
 def samples(values, generator):
@@ -40,8 +39,6 @@ def formats():
     yield ml_format("e2m1", ml_dtypes.float4_e2m1fn, 16)
     yield ml_format("e2m3", ml_dtypes.float6_e2m3fn, 64)
     yield ml_format("e3m2", ml_dtypes.float6_e3m2fn, 64)
-    yield ("nf4", _nf4_lookup(torch.arange(16)).float().numpy(),
-           lambda x: _quantize_to_nearest_lut(torch.from_numpy(x), nf4_table.float()).numpy().astype(np.uint8))
     # a scale: only its own values are encoded
     name, values, _ = torch_format("e8m0", torch.float8_e8m0fnu)
     yield name, values, None

@@ -2,7 +2,8 @@
 """Writes nf4.safetensors: weights and what bitsandbytes' NF4 with double quantization makes of them.  usage: make_nf4_golden.py [TARGET]
 
 Needs torch, safetensors and bitsandbytes 0.50 (pip install --no-deps bitsandbytes==0.50.2). Tensors CASE.weight, .codes (one a byte), .absmax, .nested_absmax,
-.offset, .scales (decoded), and quant_map, nested_quant_map. Codes of the nested blocks come from bitsandbytes' own kernel in PyTorch,
+.offset, .scales (decoded), and quant_map, nested_quant_map. FOLDER.m.* are the tensors of a module as it is saved, FOLDER.decoded
+what it means; the rows of "cut" end within blocks, those of "plain" have scales in F32. Codes of the nested blocks come from bitsandbytes' own kernel in PyTorch,
 which takes the nearest value as its GPU kernels do; its CPU library takes a neighbour for about one value in a thousand.
 """
 import sys
@@ -38,6 +39,12 @@ def put(name, w):
     OUT["quant_map"], OUT["nested_quant_map"] = state.code, state.state2.code
 
 
+def put_stored(name, w, nested=True):
+    packed, state = bnb.quantize_4bit(w, blocksize=64, compress_statistics=nested, quant_type="nf4")
+    OUT[f"{name}.m.weight"], OUT[f"{name}.decoded"] = packed, bnb.dequantize_4bit(packed, state)
+    OUT.update({f"{name}.m.weight.{k}": v for k, v in state.as_dict(packed=True).items()})
+
+
 def main(target):
     g = torch.Generator().manual_seed(16)
     normal = (torch.randn(40, 448, generator=g) * 0.03).bfloat16().float()      # 280 blocks: the second of scales is short
@@ -47,6 +54,9 @@ def main(target):
     put("outliers", outliers)
     put("odd", torch.randn(3, 50, generator=g))                                 # the last block is short
     put("zeros", torch.zeros(2, 64))
+    put_stored("whole", torch.randn(6, 128, generator=g) * 0.1)
+    put_stored("cut", torch.randn(6, 96, generator=g) * 0.1)
+    put_stored("plain", torch.randn(3, 50, generator=g) * 0.1, nested=False)
     save_file({k: v.contiguous().clone() for k, v in OUT.items()}, target)
     print(len(OUT), "tensors,", Path(target).stat().st_size, "bytes")
 

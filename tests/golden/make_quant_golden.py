@@ -23,7 +23,7 @@ from compressed_tensors.quantization.lifecycle.forward import quantize
 from compressed_tensors.quantization.utils import calculate_qparams, generate_gparam
 from modelopt.torch.export.quant_utils import (
     QUANTIZATION_FP8, QUANTIZATION_FP8_PC_PT, QUANTIZATION_INT4_AWQ, QUANTIZATION_INT8_WO, to_quantized_weight)
-from modelopt.torch.quantization.qtensor import FP8QTensor, MXFP4QTensor, MXFP8QTensor, NF4QTensor, NVFP4QTensor
+from modelopt.torch.quantization.qtensor import FP8QTensor, MXFP4QTensor, MXFP8QTensor, NVFP4QTensor
 from safetensors.torch import save_file
 
 OUT = {}
@@ -194,14 +194,6 @@ def modelopt_blocks(case, w):
     put(f"{case}.mo.mxfp8.f32", q._quantized_data, scale)
 
 
-def modelopt_nf4(case, w):
-    q, scales = NF4QTensor.quantize(w, 64, 256)
-    codes, factors, mean = NF4QTensor.double_quantization(scales, 256, 8)
-    decoded = (codes / factors.unsqueeze(-1)).flatten()[: w.numel() // 64] + mean
-    high, low = q._quantized_data >> 4, q._quantized_data & 0xf       # the first of two in the high nibble
-    put(f"{case}.mo.nf4_block64.f32", (low << 4 | high).view(w.shape[0], -1), decoded.view(w.shape[0], -1))
-
-
 def llama_cpp(case, w):
     for kind, name in ((gguf.GGMLQuantizationType.Q8_0, "int8_group32"), (gguf.GGMLQuantizationType.Q4_0, "int4_group32")):
         blocks = gguf.quants.quantize(w.numpy(), kind).reshape(w.shape[0], w.shape[1] // 32, -1)
@@ -223,8 +215,6 @@ def main(target):
             modelopt_blocks(case, w)
         if case not in ("ties", "all_zero", "one_row", "f32", "tiles"):
             modelopt_integers(case, w)
-        if case in ("normal", "outliers"):
-            modelopt_nf4(case, w)
         if case in ("normal", "zero_rows", "ties"):
             llama_cpp(case, w)
     save_file({k: v.contiguous().clone() for k, v in OUT.items()}, target)

@@ -337,8 +337,8 @@ TEST_F(LoadLinear, ConfigurationErrors) {
   EXPECT_THAT(with("dynamic", "sometimes"), HasSubstr("field 'dynamic': expected true, false or local"));
   EXPECT_THAT(with("actorder", "group"), HasSubstr("field 'actorder'"));
 
-  config_["quantization_config"]["quant_method"] = "bitsandbytes";
-  EXPECT_THAT(error(), HasSubstr("expected compressed-tensors, modelopt, awq or gptq, found 'bitsandbytes'"));
+  config_["quantization_config"]["quant_method"] = "hqq";
+  EXPECT_THAT(error(), HasSubstr("expected compressed-tensors, modelopt, awq, gptq or bitsandbytes, found 'hqq'"));
   config_["quantization_config"].erase("quant_method");
   EXPECT_THAT(error(), HasSubstr("field 'quant_method': missing"));
   config_["quantization_config"] = 3;

@@ -3,7 +3,7 @@
 usage: run_folders.py SOURCE FOLDER... --logits build/release/tests/parity/write_logits [--texts 6] [--tokens 40]
 
 SOURCE is the checkpoint that the folders were made from. compressed-tensors' folders are loaded by transformers (f32, on the
-CPU). ModelOpt's, which transformers does not load, are decoded here: what the exporter's codes and scales stand for is put
+CPU), and so are bitsandbytes'. ModelOpt's, which transformers does not load, are decoded here: what the exporter's codes and scales stand for is put
 into SOURCE's model in f32, and inputs are rounded before each layer. Prints for each folder the largest difference of a
 logit as a share of the largest logit, the share of tokens whose logits are all within 1e-4, and the mean KL divergence.
 
@@ -46,6 +46,9 @@ def load_by_transformers(folder):
     torch.nn.Module.float(model)
     for hook in list(model._forward_pre_hooks.values()):
         hook(model, ())
+    for module in model.modules():
+        if hasattr(module, "compute_dtype"):  # bitsandbytes decodes to the dtype of the file and multiplies in its own
+            module.compute_dtype = module.weight.quant_state.dtype = torch.float32
     return torch.nn.Module.float(model).eval()
 
 
@@ -68,7 +71,7 @@ def halftone_logits(program, folder, texts, vocabulary):
 def quantized_inputs(config):
     if config["quant_method"] == "modelopt":
         return config.get("quant_algo") not in ("fp8_pb_wo", "W8A16", "W4A16_AWQ", "W4A16_NVFP4")
-    return any(group.get("input_activations") for group in config["config_groups"].values())
+    return any(group.get("input_activations") for group in config.get("config_groups", {}).values())
 
 
 NEAR = 1e-4

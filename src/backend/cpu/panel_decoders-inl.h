@@ -92,22 +92,23 @@ struct DecodeE4m3 {
   }
 };
 
-// Four bits through a table of 16 values, each exact in bf16.
+// Four bits through a table of 16 values: DecodeNibble of ones exact in bf16, DecodeWideNibble of any.
 #if HWY_TARGET == HWY_AVX2
-// Two byte shuffles look up the halves of the bf16 value, unpacking puts them together.
-struct DecodeNibble {
+// Byte shuffles look up the parts of the value, unpacking puts them together: the two upper bytes, or all four.
+template <bool kWide>
+struct DecodeNibbleByShuffles {
   static constexpr int kWords = 4, kBytes = 32;
   static constexpr bool kDirect = false;
-  explicit DecodeNibble(const Panels& panels) {
-    alignas(16) std::uint8_t low_bytes[16], high_bytes[16];
-    for (int code = 0; code < 16; ++code) {
-      std::uint32_t bits;
-      std::memcpy(&bits, &panels.nibble_values[code], 4);
-      low_bytes[code] = static_cast<std::uint8_t>(bits >> 16);
-      high_bytes[code] = static_cast<std::uint8_t>(bits >> 24);
+  explicit DecodeNibbleByShuffles(const Panels& panels) {
+    for (int part = kFirst; part < 4; ++part) {
+      alignas(16) std::uint8_t bytes[16];
+      for (int code = 0; code < 16; ++code) {
+        std::uint32_t bits;
+        std::memcpy(&bits, &panels.nibble_values[code], 4);
+        bytes[code] = static_cast<std::uint8_t>(bits >> (8 * part));
+      }
+      tables[part - kFirst] = _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(bytes)));
     }
-    low = _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(low_bytes)));
-    high = _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(high_bytes)));
   }
   template <class Use>
   HWY_INLINE void operator()(const std::uint8_t* p, const Use& use) const {
@@ -118,17 +119,36 @@ struct DecodeNibble {
   }
 
  private:
+  static constexpr int kFirst = kWide ? 0 : 2;
+  // 16 bits of each value from bytes `part` and part + 1: word `first` of a lane low, first + 1 high.
+  struct Halves {
+    __m256i of[2];
+  };
+  HWY_INLINE Halves halves(__m256i codes, int part) const {
+    const __m256i lows = _mm256_shuffle_epi8(tables[part - kFirst], codes);
+    const __m256i highs = _mm256_shuffle_epi8(tables[part + 1 - kFirst], codes);
+    return {{_mm256_unpacklo_epi8(lows, highs), _mm256_unpackhi_epi8(lows, highs)}};
+  }
   // Words `first` and first + 1 of all lanes.
   template <int first, class Use>
   HWY_INLINE void pair(__m256i codes, const Use& use) const {
-    const __m256i lows = _mm256_shuffle_epi8(low, codes), highs = _mm256_shuffle_epi8(high, codes);
-    const __m256i values[2] = {_mm256_unpacklo_epi8(lows, highs), _mm256_unpackhi_epi8(lows, highs)};
-    for (int i = 0; i < 2; ++i) use(first, i, FloatVector{_mm256_castsi256_ps(_mm256_slli_epi32(values[i], 16))});
-    const __m256i upper = _mm256_set1_epi32(-65536);
-    for (int i = 0; i < 2; ++i) use(first + 1, i, FloatVector{_mm256_castsi256_ps(_mm256_and_si256(values[i], upper))});
+    const Halves upper = halves(codes, 2);
+    const __m256i mask = _mm256_set1_epi32(-65536);
+    __m256i even[2], odd[2];
+    for (int i = 0; i < 2; ++i) even[i] = _mm256_slli_epi32(upper.of[i], 16);
+    for (int i = 0; i < 2; ++i) odd[i] = _mm256_and_si256(upper.of[i], mask);
+    if constexpr (kWide) {
+      const Halves lower = halves(codes, 0);
+      for (int i = 0; i < 2; ++i) even[i] = _mm256_or_si256(even[i], _mm256_andnot_si256(mask, lower.of[i]));
+      for (int i = 0; i < 2; ++i) odd[i] = _mm256_or_si256(odd[i], _mm256_srli_epi32(lower.of[i], 16));
+    }
+    for (int i = 0; i < 2; ++i) use(first, i, FloatVector{_mm256_castsi256_ps(even[i])});
+    for (int i = 0; i < 2; ++i) use(first + 1, i, FloatVector{_mm256_castsi256_ps(odd[i])});
   }
-  __m256i low, high;
+  __m256i tables[4 - kFirst];
 };
+using DecodeNibble = DecodeNibbleByShuffles<false>;
+using DecodeWideNibble = DecodeNibbleByShuffles<true>;
 #elif HWY_TARGET == HWY_AVX3
 // One permutation of the 16 table entries; it looks at the four lowest bits alone.
 struct DecodeNibble {
@@ -153,6 +173,7 @@ struct DecodeNibble {
   __m512 values;
   __m512i order;
 };
+using DecodeWideNibble = DecodeNibble;
 #else
 struct DecodeNibble {
   static constexpr int kWords = 4, kBytes = 32;
@@ -175,6 +196,7 @@ struct DecodeNibble {
  private:
   const float* values;
 };
+using DecodeWideNibble = DecodeNibble;
 #endif
 
 // Pairs of int8 become pairs of int16, seen as one 32-bit word.

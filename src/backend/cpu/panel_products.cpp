@@ -45,6 +45,7 @@ void with_decoder(const Panels& panels, PanelArithmetic arithmetic, Visit visit)
     case PanelStorage::kE4M3:
       return visit(MultiplyF32(), DecodeE4m3(panels));
     case PanelStorage::kNibble:
+      if (!panels.nibbles_in_bf16) return visit(MultiplyF32(), DecodeWideNibble(panels));
       return visit(MultiplyF32(), DecodeNibble(panels));
     default:
       fail("linear", "these weights are packed for another instruction set");

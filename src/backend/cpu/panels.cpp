@@ -187,7 +187,8 @@ void set_nibble_values(Element element, Panels& panels) {
   probe.payload = Tensor(DType::kU8, {1, 1});
   for (int code = 0; code < 16; ++code) {
     probe.payload.bits<std::uint8_t>()[0] = static_cast<std::uint8_t>(code);
-    panels.nibble_values[code] = decode_code(probe, 0, 0);
+    const float value = panels.nibble_values[code] = decode_code(probe, 0, 0);
+    panels.nibbles_in_bf16 = panels.nibbles_in_bf16 && bf16::round(value) == value;
   }
 }
 

@@ -38,7 +38,8 @@ struct Panels {
 
   Tensor codes;  // [count] panels of panel_bytes
   std::int64_t panel_bytes = 0;
-  float nibble_values[16] = {};  // kNibble: what a code means, exact in bf16
+  float nibble_values[16] = {};  // kNibble: what a code means
+  bool nibbles_in_bf16 = true;   // each of these exactly
 
   // Scales as they were stored, [count][groups][16]; one group where a scale covers a row.
   bool has_scales = false;
