@@ -72,6 +72,9 @@ Recipe recipe_of(const QuantizeJob& job) {
   return recipe;
 }
 
+// ModelOpt's searches look at every token: so many are kept where its choices are to be found again.
+constexpr std::int64_t kExactRows = 8192;
+
 bool is_calibrated(const Recipe& recipe) { return recipe.needs_calibration() || kv_has_scales(recipe.kv_format); }
 
 Calibration calibrate_job(const QuantizeJob& job, const Checkpoint& checkpoint, Stream& stream,
@@ -79,6 +82,7 @@ Calibration calibrate_job(const QuantizeJob& job, const Checkpoint& checkpoint, 
   require_usage(!job.calibration.empty(), "quantize", "'{}' needs calibration data, found none (--calib)",
                 job.configuration);
   CalibrateOptions run = watch_for(recipe_of(job), checkpoint, job.run);
+  if (recipe_of(job).modelopt_mode) run.sample_rows = std::max(run.sample_rows, kExactRows);
   run.seed = job.data.seed;
   if (run.program.empty()) run.program = program_hash();
   return calibrate(checkpoint, read_calibration(job.calibration, job.data), run, stream, progress);

@@ -13,13 +13,15 @@ namespace {
 
 constexpr std::string_view kWhere = "export modelopt";
 
-// NVFP4 has another name when its inputs were scaled, wherever the scales are kept; with a low-rank part a third.
+// NVFP4 has another name when its inputs were scaled, wherever the scales are kept; with a low-rank part a third. INT8
+// has one for both.
 bool fits(const ModelOptAlgorithm& row, const ExportModule& module) {
   const LinearScheme& scheme = row.scheme;
   QuantSpec spec = module.weight.spec;
   if (scheme.storage == Storage::kRowPairs && spec.granularity == Granularity::kGroup)
     spec.group = scheme.weights.group;
-  const bool scaled = scheme.storage == Storage::kRowPairs || scheme.input_scales == module.prescaled;
+  const bool one_name = scheme.storage == Storage::kRowPairs || scheme.input == InputQuant::Kind::kStaticInt8;
+  const bool scaled = one_name || scheme.input_scales == module.prescaled;
   return scheme.weights == spec && scheme.input == module.input.kind && scaled &&
          scheme.low_rank == module.low_rank_a.defined();
 }
@@ -163,6 +165,11 @@ std::optional<OrderedJson> config_group(const OrderedJson& fields, bool mixed) {
     return OrderedJson{{"input_activations", arguments(8, "float", group)}, {"weights", blocks}};
   }
   if (name == "W8A16") return OrderedJson{{"weights", arguments(8, "int")}};
+  if (name == "W8A8_SQ_PER_CHANNEL") {
+    OrderedJson weights = arguments(8, "int");
+    weights["strategy"] = "channel";
+    return OrderedJson{{"input_activations", arguments(8, "int")}, {"weights", weights}};
+  }
   if (name == "W4A8_NVFP4_FP8" || name == "W4A8_MXFP4_FP8") {
     return OrderedJson{{"input_activations", fp8}, {"weights", blocks}};
   }

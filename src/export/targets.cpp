@@ -66,7 +66,7 @@ Reason trtllm_modelopt(const TargetFolder& folder) {
   if (folder.layout != Layout::kModelOpt) return std::nullopt;
   return first_that(
       folder, [](const TargetModule& m) { return m.weights.element == Element::kInt8 || is_mx(m, Element::kE4M3); },
-      "TensorRT-LLM's PyTorch backend has no W8A16 and no MXFP8");
+      "TensorRT-LLM's PyTorch backend has no W8A16, no W8A8_SQ and no MXFP8");
 }
 
 Reason trtllm_compressed_tensors(const TargetFolder& folder) {

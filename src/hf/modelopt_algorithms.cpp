@@ -25,6 +25,7 @@ constexpr ModelOptAlgorithm kAlgorithms[] = {
     {"FP8_PER_CHANNEL_PER_TOKEN", {Storage::kPlain, kChannelE4M3, Kind::kDynamicE4M3}},
     {"fp8_pb_wo", {Storage::kPlain, kTileE4M3, Kind::kNone}},
     {"W8A16", {Storage::kPlain, kChannelInt8, Kind::kNone}},
+    {"W8A8_SQ_PER_CHANNEL", {Storage::kPlain, kChannelInt8, Kind::kStaticInt8, true}},
     {"W4A16_AWQ", {Storage::kRowPairs, kInt4, Kind::kNone, true}, true, true},
     {"W4A8_AWQ", {Storage::kRowPairs, kInt4, Kind::kStaticE4M3, true, false, true}, true, true},
     {"NVFP4", {Storage::kBlocks, kNvfp4, Kind::kDynamicNvfp4}, true},

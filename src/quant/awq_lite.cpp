@@ -15,14 +15,6 @@ constexpr float kLow = 1e-4f, kHigh = 1e4f;
 
 float smallest_normal(DType dtype) { return dtype == DType::kF16 ? 0x1p-14f : std::numeric_limits<float>::min(); }
 
-// The power in f32, as torch.pow: exactly rounded but for the last place.
-float power(float base, float exponent) {
-  if (exponent == 0) return 1.0f;
-  if (exponent == 1) return base;
-  if (exponent == 0.5f) return std::sqrt(base);
-  return static_cast<float>(std::pow(static_cast<double>(base), static_cast<double>(exponent)));
-}
-
 // mean over outputs of |W| / (largest |W| of its group + t), each step in the dtype.
 std::vector<float> relative_mean(const AwqLiteLinear& linear) {
   const std::int64_t rows = linear.weight->dim(0), cols = linear.weight->dim(1), group = linear.spec.group;
@@ -53,7 +45,7 @@ class Search {
             linear.name, "AWQ: expected statistics and sampled rows of {} inputs, got {}", n, statistics.absmax.size());
     w_ = linear.relative_mean.empty() ? relative_mean(linear) : linear.relative_mean;
     require(w_.size() == n, linear.name, "AWQ: expected means of {} columns, got {}", n, w_.size());
-    for (std::size_t c = 0; c < n; ++c) x_.push_back(static_cast<float>(statistics.mean_abs(c)));
+    for (std::size_t c = 0; c < n; ++c) x_.push_back(statistics.sample_mean_abs(c));
     if (linear.bias != nullptr && linear.bias->defined()) bias_ = *linear.bias;
     wanted_ = product_in(linear.dtype, statistics.rows, *linear.weight, bias_, stream);
   }
@@ -62,8 +54,8 @@ class Search {
     const float other = static_cast<float>(1.0 - static_cast<double>(alpha));
     std::vector<float> s(x_.size());
     for (std::size_t c = 0; c < s.size(); ++c) {
-      const float weights = power(w_[c], other) + std::numeric_limits<float>::min();
-      s[c] = std::clamp(power(x_[c], alpha) / weights, kLow, kHigh);
+      const float weights = torch_power(w_[c], other) + std::numeric_limits<float>::min();
+      s[c] = std::clamp(torch_power(x_[c], alpha) / weights, kLow, kHigh);
     }
     const auto [least, most] = std::minmax_element(s.begin(), s.end());
     const float middle = std::sqrt(*most * *least);
@@ -73,7 +65,7 @@ class Search {
 
   double loss(const std::vector<float>& s) const {
     Tensor x = statistics_.rows.clone();
-    const std::vector<float> p = input_scales(s, linear_.dtype);
+    const std::vector<float> p = input_scales(reciprocals(s), linear_.dtype);
     for (std::int64_t r = 0; r < x.dim(0); ++r) {
       float* row = x.data<float>() + r * inputs_;
       for (std::size_t c = 0; c < p.size(); ++c) row[c] = round_to(linear_.dtype, row[c] * p[c]);
@@ -138,18 +130,20 @@ AwqLiteResult search_awq_lite(const AwqLiteLinear& linear, const InputStatistics
   return result;
 }
 
-std::vector<float> input_scales(const std::vector<float>& scale, DType dtype) {
-  std::vector<float> p;
-  for (const float s : scale) p.push_back(round_to(dtype, 1.0f / s));
-  return p;
+std::vector<float> reciprocals(std::vector<float> values) {
+  for (float& value : values) value = 1.0f / value;
+  return values;
 }
 
-void scale_weight(const std::vector<float>& scale, DType dtype, Tensor& weight) {
+std::vector<float> input_scales(std::vector<float> factors, DType dtype) {
+  for (float& factor : factors) factor = round_to(dtype, factor);
+  return factors;
+}
+
+void scale_weight(const std::vector<float>& factors, DType dtype, Tensor& weight) {
   for (std::int64_t r = 0; r < weight.dim(0); ++r) {
     float* row = weight.data<float>() + r * weight.dim(1);
-    for (std::size_t c = 0; c < scale.size(); ++c) {
-      row[c] = round_to(dtype, row[c] * (1.0f / (1.0f / scale[c])));
-    }
+    for (std::size_t c = 0; c < factors.size(); ++c) row[c] = round_to(dtype, row[c] * (1.0f / factors[c]));
   }
 }
 

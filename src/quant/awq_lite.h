@@ -40,10 +40,12 @@ struct AwqLiteResult {
 AwqLiteResult search_awq_lite(const AwqLiteLinear& linear, const InputStatistics& statistics, Stream& stream);
 
 // The steps after the search.
-// R(1 / s): what the input is multiplied by.
-std::vector<float> input_scales(const std::vector<float>& scale, DType dtype);
-// R(W * (1 / (1 / s))), in place.
-void scale_weight(const std::vector<float>& scale, DType dtype, Tensor& weight);
+// 1 / s: what the input is to be multiplied by.
+std::vector<float> reciprocals(std::vector<float> values);
+// R(factor): what it is multiplied by.
+std::vector<float> input_scales(std::vector<float> factors, DType dtype);
+// R(W * (1 / factor)), in place.
+void scale_weight(const std::vector<float>& factors, DType dtype, Tensor& weight);
 // R of the mean of several.
 std::vector<float> mean_scales(const std::vector<std::vector<float>>& scales, DType dtype);
 // R(W * before / after), in place: a weight whose input gets other scales.

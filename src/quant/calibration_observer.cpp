@@ -59,9 +59,10 @@ void CalibrationObserver::on_linear_input(std::string_view module, const Tensor&
   if (!group.statistics) {
     group.statistics = std::make_shared<InputStatistics>(empty_statistics(group.inputs));
     group.statistics->rows = Tensor::zeros(DType::kF32, {slots_, x.dim(1)});
+    group.statistics->row_weights.resize(static_cast<std::size_t>(slots_));
   }
   add_sample(x, sample_.classes, *stream_.pool, *group.statistics);
-  sample_.rows->keep(x, group.statistics->rows);
+  sample_.rows->keep(x, group.statistics->rows, group.statistics->row_weights);
 }
 
 void CalibrationObserver::on_key_value(std::int64_t layer, const Tensor& k, const Tensor& v, const Tensor& cos,
@@ -91,6 +92,7 @@ InputTable CalibrationObserver::take(std::string_view prefix, std::int64_t fille
                         [](double sum) { return std::isfinite(sum); }),
             first, "the calibration run gave values that are not finite");
     statistics.rows = statistics.rows.rows(0, filled);
+    statistics.row_weights.resize(static_cast<std::size_t>(filled));
     for (const std::string& reader : group.linears.readers) inputs[reader] = group.statistics;
     group.statistics.reset();
   }

@@ -70,7 +70,7 @@ struct PairRow {
 };
 
 const PairRow kPairs[] = {
-    {Layout::kModelOpt, "int8_channel", {Kind::kNone}},
+    {Layout::kModelOpt, "int8_channel", {Kind::kNone, Kind::kStaticInt8}},
     {Layout::kModelOpt, "int4_group", {Kind::kNone, Kind::kStaticE4M3}},
     {Layout::kModelOpt, "e4m3_tensor", {Kind::kStaticE4M3}},
     {Layout::kModelOpt, "e4m3_channel", {Kind::kDynamicE4M3}},

@@ -11,6 +11,13 @@
 
 namespace halftone {
 
+float torch_power(float base, float exponent) {
+  if (exponent == 0) return 1.0f;
+  if (exponent == 1) return base;
+  if (exponent == 0.5f) return std::sqrt(base);
+  return static_cast<float>(std::pow(static_cast<double>(base), static_cast<double>(exponent)));
+}
+
 float absmax_of(const float* x, std::int64_t n) {
   float most = 0;
   for (std::int64_t i = 0; i < n; ++i) most = std::max(most, std::abs(x[i]));

@@ -10,6 +10,9 @@
 
 namespace halftone {
 
+// base^exponent in f32, as torch.pow has it but for the last place.
+float torch_power(float base, float exponent);
+
 // The largest |x| of n values.
 float absmax_of(const float* x, std::int64_t n);
 

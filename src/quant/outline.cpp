@@ -46,7 +46,7 @@ class OutlineMaker {
     parts.weight = blank_weight(kind);
     parts.input.kind = kind.format.inputs;
     const std::int64_t outputs = kind.shape.at(0), inputs = kind.shape.at(1);
-    parts.prescaled = recipe_.prescales() && takes_input_scales(kind.format);
+    parts.prescaled = recipe_.prescales() && takes_input_scales(recipe_, kind.format);
     if (parts.prescaled && !kind.folded) parts.input_scales = blank_tensor(DType::kF32, {inputs});
     if (parts.prescaled && recipe_.algorithm == Algorithm::kSvdQuant) {
       parts.low_rank_a = blank_tensor(kind.dtype, {recipe_.rank, inputs});

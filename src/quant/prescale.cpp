@@ -5,14 +5,36 @@
 
 #include "quant/awq_clip.h"
 #include "quant/awq_lite.h"
+#include "quant/modelopt_simulation.h"
 #include "quant/rounding_job.h"
+#include "quant/smoothquant.h"
 #include "quant/svdquant.h"
 
 namespace halftone {
 namespace {
 
-// Tokens that awq_clip looks at for groups of INT4, where the statistics do not say.
+// Tokens of a batch that awq_clip looks at for groups of INT4: every n / 64th.
 constexpr std::int64_t kClipTokens = 64;
+
+struct SeenRow {
+  std::int64_t row;
+  float weight;
+};
+
+// Rows that count 1 / n are batches of n; without weights all are one.
+std::vector<SeenRow> rows_seen(const InputStatistics& statistics, bool sparse) {
+  std::vector<SeenRow> seen;
+  const std::int64_t rows = statistics.rows.dim(0);
+  for (std::int64_t first = 0; first < rows;) {
+    const double batch = std::clamp(1 / row_weight(statistics, first), 1.0, static_cast<double>(rows - first));
+    const std::int64_t n = std::llround(batch);
+    const std::int64_t step = sparse ? std::max<std::int64_t>(1, n / kClipTokens) : 1;
+    const float weight = 1.0f / static_cast<float>((n + step - 1) / step);
+    for (std::int64_t row = first; row < first + n; row += step) seen.push_back({row, weight});
+    first += n;
+  }
+  return seen;
+}
 
 class GroupPrescaler {
  public:
@@ -25,7 +47,7 @@ class GroupPrescaler {
         weights_(weights),
         stream_(stream) {
     for (const std::string& reader : group.readers) {
-      if (!takes_input_scales(formats.at(reader))) continue;
+      if (!takes_input_scales(recipe, formats.at(reader))) continue;
       require(readers_.empty() || formats.at(reader) == formats.at(readers_.front()), reader,
               "expected the format of {}, which reads the same input", readers_.empty() ? "" : readers_.front());
       readers_.push_back(reader);
@@ -34,7 +56,7 @@ class GroupPrescaler {
 
   std::map<std::string, Prescaled> run() {
     if (readers_.empty()) return {};
-    for (const std::string& reader : readers_) search(reader);
+    for (const std::string& reader : readers_) scale(reader);
     if (svd()) {
       for (const std::string& reader : readers_) split(reader);
     }
@@ -49,31 +71,41 @@ class GroupPrescaler {
  private:
   bool svd() const { return recipe_.algorithm == Algorithm::kSvdQuant; }
 
-  void search(const std::string& reader) {
+  void scale(const std::string& reader) {
     const auto found = calibration_.inputs.find(reader);
     require(found != calibration_.inputs.end(), recipe_.name, "no calibration of the inputs of {}", reader);
     const InputStatistics& statistics = *found->second;
     WorkingModule& module = weights_.get(reader);
-    AwqLiteLinear linear{reader, &module.weight, &module.bias, module.dtype, formats_.at(reader).weights, {}};
-    const auto mean = calibration_.weight_relative_mean.find(reader);
-    if (mean != calibration_.weight_relative_mean.end()) linear.relative_mean = mean->second;
-    const AwqLiteResult search = search_awq_lite(linear, statistics, stream_);
     Prescaled& result = result_[reader];
-    result.alpha = search.alpha;
-    result.loss = search.loss();
-    result.loss_without = search.losses.front();
-    result.scales = input_scales(search.scale, module.dtype);
+    const std::vector<float> factors = find_factors(module, statistics, result);
+    result.scales = input_scales(factors, module.dtype);
     // AWQ scales the largest magnitudes in f32; SVDQuant and awq_clip measure again what was scaled in the dtype
     result.input_absmax =
         statistics.amax
             ? *statistics.amax
-            : scaled_input_absmax(statistics.absmax,
-                                  svd() || recipe_.clips() ? result.scales : reciprocals(search.scale), module.dtype);
-    scale_weight(search.scale, module.dtype, module.weight);
+            : scaled_input_absmax(statistics.absmax, svd() || recipe_.clips() ? result.scales : factors, module.dtype);
+    scale_weight(factors, module.dtype, module.weight);
     module.weight_changed = true;
     if (recipe_.clips()) {
       result.limits = find_limits(module, formats_.at(reader), statistics, result.scales, stream_);
     }
+  }
+
+  // What the input is to be multiplied by, not rounded yet.
+  std::vector<float> find_factors(const WorkingModule& module, const InputStatistics& statistics, Prescaled& result) {
+    if (recipe_.algorithm == Algorithm::kSmoothQuant) {
+      result.alpha = recipe_.alpha.value();
+      return modelopt_smoothing(statistics.absmax, module.weight, result.alpha, module.dtype);
+    }
+    const std::string& reader = module.info->module;
+    AwqLiteLinear linear{reader, &module.weight, &module.bias, module.dtype, formats_.at(reader).weights, {}};
+    const auto mean = calibration_.weight_relative_mean.find(reader);
+    if (mean != calibration_.weight_relative_mean.end()) linear.relative_mean = mean->second;
+    const AwqLiteResult search = search_awq_lite(linear, statistics, stream_);
+    result.alpha = search.alpha;
+    result.loss = search.loss();
+    result.loss_without = search.losses.front();
+    return reciprocals(search.scale);
   }
 
   // W -> W - B A, everything in the checkpoint's dtype.
@@ -155,11 +187,6 @@ class GroupPrescaler {
     for (const std::string& reader : readers_) result_.at(reader).folded = true;
   }
 
-  static std::vector<float> reciprocals(std::vector<float> values) {
-    for (float& value : values) value = 1.0f / value;
-    return values;
-  }
-
   static Tensor rounded(const Tensor& tensor, DType dtype) {
     return dtype == DType::kF32 ? tensor : to_f32(from_f32(tensor, dtype));
   }
@@ -186,21 +213,25 @@ class GroupPrescaler {
 
 }  // namespace
 
-bool takes_input_scales(const LinearFormat& format) { return format.weights.granularity == Granularity::kGroup; }
+bool takes_input_scales(const Recipe& recipe, const LinearFormat& format) {
+  if (recipe.algorithm == Algorithm::kSmoothQuant) return format.inputs == InputQuant::Kind::kStaticInt8;
+  return format.weights.granularity == Granularity::kGroup;
+}
 
 std::vector<float> find_limits(const WorkingModule& module, const LinearFormat& format,
                                const InputStatistics& statistics, const std::vector<float>& scales, Stream& stream) {
   require(statistics.rows.defined(), module.info->stored, "clipping: expected sampled inputs, found none");
   InputStatistics seen;
-  seen.row_weights = statistics.row_weights;
-  const bool all = !seen.row_weights.empty() || format.weights.element != Element::kInt4;
-  const std::int64_t cols = statistics.rows.dim(1),
-                     step = all ? 1 : std::max<std::int64_t>(1, statistics.rows.dim(0) / kClipTokens);
-  seen.rows = Tensor(DType::kF32, {(statistics.rows.dim(0) + step - 1) / step, cols});
-  for (std::int64_t i = 0; i < seen.rows.numel(); ++i) {
-    const float x = statistics.rows.data<float>()[i / cols * step * cols + i % cols];
-    seen.rows.data<float>()[i] =
-        round_to(module.dtype, scales.empty() ? x : x * scales[static_cast<std::size_t>(i % cols)]);
+  const std::vector<SeenRow> rows = rows_seen(statistics, format.weights.element == Element::kInt4);
+  const std::int64_t cols = statistics.rows.dim(1);
+  seen.rows = Tensor(DType::kF32, {std::ssize(rows), cols});
+  float* target = seen.rows.data<float>();
+  for (const SeenRow& row : rows) {
+    const float* source = statistics.rows.data<float>() + row.row * cols;
+    for (std::int64_t c = 0; c < cols; ++c) {
+      *target++ = round_to(module.dtype, scales.empty() ? source[c] : source[c] * scales[static_cast<std::size_t>(c)]);
+    }
+    seen.row_weights.push_back(row.weight);
   }
   // the buffer of INT4's largest magnitudes is one that awq_lite left, in f32
   const bool f32 = format.weights.element == Element::kInt4 && !scales.empty();
@@ -212,9 +243,9 @@ std::vector<float> find_limits(const WorkingModule& module, const LinearFormat& 
 
 bool folds_into_norm(const LinearGroup& group, const Recipe& recipe, const FormatTable& formats,
                      const ModuleInfo* writer) {
-  return recipe.algorithm != Algorithm::kSvdQuant && writer != nullptr && !writer->linear &&
+  return recipe.algorithm == Algorithm::kAwq && writer != nullptr && !writer->linear &&
          std::all_of(group.readers.begin(), group.readers.end(),
-                     [&](const std::string& reader) { return takes_input_scales(formats.at(reader)); });
+                     [&](const std::string& reader) { return takes_input_scales(recipe, formats.at(reader)); });
 }
 
 std::map<std::string, Prescaled> prescale_group(const LinearGroup& group, const Recipe& recipe,

@@ -78,7 +78,7 @@ class Quantizer {
   Smoothing smooth(const LinearGroup& group) {
     const InputStatistics* inputs = statistics(group.readers.front());
     if (inputs == nullptr) return {};
-    if (recipe_.clips() && recipe_.modelopt_awq) {
+    if (recipe_.clips() && recipe_.modelopt_mode) {
       for (const std::string& reader : group.readers) limit(reader, *inputs);
     }
     Smoothing smoothing = smooth_group(group, recipe_, formats_, *inputs, weights_, stream_);
@@ -101,7 +101,8 @@ class Quantizer {
   // ModelOpt's clipping without scales.
   void limit(const std::string& reader, const InputStatistics& inputs) {
     const LinearFormat& format = formats_.at(reader);
-    if (takes_input_scales(format)) limits_[reader] = find_limits(weights_.get(reader), format, inputs, {}, stream_);
+    if (takes_input_scales(recipe_, format))
+      limits_[reader] = find_limits(weights_.get(reader), format, inputs, {}, stream_);
   }
 
   std::span<const float> limits(const std::string& reader) const {
@@ -206,7 +207,7 @@ class Quantizer {
 
   // Queries and keys are left alone, as AutoAWQ leaves them.
   bool clips(const std::string& name) const {
-    return recipe_.clips() && !recipe_.modelopt_awq && can_clip(formats_.at(name).weights) &&
+    return recipe_.clips() && !recipe_.modelopt_mode && can_clip(formats_.at(name).weights) &&
            !name.ends_with("q_proj") && !name.ends_with("k_proj");
   }
 

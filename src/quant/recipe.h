@@ -43,9 +43,9 @@ struct Rule {
 
 enum class Algorithm : std::uint8_t {
   kRoundToNearest,
-  kSmoothQuant,
-  kAwq,       // {name: awq, mode: grouped}: quant/awq.h, the default; {name: awq, mode: modelopt}: quant/awq_lite.h
-  kSvdQuant,  // {name: svdquant, rank: 32}: AWQ as ModelOpt's, then quant/svdquant.h
+  kSmoothQuant,  // {name: smoothquant, mode: modelopt}: scales of each layer's own, not folded
+  kAwq,          // {name: awq, mode: grouped}: quant/awq.h, the default; {name: awq, mode: modelopt}: quant/awq_lite.h
+  kSvdQuant,     // {name: svdquant, rank: 32}: AWQ as ModelOpt's, then quant/svdquant.h
 };
 std::string_view to_string(Algorithm algorithm);
 
@@ -59,9 +59,9 @@ struct Recipe {
   // SmoothQuant: 0 smooths the weights only, 1 the inputs only; unset: searched for each group of layers.
   std::optional<float> alpha = 0.5f;
   AwqMethod awq_method = AwqMethod::kLite;
-  bool modelopt_awq = false;
-  std::int64_t rank = 32;  // SVDQuant
-  Observer observer;       // of inputs with a static scale
+  bool modelopt_mode = false;  // of AWQ and SmoothQuant
+  std::int64_t rank = 32;      // SVDQuant
+  Observer observer;           // of inputs with a static scale
   std::string kv_format = "bf16";
   std::string vision_format = "bf16";
   std::vector<Rule> rules;
@@ -74,7 +74,7 @@ struct Recipe {
   }
   bool clips() const { return algorithm == Algorithm::kAwq && awq_method != AwqMethod::kLite; }
   // Whether inputs are multiplied by scales of their own, layer by layer, as ModelOpt does (quant/prescale.h).
-  bool prescales() const { return smooths() && (modelopt_awq || algorithm == Algorithm::kSvdQuant); }
+  bool prescales() const { return smooths() && (modelopt_mode || algorithm == Algorithm::kSvdQuant); }
   // True when inputs are quantized with known scales, or the algorithm looks at inputs.
   bool needs_calibration() const;
 };

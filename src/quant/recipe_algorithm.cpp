@@ -22,6 +22,16 @@ std::size_t find_name(const Fields& fields, std::string_view key, const std::str
   return static_cast<std::size_t>(it - std::begin(names));
 }
 
+// SmoothQuant's scales are ModelOpt's or go into what writes the input; AWQ's have one search of each kind.
+void read_mode(const Fields& fields, Recipe& recipe) {
+  if (!fields.has("mode")) return;
+  require(recipe.algorithm == Algorithm::kAwq || recipe.algorithm == Algorithm::kSmoothQuant, fields.source(),
+          "field '{}': only awq and smoothquant have one", fields.place("mode"));
+  constexpr std::string_view kModes[] = {"grouped", "modelopt"};
+  recipe.modelopt_mode = find_name(fields, "mode", kModes) == 1;
+  if (recipe.modelopt_mode && recipe.algorithm == Algorithm::kSmoothQuant) recipe.alpha = 1.0f;  // ModelOpt's own
+}
+
 // A key that one algorithm alone has.
 bool has_own(const Fields& fields, std::string_view key, const Recipe& recipe, Algorithm owner) {
   if (!fields.has(key)) return false;
@@ -31,10 +41,6 @@ bool has_own(const Fields& fields, std::string_view key, const Recipe& recipe, A
 }
 
 void read_awq(const Fields& fields, Recipe& recipe) {
-  if (has_own(fields, "mode", recipe, Algorithm::kAwq)) {
-    constexpr std::string_view kModes[] = {"grouped", "modelopt"};
-    recipe.modelopt_awq = find_name(fields, "mode", kModes) == 1;
-  }
   if (has_own(fields, "method", recipe, Algorithm::kAwq)) {
     recipe.awq_method = static_cast<AwqMethod>(find_name(fields, "method", kAwqMethods));
   }
@@ -70,10 +76,10 @@ void check_clipping(const Recipe& recipe, std::string_view source) {
   require(recipe.layout != Layout::kGguf, source, "field 'algorithm.method': layout gguf has its own search of ranges");
   for (const Rule& rule : recipe.rules) {
     if (!rule.format.quantized()) continue;
-    const bool can = recipe.modelopt_awq ? clips_in_modelopt(rule.format) : can_clip(rule.format.weights);
+    const bool can = recipe.modelopt_mode ? clips_in_modelopt(rule.format) : can_clip(rule.format.weights);
     require(can, source, "field 'algorithm.method': {} weights with {} inputs cannot be clipped{}",
             weight_format_name(rule.format.weights), input_format_name(rule.format.inputs),
-            recipe.modelopt_awq ? " as ModelOpt does" : "");
+            recipe.modelopt_mode ? " as ModelOpt does" : "");
   }
 }
 
@@ -90,6 +96,7 @@ void read_algorithm(const Fields& root, Recipe& recipe) {
   const Fields fields = root.object("algorithm");
   fields.allow_only({"name", "alpha", "mode", "method", "rank", "observer", "percentile"});
   if (fields.has("name")) recipe.algorithm = static_cast<Algorithm>(find_name(fields, "name", kAlgorithms));
+  read_mode(fields, recipe);
   read_awq(fields, recipe);
   read_alpha(fields, recipe);
   if (has_own(fields, "rank", recipe, Algorithm::kSvdQuant)) recipe.rank = fields.count("rank", 1, 4096);
@@ -103,8 +110,10 @@ void check_algorithm(const Recipe& recipe) {
             "field 'algorithm.observer': {} cannot find scales of {} inputs", to_string(recipe.observer.kind),
             input_format_name(rule.format.inputs));
   }
-  require(!(recipe.prescales() || recipe.modelopt_awq) || recipe.layout == Layout::kModelOpt, source,
+  require(!(recipe.prescales() || recipe.modelopt_mode) || recipe.layout == Layout::kModelOpt, source,
           "field 'algorithm': {} as ModelOpt does it needs the layout modelopt", to_string(recipe.algorithm));
+  require(recipe.alpha || !recipe.modelopt_mode, source,
+          "field 'algorithm.alpha': ModelOpt searches none, expected a number");
   check_clipping(recipe, source);
 }
 

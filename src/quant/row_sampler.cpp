@@ -2,10 +2,11 @@
 
 namespace halftone {
 
-void SampleRows::keep(const Tensor& x, Tensor& kept) const {
+void SampleRows::keep(const Tensor& x, Tensor& kept, std::vector<float>& weights) const {
   const std::int64_t width = x.dim(1), stride = x.dim(0) / rows;
   for (const RowChoice& choice : choices) {
     std::copy_n(x.data<float>() + choice.row * stride * width, width, kept.data<float>() + choice.slot * width);
+    weights[static_cast<std::size_t>(choice.slot)] = 1.0f / static_cast<float>(x.dim(0));
   }
 }
 

@@ -20,8 +20,9 @@ struct SampleRows {
   std::int64_t rows = 1;  // of the sample; inputs may have a multiple of it (patches before they are merged)
   std::vector<RowChoice> choices;
 
-  // Copies the chosen rows of x into kept, [slots, width].
-  void keep(const Tensor& x, Tensor& kept) const;
+  // Copies the chosen rows of x into kept, [slots, width]. weights [slots]: 1 / the rows of x, so that a sample counts
+  // once, however many it has.
+  void keep(const Tensor& x, Tensor& kept, std::vector<float>& weights) const;
 };
 
 class RowSampler {

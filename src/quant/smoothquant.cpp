@@ -5,11 +5,15 @@
 
 #include "base/error.h"
 #include "ops/linear.h"
+#include "quant/modelopt_simulation.h"
 #include "quant/output_loss.h"
+#include "quant/rounding_job.h"
 
 namespace halftone {
 namespace {
 
+constexpr float kNothing = 0x1p-31f;  // no activation that matters is this small
+constexpr float kLow = 1e-4f, kHigh = 1e4f;
 constexpr int kCoarse = 2, kSteps = 20;  // alpha in steps of 1/20, every second one first
 
 double sum_of_squares(const Tensor& y) {
@@ -75,12 +79,11 @@ std::vector<float> smoothquant_factors(std::span<const float> absmax_x, std::spa
   require(absmax_x.size() == absmax_w.size(), "smoothquant", "expected {} channels, got {}", absmax_x.size(),
           absmax_w.size());
   require(alpha >= 0 && alpha <= 1, "smoothquant", "expected alpha within 0 and 1, got {}", alpha);
-  constexpr float kNothing = 0x1p-31f;  // no activation that matters is this small
   std::vector<float> factors(absmax_x.size(), 1.0f);
   for (std::size_t c = 0; c < factors.size(); ++c) {
     if (absmax_x[c] <= kNothing || absmax_w[c] <= kNothing) continue;
     const float factor = std::pow(absmax_x[c], alpha) / std::pow(absmax_w[c], 1 - alpha);
-    factors[c] = std::clamp(factor, 1e-4f, 1e4f);
+    factors[c] = std::clamp(factor, kLow, kHigh);
   }
   return factors;
 }
@@ -119,6 +122,22 @@ SmoothQuantResult search_smoothquant(std::span<const InputReader> linears, const
     try_step(coarse + 1);
   }
   return best;
+}
+
+std::vector<float> modelopt_smoothing(std::span<const float> absmax_x, const Tensor& weight, float alpha, DType dtype) {
+  std::vector<float> p = column_absmax(weight);
+  require(p.size() == absmax_x.size(), "smoothquant", "expected {} channels, got {}", p.size(), absmax_x.size());
+  const auto other = static_cast<float>(1.0 - static_cast<double>(alpha));
+  for (std::size_t c = 0; c < p.size(); ++c) {
+    p[c] = round_to(dtype, torch_power(p[c], other)) / torch_power(absmax_x[c], alpha);
+  }
+  // the tool looks for channels without input only where some scale is this small
+  const bool some = std::any_of(p.begin(), p.end(), [](float value) { return value <= kNothing; });
+  for (std::size_t c = 0; c < p.size(); ++c) {
+    if (some && absmax_x[c] <= kNothing) p[c] = 1;
+    p[c] = std::clamp(p[c], kLow, kHigh);
+  }
+  return p;
 }
 
 }  // namespace halftone

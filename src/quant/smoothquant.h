@@ -35,4 +35,9 @@ std::vector<float> smoothquant_factors(std::span<const InputReader> linears, con
 SmoothQuantResult search_smoothquant(std::span<const InputReader> linears, const InputStatistics& statistics,
                                      const ChannelMap& map, const Rounding& rule, Stream& stream);
 
+// What ModelOpt multiplies the input of one layer by, for files equal to its own, not yet rounded to the dtype:
+//   p[c] = R(absmax_w[c]^(1 - alpha)) / absmax_x[c]^alpha, within [1e-4, 1e4]
+// R: rounding to the dtype. weight: [outputs, inputs] f32. Source: modelopt 0.47 smoothquant.
+std::vector<float> modelopt_smoothing(std::span<const float> absmax_x, const Tensor& weight, float alpha, DType dtype);
+
 }  // namespace halftone

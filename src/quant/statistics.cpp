@@ -34,13 +34,20 @@ void add_channels(const Tensor& x, std::span<const TokenClass> classes, ThreadPo
   pool.parallel_for((width + kChannelsPerTask - 1) / kChannelsPerTask, [&](std::int64_t task) {
     const auto begin = static_cast<std::size_t>(task * kChannelsPerTask);
     const auto end = static_cast<std::size_t>(std::min(width, (task + 1) * kChannelsPerTask));
+    ChannelStatistics sample;
+    make_room(static_cast<std::size_t>(width), sample);
     for (std::int64_t t = 0; t < tokens; ++t) {
       const float* row = x.data<float>() + t * width;
+      add_row(row, begin, end, sample);
       add_row(row, begin, end, statistics);
       add_row(row, begin, end, statistics.by_class[static_cast<std::size_t>(class_of(t, tokens, classes))]);
     }
+    for (std::size_t c = begin; c < end; ++c) {
+      statistics.sample_mean_sum[c] += static_cast<float>(sample.abs_sum[c] / static_cast<double>(tokens));
+    }
   });
   statistics.tokens += tokens;
+  ++statistics.samples;
   for (std::int64_t t = 0; t < tokens; ++t) {
     ++statistics.by_class[static_cast<std::size_t>(class_of(t, tokens, classes))].tokens;
   }
@@ -91,6 +98,7 @@ void scale_channels(std::span<const float> factors, Scaling scaling, ChannelStat
 InputStatistics empty_statistics(std::size_t inputs) {
   InputStatistics statistics;
   make_room(inputs, statistics);
+  statistics.sample_mean_sum.resize(inputs);
   for (ChannelStatistics& of_class : statistics.by_class) make_room(inputs, of_class);
   return statistics;
 }

@@ -33,12 +33,20 @@ struct ChannelStatistics {
 struct InputStatistics : ChannelStatistics {
   Tensor rows;                                // [samples, inputs] f32: inputs of some tokens, for output errors
   std::vector<float> row_weights;             // [samples] how much each row counts in AWQ's loss; empty: all alike
+  std::vector<float> sample_mean_sum;         // [inputs] sum over samples of mean |x| of their tokens; or empty
+  std::int64_t samples = 0;                   // that were added to it
   std::optional<float> amax;                  // largest |x| after scaling, where it is known apart from absmax
   std::array<ChannelStatistics, 2> by_class;  // by TokenClass
   Histogram histogram;                        // of |x|, all tokens and channels
 
   const ChannelStatistics& of(TokenClass token_class) const { return by_class[static_cast<std::size_t>(token_class)]; }
   float tensor_absmax() const { return amax ? *amax : ChannelStatistics::tensor_absmax(); }
+  // Mean |x| where a sample counts once, however many tokens it has, as ModelOpt's AWQ has it; of all tokens where the
+  // samples are not known.
+  float sample_mean_abs(std::size_t channel) const {
+    if (samples == 0) return static_cast<float>(mean_abs(channel));
+    return sample_mean_sum[channel] / static_cast<float>(samples);
+  }
   // Channels that are zero for every token.
   std::int64_t dead_channels() const { return std::count(absmax.begin(), absmax.end(), 0.0f); }
 };

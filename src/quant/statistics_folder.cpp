@@ -41,7 +41,10 @@ void add_input(Tensors& tensors, const std::string& prefix, const InputStatistic
   }
   add(tensors, prefix + "histogram", to_tensor(input.histogram.counts));
   add(tensors, prefix + "width", Tensor::from({input.histogram.width}, {1}));
-  if (input.rows.defined()) add(tensors, prefix + "rows", input.rows);
+  add(tensors, prefix + "sample_mean_sum", to_tensor(input.sample_mean_sum));
+  if (!input.rows.defined()) return;
+  add(tensors, prefix + "rows", input.rows);
+  add(tensors, prefix + "row_weights", to_tensor(input.row_weights));
 }
 
 class Reader {
@@ -88,7 +91,11 @@ std::shared_ptr<const InputStatistics> read_input(const Reader& reader, const st
   }
   input->histogram.counts = reader.values<std::int64_t>(prefix + "histogram");
   input->histogram.width = reader.values<float>(prefix + "width", 1)[0];
-  if (reader.contains(prefix + "rows")) input->rows = reader.get(prefix + "rows");
+  input->sample_mean_sum = reader.values<float>(prefix + "sample_mean_sum", inputs);
+  input->samples = get_field<std::int64_t>(row, "samples", source);
+  if (!reader.contains(prefix + "rows")) return input;
+  input->rows = reader.get(prefix + "rows");
+  input->row_weights = reader.values<float>(prefix + "row_weights", static_cast<std::size_t>(input->rows.dim(0)));
   return input;
 }
 
@@ -102,6 +109,7 @@ void write_statistics_folder(const std::filesystem::path& folder, const Calibrat
     const auto [it, fresh] = known.emplace(input.get(), known.size());
     if (fresh) {
       json["inputs"].push_back({{"readers", OrderedJson::array()},
+                                {"samples", input->samples},
                                 {"text_tokens", input->of(TokenClass::kText).tokens},
                                 {"picture_tokens", input->of(TokenClass::kPicture).tokens}});
       add_input(tensors, fmt::format("{}.", it->second), *input);

@@ -63,6 +63,11 @@ const Case kCases[] = {
      {Element::kE2M1, Granularity::kGroup, 32},
      InputQuant::Kind::kStaticE4M3,
      DType::kF8E4M3},
+    {"int8_modelopt",
+     Layout::kModelOpt,
+     {Element::kInt8, Granularity::kChannel, 0},
+     InputQuant::Kind::kStaticInt8,
+     DType::kF32},
 };
 
 std::vector<std::string> decoder_linears(const Checkpoint& source) {
@@ -276,8 +281,9 @@ TEST_F(Export, KeepsTheKvFormatOfAnUnquantizedModel) {
 
 TEST_F(Export, RefusesWhatItCannotStore) {
   const std::string name = "model.layers.0.mlp.up_proj";
-  ExportPlan plan = make_plan(kCases[2]);  // INT8 inputs
+  ExportPlan plan = make_plan(kCases[2]);
   plan.layout = Layout::kModelOpt;
+  plan.modules[name].input.kind = InputQuant::Kind::kDynamicInt8;
   EXPECT_THAT(refusal(plan), HasSubstr("one of FP8, FP8_PER_CHANNEL_PER_TOKEN"));
   plan.layout = Layout::kAsIs;
   EXPECT_THAT(refusal(plan), HasSubstr("expected a layout"));

@@ -40,8 +40,8 @@ TEST(AwqLite, FindsWhatModelOptFinds) {
     for (std::size_t i = 0; i < losses.size(); ++i) {
       EXPECT_NEAR(found.losses[i] / static_cast<double>(losses[i]), 1, kLossTolerance) << "exponent " << i;
     }
-    EXPECT_EQ(input_scales(found.scale, DType::kBF16), values("input_scales"));
-    scale_weight(found.scale, DType::kBF16, weight);
+    EXPECT_EQ(input_scales(reciprocals(found.scale), DType::kBF16), values("input_scales"));
+    scale_weight(reciprocals(found.scale), DType::kBF16, weight);
     expect_same_bytes(from_f32(weight, DType::kBF16), golden[format + ".scaled"], "scaled weight");
   }
 }

@@ -49,6 +49,9 @@ void expect_same(const InputTable& a, const InputTable& b) {
     EXPECT_EQ(x->absmax, y.absmax);
     EXPECT_EQ(x->abs_sum, y.abs_sum);
     EXPECT_EQ(x->histogram, y.histogram);
+    EXPECT_EQ(x->samples, y.samples);
+    EXPECT_EQ(x->sample_mean_sum, y.sample_mean_sum);
+    EXPECT_EQ(x->row_weights, y.row_weights);
     for (std::size_t i = 0; i < 2; ++i) {
       EXPECT_EQ(x->by_class[i].tokens, y.by_class[i].tokens);
       EXPECT_EQ(x->by_class[i].abs_sum, y.by_class[i].abs_sum);

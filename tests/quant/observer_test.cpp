@@ -126,6 +126,16 @@ TEST(Observer, WithoutAHistogramOnlyMaxIsKnown) {
   EXPECT_THROW(observed_amax({Observer::Kind::kEntropy, 0}, statistics, InputQuant::Kind::kStaticInt8), Error);
 }
 
+TEST(Observer, ASampleCountsOnceInModelOptsMean) {
+  ThreadPool pool(2);
+  InputStatistics statistics = empty_statistics(1);
+  constexpr TokenClass kText[] = {TokenClass::kText};
+  add_sample(Tensor::from({4}, {1, 1}), kText, pool, statistics);
+  add_sample(Tensor::from({1, -1, 1}, {3, 1}), kText, pool, statistics);
+  EXPECT_EQ(statistics.sample_mean_abs(0), 2.5f);
+  EXPECT_EQ(statistics.mean_abs(0), 1.75);
+}
+
 TEST(Observer, ClassesAreKeptApart) {
   ThreadPool pool(2);
   InputStatistics statistics = empty_statistics(2);

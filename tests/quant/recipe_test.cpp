@@ -202,6 +202,20 @@ TEST(Recipe, TheCacheIsWrittenAfterTheRecipe) {
   EXPECT_TRUE(load_recipe("int4_awq").needs_calibration());
 }
 
+TEST(Recipe, SmoothQuantAsModelOptDoesIt) {
+  const std::string rule = "  - {match: '*', weights: int8_channel, inputs: int8_tensor}\n";
+  const auto recipe = [&](const char* more) {
+    return recipe_of(rule, fmt::format("layout: modelopt\nalgorithm: {{name: smoothquant{}}}\n", more));
+  };
+  EXPECT_TRUE(recipe(", mode: modelopt").prescales());
+  EXPECT_EQ(recipe(", mode: modelopt").alpha, 1.0f);
+  EXPECT_EQ(recipe(", mode: modelopt, alpha: 0.75").alpha, 0.75f);
+  EXPECT_FALSE(recipe("").prescales());
+  EXPECT_THAT(error_of([&] { recipe(", mode: modelopt, alpha: search"); }), HasSubstr("algorithm.alpha"));
+  EXPECT_THAT(error_of([&] { recipe_of(rule, "layout: modelopt\nalgorithm: {name: svdquant, mode: modelopt}\n"); }),
+              HasSubstr("only awq and smoothquant have one"));
+}
+
 TEST(Recipe, AVisionFormatReachesTheBlocksAndNothingElse) {
   const std::string rule = "  - {match: '*.q_proj', weights: int4_group32}\n";
   const Recipe recipe = recipe_of(rule, "layout: compressed-tensors\nvision: fp8\n");

@@ -123,5 +123,19 @@ TEST(SmoothQuantSearch, ShapesThatDoNotFitAreErrors) {
   EXPECT_THROW(search(identity_channels(kInputs), linears), Error);
 }
 
+// Expected: torch 2.15 with the lines of modelopt 0.47's smoothquant, on the same values.
+TEST(SmoothQuant, HasModelOptsScales) {
+  const Tensor weight = Tensor::from({0.30078125f, 0, -1.5f, 0.02001953125f, 0.69921875f,  //
+                                      -0.25f, 0, 2.203125f, 0.010009765625f, -0.10009765625f},
+                                     {2, 5});
+  const std::vector<float> x{2, 0.5f, 0, 3e4f, 1e-6f};
+  const auto scales = [&](float alpha) { return modelopt_smoothing(x, weight, alpha, DType::kBF16); };
+  EXPECT_THAT(scales(1), testing::ElementsAre(0.5f, 2, 1e4f, 1e-4f, 1e4f));
+  EXPECT_THAT(scales(0.5f),
+              testing::Pointwise(testing::FloatEq(), {0.386699021f, 1e-4f, 1.0f, 0.000817537017f, 835.937439f}));
+  EXPECT_THAT(scales(0.75f),
+              testing::Pointwise(testing::FloatEq(), {0.441307336f, 1e-4f, 1.0f, 0.000165366073f, 1e4f}));
+}
+
 }  // namespace
 }  // namespace halftone

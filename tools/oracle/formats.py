@@ -23,6 +23,7 @@ MODELOPT = {
     "fp8_pc_pt": ("FP8_PER_CHANNEL_PER_TOKEN_CFG", modelopt("e4m3_channel", "e4m3_token")),
     "fp8_tile": ("FP8_2D_BLOCKWISE_WEIGHT_ONLY_CFG", modelopt("e4m3_tile128")),
     "int8_wo": ("INT8_WEIGHT_ONLY_CFG", modelopt("int8_channel")),
+    "int8_sq": ("INT8_SMOOTHQUANT_CFG", modelopt("int8_channel", "int8_tensor", algorithm="{name: smoothquant, mode: modelopt}")),
     "int4_awq": ("INT4_AWQ_CFG", modelopt("int4_group128", algorithm="{name: awq, mode: modelopt}")),
     "w4a8_awq": ("W4A8_AWQ_BETA_CFG", modelopt("int4_group128", "e4m3_tensor", algorithm="{name: awq, mode: modelopt}")),
     "nvfp4": ("NVFP4_DEFAULT_CFG", modelopt("nvfp4_block16", "nvfp4_block16")),

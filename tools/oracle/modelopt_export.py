@@ -99,21 +99,8 @@ def measured_again(model, tensors):
             tensors[canonical(name) + ".input.amax"] = quantizer._amax.reshape(1)
 
 
-def round_weights(model, dtype):
-    """What was calibrated in f32 gets the checkpoint's dtype again; what was measured keeps its places."""
-    measured = {n: b.clone() for n, b in model.named_buffers() if n.endswith("_amax")}
-    model.to(dtype)
-    for name, value in measured.items():
-        quantizer, last = name.rsplit(".", 1)
-        setattr(model.get_submodule(quantizer), last, value)
-
-
-def export(checkpoint, name, lists, out, in_f32=False):
-    """in_f32: ModelOpt runs and searches in f32, as Halftone does."""
+def export(checkpoint, name, lists, out):
     model = load_model(checkpoint)
-    dtype = model.dtype
-    if in_f32:
-        model.float()
     recorder = InputRecorder(model)
     run_samples(model, lists)
     recorder.close()
@@ -125,8 +112,6 @@ def export(checkpoint, name, lists, out, in_f32=False):
         if "SVDQUANT" in MODELOPT[name][0]:
             measured_again(model, tensors)
         shutil.rmtree(out, ignore_errors=True)
-        if in_f32:
-            round_weights(model, dtype)
         export_hf_checkpoint(model, export_dir=out)
     copy_companions(checkpoint, out)
     save_statistics(tensors, out / "statistics.safetensors", made_by="modelopt_export.py", tokens=sum(map(len, lists)))
