@@ -17,6 +17,7 @@ struct Library {
   decltype(&cublasLtMatmulDescSetAttribute) desc_set;
   decltype(&cublasLtMatmulDescDestroy) desc_destroy;
   decltype(&cublasLtMatrixLayoutCreate) layout_create;
+  decltype(&cublasLtMatrixLayoutSetAttribute) layout_set;
   decltype(&cublasLtMatrixLayoutDestroy) layout_destroy;
   decltype(&cublasLtMatmulPreferenceCreate) preference_create;
   decltype(&cublasLtMatmulPreferenceSetAttribute) preference_set;
@@ -42,6 +43,7 @@ struct Library {
     load(file, "cublasLtMatmulDescSetAttribute", desc_set);
     load(file, "cublasLtMatmulDescDestroy", desc_destroy);
     load(file, "cublasLtMatrixLayoutCreate", layout_create);
+    load(file, "cublasLtMatrixLayoutSetAttribute", layout_set);
     load(file, "cublasLtMatrixLayoutDestroy", layout_destroy);
     load(file, "cublasLtMatmulPreferenceCreate", preference_create);
     load(file, "cublasLtMatmulPreferenceSetAttribute", preference_set);
@@ -111,6 +113,9 @@ struct BlasProduct::State {
     check(library.preference_set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace_bytes,
                                  sizeof(workspace_bytes)),
           "cublasLtMatmulPreferenceSetAttribute");
+    const std::uint32_t whole_k = CUBLASLT_REDUCTION_SCHEME_NONE;
+    check(library.preference_set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &whole_k, sizeof(whole_k)),
+          "cublasLtMatmulPreferenceSetAttribute");
     cublasLtMatmulHeuristicResult_t found{};
     int count = 0;
     const cublasStatus_t status =
@@ -149,8 +154,22 @@ BlasProduct::BlasProduct(const DeviceMatrix& x, const DeviceMatrix& w, const Dev
 
 BlasProduct::~BlasProduct() = default;
 
-void BlasProduct::run(const Operands& operands, const Launch& launch) const {
+bool BlasProduct::available() {
+  try {
+    Library::get();
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+void BlasProduct::run(std::int64_t rows, const Operands& operands, const Launch& launch) const {
   const State& state = *state_;
+  const auto columns = static_cast<std::uint64_t>(rows);
+  for (const cublasLtMatrixLayout_t layout : {state.x, state.y}) {
+    check(state.library.layout_set(layout, CUBLASLT_MATRIX_LAYOUT_COLS, &columns, sizeof(columns)),
+          "cublasLtMatrixLayoutSetAttribute");
+  }
   const float one = 1.0f, zero = 0.0f;
   const std::int32_t integer_one = 1, integer_zero = 0;
   const void* alpha = state.integers ? static_cast<const void*>(&integer_one) : &one;

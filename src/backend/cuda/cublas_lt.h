@@ -10,11 +10,15 @@
 
 namespace halftone::cuda {
 
-// y[M, N] = x[M, K] W[N, K]^T (+ bias[N]) for one shape and one algorithm, chosen when it is made.
-//   x, W: bf16 -> y: bf16 or f32, x, W: E4M3 -> y: bf16, sums in f32;  x, W: INT8 -> y: int32
+// y[M, N] = x[M, K] W[N, K]^T (+ bias[N]) by one algorithm, chosen when it is made, for any M. K is not split, so that the
+// order of summation does not hang on M.
+//   x, W: bf16 or E4M3 -> y: bf16 or f32, sums in f32;  x, W: INT8 -> y: int32
 class BlasProduct {
  public:
-  // Strides are those of the matrices given, whose data may be null here.  workspace_bytes: what run() may use.
+  // False where there is no cuBLASLt.
+  static bool available();
+  // Strides are those of the matrices given, whose data may be null here; x.rows is the M that the algorithm is chosen for.
+  // workspace_bytes: what run() may use.
   // Throws Error("[cuda product] ...") when there is no cuBLASLt or it has no kernel for the product.
   // biased: with a bias in bf16, where y is.
   BlasProduct(const DeviceMatrix& x, const DeviceMatrix& w, const DeviceMatrix& y, std::size_t workspace_bytes,
@@ -30,7 +34,7 @@ class BlasProduct {
     const void* bias = nullptr;
   };
   // Not from two threads at once.
-  void run(const Operands& operands, const Launch& launch) const;
+  void run(std::int64_t rows, const Operands& operands, const Launch& launch) const;
 
  private:
   struct State;

@@ -1,5 +1,6 @@
 #include "backend/cuda/decode_ops.h"
 
+#include "backend/cuda/op_profile.h"
 #include "base/error.h"
 
 namespace halftone::cuda {
@@ -22,6 +23,10 @@ void check_kv(const PagedKv& kv, std::int64_t heads, std::string_view where) {
           "{} heads do not share {} keys and values, or more than {} share one", heads, kv.kv_heads, kMaxSharedHeads);
 }
 
+double bytes_of(const DeviceMatrix& matrix) {
+  return static_cast<double>(matrix.rows * matrix.cols) * static_cast<double>(dtype_size(matrix.dtype));
+}
+
 std::uint16_t* bf16_data(const DeviceMatrix& matrix) { return static_cast<std::uint16_t*>(matrix.data); }
 
 }  // namespace
@@ -30,18 +35,25 @@ void silu_mul(const DeviceMatrix& gate_up, const DeviceMatrix& y, const Launch& 
   check_matrix(gate_up, DType::kBF16, y.rows, 2 * y.cols, "cuda silu_mul");
   check_matrix(y, DType::kBF16, y.rows, y.cols, "cuda silu_mul");
   if (y.rows == 0 || y.cols == 0) return;
+  const ProfiledOp watched(launch, "silu_mul", bytes_of(gate_up) + bytes_of(y));
   start_silu_mul(
       {bf16_data(gate_up), gate_up.stride, bf16_data(y), y.stride, static_cast<int>(y.rows), static_cast<int>(y.cols)},
       launch);
 }
 
-void embedding(const DeviceMatrix& table, const std::int32_t* tokens, const DeviceMatrix& y, const Launch& launch) {
+void embedding(const Embedding& call, const Launch& launch) {
+  const DeviceMatrix &table = call.table, &y = call.y;
   check_matrix(table, DType::kBF16, table.rows, y.cols, "cuda embedding");
   check_matrix(y, DType::kBF16, y.rows, y.cols, "cuda embedding");
-  require(tokens && table.stride == table.cols, "cuda embedding", "expected tokens, and a table without padding");
+  require(call.tokens && table.stride == table.cols, "cuda embedding", "expected tokens, and a table without padding");
+  if (call.picture_rows) {
+    check_matrix(call.pictures, DType::kBF16, call.pictures.rows, y.cols, "cuda embedding");
+    require(call.pictures.stride == y.cols, "cuda embedding", "expected pictures without padding");
+  }
   if (y.rows == 0 || y.cols == 0) return;
-  start_embedding({bf16_data(table), tokens, bf16_data(y), y.stride, static_cast<int>(y.rows), static_cast<int>(y.cols),
-                   static_cast<int>(table.rows)},
+  const ProfiledOp watched(launch, "embedding", 2 * bytes_of(y));
+  start_embedding({bf16_data(table), call.tokens, bf16_data(call.pictures), call.picture_rows, bf16_data(y), y.stride,
+                   static_cast<int>(y.rows), static_cast<int>(y.cols), static_cast<int>(table.rows)},
                   launch);
 }
 
@@ -51,14 +63,14 @@ void rope_append(const RopeAppend& call, const PagedKv& kv, const Launch& launch
   require(call.cos && call.sin && call.sequences && call.slots, "cuda rope_append",
           "expected rotations, sequences and places of the tokens");
   if (call.qkv.rows == 0) return;
-  start_rope_append({bf16_data(call.qkv), call.qkv.stride, call.cos, call.sin, call.sequences, call.slots, kv,
-                     static_cast<int>(call.qkv.rows), static_cast<int>(call.heads)},
+  const ProfiledOp watched(launch, "rope_append", 2 * bytes_of(call.qkv));
+  start_rope_append({bf16_data(call.qkv), call.qkv.stride, call.cos, call.sin, call.positions, call.sequences,
+                     call.slots, kv, static_cast<int>(call.qkv.rows), static_cast<int>(call.heads)},
                     launch);
 }
 
-std::int64_t attention_workspace(std::int64_t sequences, std::int64_t heads, std::int64_t head_dim,
-                                 std::int64_t longest) {
-  return sequences * heads * ((longest + kSplitKeys - 1) / kSplitKeys) * (head_dim + 2);
+std::int64_t attention_workspace(std::int64_t rows, std::int64_t heads, std::int64_t head_dim, std::int64_t longest) {
+  return rows * heads * ((longest + kSplitKeys - 1) / kSplitKeys) * (head_dim + 2);
 }
 
 void attention_decode(const AttentionDecode& call, const PagedKv& kv, const Launch& launch) {
@@ -70,24 +82,27 @@ void attention_decode(const AttentionDecode& call, const PagedKv& kv, const Laun
               call.longest <= std::int64_t{kv.pages_per_sequence} * kPageTokens,
           kWhere, "{} keys do not fit in {} pages of {}", call.longest, kv.pages_per_sequence, kPageTokens);
   if (call.q.rows == 0) return;
-  start_attention_decode({bf16_data(call.q), call.q.stride, kv, call.lengths, call.scale, call.workspace,
-                          bf16_data(call.out), call.out.stride, static_cast<int>(call.q.rows),
+  const ProfiledOp watched(launch, "attention_decode", 0);  // the lengths lie on the device
+  start_attention_decode({bf16_data(call.q), call.q.stride, kv, call.sequences, call.lengths, call.scale,
+                          call.workspace, bf16_data(call.out), call.out.stride, static_cast<int>(call.q.rows),
                           static_cast<int>(call.heads), static_cast<int>((call.longest + kSplitKeys - 1) / kSplitKeys)},
                          launch);
 }
 
 std::int64_t argmax_workspace(std::int64_t rows) {
-  return rows * kArgmaxBlocks * static_cast<std::int64_t>(sizeof(float) + sizeof(std::int32_t));
+  return rows * kArgmaxBlocks * static_cast<std::int64_t>(sizeof(LargestTwo));
 }
 
-void argmax(const DeviceMatrix& logits, void* workspace, std::int32_t* tokens, const Launch& launch) {
+void argmax(const Argmax& call, const Launch& launch) {
+  const DeviceMatrix& logits = call.logits;
   check_matrix(logits, DType::kF32, logits.rows, logits.cols, "cuda argmax");
-  require(logits.cols > 0 && workspace && tokens, "cuda argmax", "expected logits, a workspace and room for tokens");
+  require(logits.cols > 0 && call.workspace && call.tokens && call.gaps, "cuda argmax",
+          "expected logits, a workspace and room for tokens and gaps");
   if (logits.rows == 0) return;
-  auto* best = static_cast<float*>(workspace);
-  auto* best_col = reinterpret_cast<std::int32_t*>(best + logits.rows * kArgmaxBlocks);
-  start_argmax({static_cast<const float*>(logits.data), logits.stride, best, best_col, tokens,
-                static_cast<int>(logits.rows), static_cast<int>(logits.cols)},
+  const ProfiledOp watched(launch, "argmax", bytes_of(logits));
+  start_argmax({static_cast<const float*>(logits.data), logits.stride, static_cast<LargestTwo*>(call.workspace),
+                call.tokens, call.gaps, call.slots, call.lengths, call.positions, static_cast<int>(logits.rows),
+                static_cast<int>(logits.cols)},
                launch);
 }
 

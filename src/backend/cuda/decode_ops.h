@@ -11,26 +11,39 @@ namespace halftone::cuda {
 // Error: the silu is within one bf16 step of the CPU's.
 void silu_mul(const DeviceMatrix& gate_up, const DeviceMatrix& y, const Launch& launch);
 
-// y[r] = table[tokens[r]], NaN for a token that is none.  table: [vocabulary, cols] without padding, tokens: [rows].
-void embedding(const DeviceMatrix& table, const std::int32_t* tokens, const DeviceMatrix& y, const Launch& launch);
+// y[r] = table[tokens[r]], NaN for a token that is none; or pictures[picture_rows[r]] where that is not -1.
+//   table: [vocabulary, cols], pictures: [picture tokens, cols], both without padding, tokens, picture_rows: [rows], the
+//   last two may be absent.
+struct Embedding {
+  DeviceMatrix table;
+  const std::int32_t* tokens = nullptr;
+  DeviceMatrix y;
+  DeviceMatrix pictures;
+  const std::int32_t* picture_rows = nullptr;
+};
+void embedding(const Embedding& call, const Launch& launch);
 
 // Rotates q and k as ops/rope.h in kBF16, bit for bit, and moves k and v into the cache.
 //   qkv: [tokens, (heads + 2 kv_heads) head_dim]: q stays, rotated.  cos, sin: [tokens, head_dim / 2] f32.
+//   positions: [tokens]: rows of cos and sin to take instead of the token's own number; or null.
 //   sequences, slots: [tokens]: the sequence of a token and its place in it; their pages must be there.
 struct RopeAppend {
   DeviceMatrix qkv;
   const float *cos = nullptr, *sin = nullptr;
   const std::int32_t *sequences = nullptr, *slots = nullptr;
   std::int64_t heads = 0;
+  const std::int32_t* positions = nullptr;
 };
 void rope_append(const RopeAppend& call, const PagedKv& kv, const Launch& launch);
 
-// ops/attention.h for one query a sequence, which sees the first lengths[sequence] >= 1 keys; lengths lie on the device.
-//   q, out: [sequences, heads head_dim].  workspace: attention_workspace() floats.
+// ops/attention.h for one query a sequence, which sees the first lengths[row] >= 1 keys of sequences[row] (null: of the
+// sequence of its own number); both lie on the device.
+//   q, out: [rows, heads head_dim].  workspace: attention_workspace() floats.
 // Softmax in f32 without rounding the probabilities, in splits of kSplitKeys keys. Error against exact arithmetic:
 // (length + head_dim) 2^-22 (1 + 2 max |score|) max |v|, then bf16.
 struct AttentionDecode {
   DeviceMatrix q;
+  const std::int32_t* sequences = nullptr;
   const std::int32_t* lengths = nullptr;
   std::int64_t longest = 0;  // that lengths may hold
   float scale = 1.0f;
@@ -38,13 +51,20 @@ struct AttentionDecode {
   float* workspace = nullptr;
   DeviceMatrix out;
 };
-std::int64_t attention_workspace(std::int64_t sequences, std::int64_t heads, std::int64_t head_dim,
-                                 std::int64_t longest);
+std::int64_t attention_workspace(std::int64_t rows, std::int64_t heads, std::int64_t head_dim, std::int64_t longest);
 void attention_decode(const AttentionDecode& call, const PagedKv& kv, const Launch& launch);
 
-// tokens[r] = the first column of the largest logit, -1 where a logit is NaN.  logits: [rows, cols] f32.
-//   workspace: argmax_workspace() bytes.
+// tokens[r] = the first column of the largest logit, gaps[r] = how far the next largest is below it; -1 and NaN where a
+// logit is not finite.  logits: [rows, cols] f32.  slots, lengths, positions: [rows] or null, each counted up by one: the
+// next step's.  workspace: argmax_workspace() bytes.
+struct Argmax {
+  DeviceMatrix logits;
+  void* workspace = nullptr;
+  std::int32_t* tokens = nullptr;
+  float* gaps = nullptr;
+  std::int32_t *slots = nullptr, *lengths = nullptr, *positions = nullptr;
+};
 std::int64_t argmax_workspace(std::int64_t rows);
-void argmax(const DeviceMatrix& logits, void* workspace, std::int32_t* tokens, const Launch& launch);
+void argmax(const Argmax& call, const Launch& launch);
 
 }  // namespace halftone::cuda

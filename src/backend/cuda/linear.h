@@ -3,8 +3,9 @@
 //
 // Every kernel has an order of summation that follows from the weight's shape and format alone: an element of y depends on
 // its row of x and its row of W, not on M, nor on what else runs. The kernels differ from each other and from the CPU in
-// that order. Error of each against exact arithmetic, before y is rounded to its dtype: (K + 16) 2^-22 sum |x' w|; INT8
-// inputs with INT8 weights: the exact sum, then the CPU's two roundings, so the CPU's bits.
+// that order, so a caller that wants one result whatever M names its kernel. Error of each against exact arithmetic, before
+// y is rounded to its dtype: (K + 16) 2^-22 sum |x' w|, and what linear_prompt.h says; INT8 inputs with INT8 weights: the
+// exact sum, then the CPU's two roundings, so the CPU's bits.
 
 #include <span>
 
@@ -13,7 +14,8 @@
 namespace halftone::cuda {
 
 struct LinearCall {
-  // [M, K], rows * stride elements long: bf16, or INT8 codes where the weight and its input are INT8. Quantized inputs are codes (quantize_input()).
+  // [M, K], rows * stride elements long: bf16, or INT8 codes where the weight and its input are INT8. Quantized inputs are
+  // codes (prepare_input.h). The row "cublas" wants them as linear_prompt_input() says.
   DeviceMatrix x;
   // [M], s_in of each token, where the input's scales are the tokens'; else null.
   const float* x_scales = nullptr;
@@ -24,9 +26,11 @@ struct LinearCall {
   // The upper half of W's rows are gates, the lower half values: y is [M, N / 2], what silu_mul() makes of the product. The
   // row "decode" alone does it, for N a multiple of 16.
   bool silu_mul = false;
-  // What large products may use; 16-byte aligned. Without it they choose among fewer algorithms.
+  // The row "cublas" alone: linear_prompt_workspace() bytes, 256-byte aligned; and for how many tokens its algorithm is
+  // chosen.
   void* workspace = nullptr;
   std::size_t workspace_bytes = 0;
+  std::int64_t tuned_rows = 0;
 };
 
 struct LinearRow {

@@ -130,14 +130,16 @@ class Upload {
 
   // bias: [N] or empty
   void upload_plain_bias(const std::vector<float>& bias) {
-    weight_.plain = weight_.spec.element == Element::kBF16 && weight_.input.kind == InputQuant::Kind::kNone;
-    for (std::size_t i = 0; i < source_.weights.size(); ++i) weight_.plain &= source_.factor(i) == 1.0f;
+    weight_.bare = true;
+    for (std::size_t i = 0; i < source_.weights.size(); ++i) weight_.bare &= source_.factor(i) == 1.0f;
     std::vector<std::uint16_t> codes;
     for (const float value : bias) {
       codes.push_back(bf16::encode(value));
-      weight_.plain &= bf16::decode(codes.back()) == value;
+      weight_.bare &= bf16::decode(codes.back()) == value;
     }
-    if (weight_.plain && !codes.empty()) weight_.plain_bias = copy(codes);
+    if (weight_.bare && !codes.empty()) weight_.plain_bias = copy(codes);
+    weight_.plain =
+        weight_.bare && weight_.spec.element == Element::kBF16 && weight_.input.kind == InputQuant::Kind::kNone;
   }
 
   void upload_codes() {

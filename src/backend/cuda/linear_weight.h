@@ -30,10 +30,11 @@ struct LinearWeight {
   std::int64_t group = 0;              // inputs under one scale; K where a scale covers the row
   const float* row_factors = nullptr;  // [N]: LinearSource::factor of each row
   const float* bias = nullptr;         // [N] or null
-  // bf16 weights that are neither scaled nor have quantized inputs, and whose bias, if any, bf16 holds: a plain product.
-  bool plain = false;
-  const std::uint16_t* plain_bias = nullptr;  // [N] or null
-  std::int64_t nbytes = 0;                    // codes, scales, zeros, factors and bias
+  // All row_factors are 1 and bf16 holds the bias, if there is one: plain_bias, [N] or null.
+  bool bare = false;
+  const std::uint16_t* plain_bias = nullptr;
+  bool plain = false;       // bare bf16 whose inputs are not quantized
+  std::int64_t nbytes = 0;  // codes, scales, zeros, factors and bias
 
   std::int64_t groups() const { return group > 0 ? (cols + group - 1) / group : 1; }
   // True where the input is INT8 codes as they are, and their products are summed as integers.

@@ -1,6 +1,8 @@
 #include "backend/cuda/prepare_input.h"
 
+#include "backend/cuda/device/decode_ops.h"
 #include "backend/cuda/device/prepare_input.h"
+#include "backend/cuda/op_profile.h"
 #include "ops/linear_kernels.h"
 
 namespace halftone::cuda {
@@ -12,9 +14,10 @@ void prepare_input(const PrepareInput& call, const Launch& launch) {
               call.x.cols == call.y.cols && call.x.stride >= call.x.cols && call.y.stride >= call.y.cols,
           kWhere, "expected equal [rows, cols], the input BF16, got {} [{}, {}] and [{}, {}]", dtype_name(call.x.dtype),
           call.x.rows, call.x.cols, call.y.rows, call.y.cols);
-  require(call.y.dtype == DType::kBF16 || (call.y.dtype == DType::kI8 && is_int8(kind)), kWhere,
-          "INT8 codes go to BF16 or I8, others to BF16, got {}", dtype_name(call.y.dtype));
   const bool e4m3 = kind == InputQuant::Kind::kStaticE4M3 || kind == InputQuant::Kind::kDynamicE4M3;
+  require(call.y.dtype == DType::kBF16 || (call.y.dtype == DType::kI8 && is_int8(kind)) ||
+              (call.y.dtype == DType::kF8E4M3 && e4m3),
+          kWhere, "codes go to BF16 or to their own dtype, got {}", dtype_name(call.y.dtype));
   require(kind == InputQuant::Kind::kNone || e4m3 || is_int8(kind), kWhere,
           "inputs with scales by block are not supported");
   require((call.y_scales != nullptr) == scales_tokens(kind), kWhere,
@@ -29,11 +32,26 @@ void prepare_input(const PrepareInput& call, const Launch& launch) {
   arguments.step = call.input.step();
   arguments.y = call.y.data;
   arguments.y_stride = call.y.stride;
-  arguments.y_int8 = call.y.dtype == DType::kI8;
+  arguments.y_bytes = call.y.dtype != DType::kBF16;
   arguments.y_scales = call.y_scales;
   arguments.rows = static_cast<int>(call.x.rows);
   arguments.cols = static_cast<int>(call.x.cols);
+  const ProfiledOp watched(launch, "prepare_input", 4.0 * static_cast<double>(call.x.rows * call.x.cols));
   start_prepare_input(arguments, launch);
+}
+
+void arrange_input(const ArrangeInput& call, const Launch& launch) {
+  const DeviceMatrix &x = call.x, &y = call.y;
+  require(x.data && y.data && x.data != y.data && x.dtype == DType::kBF16 && y.dtype == DType::kBF16 &&
+              x.rows == y.rows && x.cols == y.cols && x.stride >= x.cols && y.stride >= y.cols,
+          "cuda arrange_input", "expected two matrices BF16 of one shape, got {} [{}, {}] and {} [{}, {}]",
+          dtype_name(x.dtype), x.rows, x.cols, dtype_name(y.dtype), y.rows, y.cols);
+  if (x.rows == 0 || x.cols == 0) return;
+  const ProfiledOp watched(launch, "arrange_input", 4.0 * static_cast<double>(x.rows * x.cols));
+  start_arrange_input(
+      {static_cast<const std::uint16_t*>(x.data), x.stride, call.scales, call.order,
+       static_cast<std::uint16_t*>(y.data), y.stride, static_cast<int>(x.rows), static_cast<int>(x.cols)},
+      launch);
 }
 
 }  // namespace halftone::cuda

@@ -1,7 +1,7 @@
 #pragma once
 // The input of a product from the hidden state in one pass: RMSNorm, then quantization, each only where it is wanted.
 //   h = x, or bf16(w * bf16(x / sqrt(mean(x^2) + eps)))          ops/norm.h, Numerics::kBF16
-//   y = h, or the codes of h as ops/linear.h's x'                 in bf16, which holds every code, or in INT8
+//   y = h, or the codes of h as ops/linear.h's x'                 in bf16, which holds every code, or in one byte
 // The mean is summed in f64. Error: h is within one bf16 step of the CPU's; codes are exactly those of h.
 
 #include "backend/cuda/device_matrix.h"
@@ -15,11 +15,22 @@ struct PrepareInput {
   const float* norm = nullptr;  // w: [cols], or null: no norm
   float eps = 0.0f;
   InputQuant input;           // kNone, static or by token
-  DeviceMatrix y;             // [rows, cols] bf16, or kI8 for INT8 codes; it may be x when both are bf16
+  DeviceMatrix y;             // [rows, cols] bf16, or kI8 or kF8E4M3 for codes; it may be x when both are bf16
   float* y_scales = nullptr;  // [rows]: s_in of each token, for the kinds by token
 };
 
 // Throws Error("[cuda prepare_input] ...") when shapes, dtypes or the kind of quantization do not fit.
 void prepare_input(const PrepareInput& call, const Launch& launch);
+
+// y[:, j] = bf16(x[:, order[j]] * scales[order[j]]), each only where it is given: what stands before some products.
+//   x, y: [rows, cols] bf16, not the same.  scales, order: [cols].
+struct ArrangeInput {
+  DeviceMatrix x;
+  const float* scales = nullptr;
+  const std::int32_t* order = nullptr;
+  DeviceMatrix y;
+};
+// Throws Error("[cuda arrange_input] ...") when shapes or dtypes do not fit.
+void arrange_input(const ArrangeInput& call, const Launch& launch);
 
 }  // namespace halftone::cuda

@@ -1,5 +1,3 @@
-#include "backend/cuda/roofline.h"
-
 #include <cstring>
 #include <vector>
 
@@ -11,6 +9,7 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "formats/bf16.h"
+#include "ops/cuda_devices.h"
 
 namespace halftone::cuda {
 namespace {
@@ -44,7 +43,8 @@ double product_rate(DType dtype, DType result, char* memory, const DeviceStream&
   const DeviceMatrix x{nullptr, dtype, kLength, kLength, kLength}, y{nullptr, result, kLength, kLength, kLength};
   const BlasProduct product(x, x, y, kWorkspace);
   const double ms = median_milliseconds(stream, kWarmUp, kRepeats, [&] {
-    product.run({memory, memory + operand, memory + 2 * operand, memory + 2 * operand + output}, stream.launch());
+    product.run(kLength, {memory, memory + operand, memory + 2 * operand, memory + 2 * operand + output},
+                stream.launch());
   });
   return 2.0 * static_cast<double>(kLength * kLength * kLength) / (ms * 1e-3);
 }
@@ -58,27 +58,35 @@ double product_rate_or_zero(DType dtype, DType result, char* memory, const Devic
   }
 }
 
-}  // namespace
-
-Roofline measure_roofline() {
+CudaRoofline measure() {
   const DeviceStream stream;
   DeviceArena arena("roofline", 2 * kBytes + DeviceArena::kAlignment);
   auto* memory = static_cast<char*>(arena.allocate(2 * kBytes));
   auto* word = arena.allocate<std::uint32_t>(1);
   fill_random(memory, kBytes, DType::kI8);
-  Roofline roofline;
+  CudaRoofline roofline;
   const double copy_ms = median_milliseconds(stream, kWarmUp, kRepeats, [&] {
     check(cudaMemcpyAsync(memory + kBytes, memory, kBytes, cudaMemcpyDeviceToDevice, stream.launch().stream),
           "cuda roofline");
   });
-  roofline.copy_bytes_per_s = 2 * static_cast<double>(kBytes) / (copy_ms * 1e-3);
+  roofline.copy_bytes = 2 * static_cast<double>(kBytes) / (copy_ms * 1e-3);
   const double read_ms =
       median_milliseconds(stream, kWarmUp, kRepeats, [&] { start_read_all(memory, kBytes, word, stream.launch()); });
-  roofline.read_bytes_per_s = static_cast<double>(kBytes) / (read_ms * 1e-3);
+  roofline.read_bytes = static_cast<double>(kBytes) / (read_ms * 1e-3);
   roofline.bf16_flops = product_rate_or_zero(DType::kBF16, DType::kBF16, memory, stream);
   roofline.e4m3_flops = product_rate_or_zero(DType::kF8E4M3, DType::kBF16, memory, stream);
   roofline.int8_ops = product_rate_or_zero(DType::kI8, DType::kI32, memory, stream);
   return roofline;
 }
 
+}  // namespace
 }  // namespace halftone::cuda
+
+namespace halftone {
+
+CudaRoofline measure_cuda_roofline() {
+  list_cuda_devices();
+  return cuda::measure();
+}
+
+}  // namespace halftone

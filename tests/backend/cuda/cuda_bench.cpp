@@ -14,10 +14,10 @@
 #include "backend/cuda/cuda_error.h"
 #include "backend/cuda/event_timer.h"
 #include "backend/cuda/linear.h"
-#include "backend/cuda/roofline.h"
 #include "ops/cuda_devices.h"
 #include "tests/backend/cuda/bench_memory.h"
 #include "tests/backend/cuda/step_bench.h"
+#include "tests/backend/cuda/vision_bench.h"
 
 namespace halftone {
 namespace {
@@ -134,16 +134,17 @@ void run(const std::vector<std::string>& words) {
       device.name.c_str(), device.compute_capability, device.multiprocessors,
       static_cast<double>(device.memory_bytes) * 1e-9, static_cast<double>(device.l2_bytes) * 1e-6,
       device.driver_version, device.runtime_version);
-  const cuda::Roofline roofline = cuda::measure_roofline();
+  const CudaRoofline roofline = measure_cuda_roofline();
   std::printf(
       "{\"op\":\"roofline\",\"copy_gb_s\":%.0f,\"read_gb_s\":%.0f,\"bf16_tflops\":%.0f,\"e4m3_tflops\":%.0f,\"int8_tops\":%.0f}\n",
-      roofline.copy_bytes_per_s * 1e-9, roofline.read_bytes_per_s * 1e-9, roofline.bf16_flops * 1e-12,
-      roofline.e4m3_flops * 1e-12, roofline.int8_ops * 1e-12);
+      roofline.copy_bytes * 1e-9, roofline.read_bytes * 1e-9, roofline.bf16_flops * 1e-12, roofline.e4m3_flops * 1e-12,
+      roofline.int8_ops * 1e-12);
   std::fflush(stdout);
   for (const testing::StepModel& model : testing::step_models()) {
-    if (wanted("step/" + std::string(model.name))) testing::bench_step(model, roofline.read_bytes_per_s);
+    if (wanted("step/" + std::string(model.name))) testing::bench_step(model, roofline.read_bytes);
   }
-  Bench bench(roofline.read_bytes_per_s);
+  testing::bench_vision(wanted);
+  Bench bench(roofline.read_bytes);
   for (const Format& format : kFormats) {
     for (const Shape2& shape : kShapes) {
       if (!wanted("linear/" + std::string(format.name) + "/" + std::string(shape.name))) continue;

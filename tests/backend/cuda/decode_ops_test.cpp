@@ -8,11 +8,17 @@
 #include "ops/linear_kernels.h"
 #include "ops/rope.h"
 #include "tests/backend/cuda/device_rows.h"
+#include "tests/backend/cuda/paged_cache.h"
 #include "tests/ops/linear_cases.h"
 
 namespace halftone {
 namespace {
 
+using testing::bf16_input;
+using testing::bf16_step;
+using testing::Cache;
+using testing::CacheCase;
+using testing::DeviceIntegers;
 using testing::DeviceRows;
 
 class CudaDecodeOps : public testing::DeviceTest {
@@ -27,33 +33,6 @@ class CudaDecodeOps : public testing::DeviceTest {
   ThreadPool pool_{1};
   Stream cpu_{&pool_, Device::kCpu};
 };
-
-Tensor bf16_input(std::int64_t rows, std::int64_t cols, std::uint64_t seed) {
-  return to_f32(from_f32(testing::random_input(rows, cols, seed), DType::kBF16));
-}
-
-// Integers on the device.
-class DeviceIntegers {
- public:
-  explicit DeviceIntegers(const std::vector<std::int32_t>& values) : arena_("test", values.size() * 4 + 4) {
-    data_ = arena_.allocate<std::int32_t>(values.size() + 1);
-    cuda::check(cudaMemcpy(data_, values.data(), values.size() * 4, cudaMemcpyHostToDevice), "test");
-    testing::finish_filling();
-  }
-  std::int32_t* data() const { return data_; }
-  std::vector<std::int32_t> read(std::size_t count) const {
-    std::vector<std::int32_t> values(count);
-    cuda::check(cudaMemcpy(values.data(), data_, count * 4, cudaMemcpyDeviceToHost), "test");
-    return values;
-  }
-
- private:
-  cuda::DeviceArena arena_;
-  std::int32_t* data_ = nullptr;
-};
-
-// One step of bf16 at x.
-float bf16_step(float x) { return std::max(std::fabs(x) * 0x1p-7f, 0x1p-133f); }
 
 TEST_F(CudaDecodeOps, NormIsWithinAStepOfTheCpu) {
   for (const std::int64_t cols : {1, 7, 64, 1536, 3585}) {
@@ -123,7 +102,7 @@ TEST_F(CudaDecodeOps, EmbeddingCopiesRows) {
   const DeviceRows device_table(DType::kBF16, table);
   const DeviceIntegers tokens({10, 0, 3, 3, 11, -1});
   DeviceRows y(DType::kBF16, 6, 77, 3);
-  cuda::embedding(device_table.matrix(), tokens.data(), y.matrix(), launch());
+  cuda::embedding({device_table.matrix(), tokens.data(), y.matrix(), {}, nullptr}, launch());
   stream_->synchronize();
   const Tensor got = y.values();
   const int rows[] = {10, 0, 3, 3};
@@ -132,41 +111,41 @@ TEST_F(CudaDecodeOps, EmbeddingCopiesRows) {
   }
   EXPECT_TRUE(std::isnan(got.data<float>()[4 * 77]) && std::isnan(got.data<float>()[5 * 77]));
   EXPECT_TRUE(y.padding_intact());
+
+  const Tensor pictures = bf16_input(2, 77, 2);
+  const DeviceRows device_pictures(DType::kBF16, pictures);
+  const DeviceIntegers picture_rows({-1, 1, -1, 0, 0, 1});
+  cuda::embedding({device_table.matrix(), tokens.data(), y.matrix(), device_pictures.matrix(), picture_rows.data()},
+                  launch());
+  stream_->synchronize();
+  const Tensor mixed = y.values();
+  const float* expected[] = {table.data<float>() + 10 * 77, pictures.data<float>() + 77, table.data<float>() + 3 * 77,
+                             pictures.data<float>(),        pictures.data<float>(),      pictures.data<float>() + 77};
+  for (int r = 0; r < 6; ++r) {
+    EXPECT_EQ(std::memcmp(mixed.data<float>() + r * 77, expected[r], 77 * sizeof(float)), 0) << r;
+  }
 }
 
-// Two sequences in pages out of order; q, k and v of their tokens in one matrix.
-struct CacheCase {
-  std::int64_t heads, kv_heads, head_dim;
-  std::vector<std::int32_t> lengths;
-};
-
-class Cache {
- public:
-  Cache(const CacheCase& shape, std::int64_t pages_per_sequence)
-      : pages_(page_numbers(pages_per_sequence * static_cast<std::int64_t>(shape.lengths.size()))),
-        k_(DType::kBF16, pages_count(shape, pages_per_sequence) * shape.kv_heads * cuda::kPageTokens, shape.head_dim),
-        v_(DType::kBF16, pages_count(shape, pages_per_sequence) * shape.kv_heads * cuda::kPageTokens, shape.head_dim),
-        kv_{static_cast<std::uint16_t*>(k_.matrix().data),
-            static_cast<std::uint16_t*>(v_.matrix().data),
-            pages_.data(),
-            static_cast<int>(pages_per_sequence),
-            static_cast<int>(shape.kv_heads),
-            static_cast<int>(shape.head_dim)} {}
-  const cuda::PagedKv& kv() const { return kv_; }
-
- private:
-  static std::int64_t pages_count(const CacheCase& shape, std::int64_t pages) {
-    return pages * static_cast<std::int64_t>(shape.lengths.size());
+TEST_F(CudaDecodeOps, InputsAreScaledAndReordered) {
+  const std::int64_t cols = 300;
+  const Tensor x = bf16_input(3, cols, 1), scales = testing::random_input(1, cols, 2);
+  std::vector<std::int32_t> order;
+  for (std::int64_t i = 0; i < cols; ++i) order.push_back(static_cast<std::int32_t>((i * 7 + 3) % cols));
+  const DeviceRows input(DType::kBF16, x, 1), device_scales(DType::kF32, scales);
+  const DeviceIntegers device_order(order);
+  DeviceRows y(DType::kBF16, 3, cols, 2);
+  cuda::arrange_input(
+      {input.matrix(), static_cast<const float*>(device_scales.matrix().data), device_order.data(), y.matrix()},
+      launch());
+  stream_->synchronize();
+  const Tensor got = y.values();
+  for (std::int64_t i = 0; i < got.numel(); ++i) {
+    const std::int64_t from = order[static_cast<std::size_t>(i % cols)];
+    const float value = x.data<float>()[i / cols * cols + from] * scales.data<float>()[from];
+    ASSERT_EQ(got.data<float>()[i], bf16::decode(bf16::encode(value))) << i;
   }
-  static std::vector<std::int32_t> page_numbers(std::int64_t count) {
-    std::vector<std::int32_t> numbers;
-    for (std::int64_t i = 0; i < count; ++i) numbers.push_back(static_cast<std::int32_t>(count - 1 - i));
-    return numbers;
-  }
-  DeviceIntegers pages_;
-  DeviceRows k_, v_;
-  cuda::PagedKv kv_;
-};
+  EXPECT_TRUE(y.padding_intact());
+}
 
 // Puts all tokens into the cache with the last token of each sequence as its query, and compares with the CPU.
 void check_attention(const CacheCase& shape, const cuda::DeviceStream& stream, Stream& cpu) {
@@ -187,10 +166,10 @@ void check_attention(const CacheCase& shape, const cuda::DeviceStream& stream, S
   DeviceRows device_qkv(DType::kBF16, qkv, 8);
   const DeviceRows device_cos(DType::kF32, cos), device_sin(DType::kF32, sin);
   const DeviceIntegers device_sequences(sequences), device_slots(slots), lengths(shape.lengths);
-  cuda::rope_append(
-      {device_qkv.matrix(), static_cast<const float*>(device_cos.matrix().data),
-       static_cast<const float*>(device_sin.matrix().data), device_sequences.data(), device_slots.data(), shape.heads},
-      cache.kv(), stream.launch());
+  cuda::rope_append({device_qkv.matrix(), static_cast<const float*>(device_cos.matrix().data),
+                     static_cast<const float*>(device_sin.matrix().data), device_sequences.data(), device_slots.data(),
+                     shape.heads, nullptr},
+                    cache.kv(), stream.launch());
   stream.synchronize();
 
   // the CPU's rotation of q and k, and the same bits of q from the device
@@ -220,7 +199,7 @@ void check_attention(const CacheCase& shape, const cuda::DeviceStream& stream, S
   DeviceRows out(DType::kBF16, count, shape.heads * d, 3);
   DeviceRows workspace(DType::kF32, 1, cuda::attention_workspace(count, shape.heads, d, longest));
   const float scale = 1.0f / std::sqrt(static_cast<float>(d));
-  cuda::attention_decode({device_q.matrix(), lengths.data(), longest, scale, shape.heads,
+  cuda::attention_decode({device_q.matrix(), nullptr, lengths.data(), longest, scale, shape.heads,
                           static_cast<float*>(workspace.matrix().data), out.matrix()},
                          cache.kv(), stream.launch());
   stream.synchronize();
@@ -266,21 +245,32 @@ TEST_F(CudaDecodeOps, RopeAndAttentionOverPagesAgreeWithTheCpu) {
   }
 }
 
-TEST_F(CudaDecodeOps, ArgmaxTakesTheFirstOfEqualsAndShowsNan) {
+TEST_F(CudaDecodeOps, ArgmaxTakesTheFirstOfEqualsSaysTheGapAndShowsWhatIsNotFinite) {
   const std::int64_t cols = 20011;
-  Tensor logits = testing::random_input(4, cols, 1);
+  Tensor logits = testing::random_input(5, cols, 1);
   float* x = logits.data<float>();
   x[777] = x[778] = x[20010] = 9.0f;
   x[cols + 20010] = 9.0f;
+  x[cols + 3] = 8.5f;
   x[2 * cols + 12345] = std::numeric_limits<float>::quiet_NaN();
-  std::fill(x + 3 * cols, x + 4 * cols, -std::numeric_limits<float>::infinity());
+  x[3 * cols + 1] = -std::numeric_limits<float>::infinity();
+  x[4 * cols + 20000] = std::numeric_limits<float>::infinity();
   const DeviceRows device_logits(DType::kF32, logits, 1);
-  DeviceRows workspace(DType::kI8, 1, cuda::argmax_workspace(4));
-  const DeviceIntegers tokens({7, 7, 7, 7});
-  cuda::argmax(device_logits.matrix(), workspace.matrix().data, tokens.data(), launch());
+  DeviceRows workspace(DType::kI8, 1, cuda::argmax_workspace(5)), gaps(DType::kF32, 1, 5);
+  const DeviceIntegers tokens({7, 7, 7, 7, 7}), slots({1, 2, 3, 4, 5}), positions({9, 8, 7, 6, 5});
+  cuda::argmax({device_logits.matrix(), workspace.matrix().data, tokens.data(), static_cast<float*>(gaps.matrix().data),
+                slots.data(), nullptr, positions.data()},
+               launch());
   stream_->synchronize();
-  EXPECT_EQ(tokens.read(4), (std::vector<std::int32_t>{777, 20010, -1, 0}));
+  EXPECT_EQ(tokens.read(5), (std::vector<std::int32_t>{777, 20010, -1, -1, -1}));
+  EXPECT_EQ(slots.read(5), (std::vector<std::int32_t>{2, 3, 4, 5, 6}));
+  EXPECT_EQ(positions.read(5), (std::vector<std::int32_t>{10, 9, 8, 7, 6}));
+  const Tensor gap = gaps.values();
+  EXPECT_EQ(gap.data<float>()[0], 0.0f);
+  EXPECT_EQ(gap.data<float>()[1], 0.5f);
+  EXPECT_TRUE(std::isnan(gap.data<float>()[2]));
   EXPECT_TRUE(workspace.padding_intact());
+  EXPECT_TRUE(gaps.padding_intact());
 }
 
 TEST_F(CudaDecodeOps, GraphsRepeatWhatTheyRecorded) {
@@ -298,7 +288,7 @@ TEST_F(CudaDecodeOps, GraphsRepeatWhatTheyRecorded) {
 TEST_F(CudaDecodeOps, SayWhatDoesNotFit) {
   DeviceRows x(DType::kBF16, 2, 6), f32(DType::kF32, 2, 6);
   EXPECT_THROW(cuda::silu_mul(x.matrix(), x.matrix(), launch()), Error);
-  EXPECT_THROW(cuda::argmax(x.matrix(), nullptr, nullptr, launch()), Error);
+  EXPECT_THROW(cuda::argmax({x.matrix()}, launch()), Error);
   EXPECT_THROW(cuda::prepare_input({f32.matrix(), nullptr, 0, {}, x.matrix(), nullptr}, launch()), Error);
   EXPECT_THROW(cuda::DeviceArena("test", std::size_t{1} << 50), Error);
   cuda::DeviceArena arena("test", 256);

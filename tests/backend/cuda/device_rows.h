@@ -14,6 +14,7 @@
 #include "backend/cuda/launch.h"
 #include "base/error.h"
 #include "formats/bf16.h"
+#include "formats/e4m3.h"
 #include "ops/cuda_devices.h"
 #include "tensor/tensor.h"
 
@@ -44,10 +45,12 @@ class DeviceRows {
     finish_filling();
     matrix_.data = memory_ + kGuard;
   }
-  // `values` rounded to the dtype; kI8 takes integers.
+  // `values` rounded to the dtype; kI8 takes integers, kF8E4M3 values that it holds.
   DeviceRows(DType dtype, const Tensor& values, std::int64_t padding = 0)
       : DeviceRows(dtype, values.dim(0), values.dim(1), padding) {
-    const Tensor stored = dtype == DType::kI8 ? to_int8(values) : from_f32(values, dtype);
+    const Tensor stored = dtype == DType::kI8       ? to_int8(values)
+                          : dtype == DType::kF8E4M3 ? to_e4m3(values)
+                                                    : from_f32(values, dtype);
     const std::size_t row = row_bytes();
     for (std::int64_t r = 0; r < matrix_.rows; ++r) {
       cuda::check(cudaMemcpy(memory_ + kGuard + r * stride_bytes(), static_cast<const char*>(stored.raw()) + r * row,
@@ -96,6 +99,13 @@ class DeviceRows {
     Tensor out(DType::kI8, values.shape());
     for (std::int64_t i = 0; i < out.numel(); ++i) {
       out.data<std::int8_t>()[i] = static_cast<std::int8_t>(values.data<float>()[i]);
+    }
+    return out;
+  }
+  static Tensor to_e4m3(const Tensor& values) {
+    Tensor out(DType::kF8E4M3, values.shape());
+    for (std::int64_t i = 0; i < out.numel(); ++i) {
+      out.bits<std::uint8_t>()[i] = e4m3::encode(values.data<float>()[i]);
     }
     return out;
   }

@@ -56,6 +56,7 @@ class Step {
     logits_ = matrix(DType::kF32, model.vocabulary);
     attention_memory_ = arena_.allocate<float>(
         static_cast<std::size_t>(cuda::attention_workspace(batch, model.heads, kHeadDim, kKeys)));
+    gaps_ = arena_.allocate<float>(static_cast<std::size_t>(batch));
     argmax_memory_ = arena_.allocate(static_cast<std::size_t>(cuda::argmax_workspace(batch)));
   }
 
@@ -162,23 +163,27 @@ class Step {
   }
 
   void run(const cuda::Launch& launch) {
-    cuda::embedding({const_cast<void*>(head_.codes), DType::kBF16, model_.vocabulary, model_.hidden, model_.hidden},
-                    tokens_, hidden_, launch);
+    cuda::embedding({{const_cast<void*>(head_.codes), DType::kBF16, model_.vocabulary, model_.hidden, model_.hidden},
+                     tokens_,
+                     hidden_,
+                     {},
+                     nullptr},
+                    launch);
     for (std::size_t i = 0; i < layers_.size(); ++i) {
       const Layer& layer = layers_[i];
       multiply(layer.qkv, hidden_, true, qkv_, false, launch);
-      cuda::rope_append({qkv_, rotation_, rotation_, sequences_, slots_, model_.heads}, kv_[i], launch);
+      cuda::rope_append({qkv_, rotation_, rotation_, sequences_, slots_, model_.heads, nullptr}, kv_[i], launch);
       cuda::DeviceMatrix q = qkv_;
       q.cols = model_.heads * kHeadDim;
-      cuda::attention_decode(
-          {q, lengths_, kKeys, 1.0f / std::sqrt(static_cast<float>(kHeadDim)), model_.heads, attention_memory_, mixed_},
-          kv_[i], launch);
+      cuda::attention_decode({q, sequences_, lengths_, kKeys, 1.0f / std::sqrt(static_cast<float>(kHeadDim)),
+                              model_.heads, attention_memory_, mixed_},
+                             kv_[i], launch);
       multiply(layer.o, mixed_, false, hidden_, true, launch);
       multiply(layer.gate_up, hidden_, true, mlp_, false, launch, true);
       multiply(layer.down, mlp_, false, hidden_, true, launch);
     }
     multiply(head_, hidden_, true, logits_, false, launch);
-    cuda::argmax(logits_, argmax_memory_, tokens_, launch);
+    cuda::argmax({logits_, argmax_memory_, tokens_, gaps_, nullptr, nullptr, nullptr}, launch);
   }
 
   const StepModel& model_;
@@ -187,7 +192,7 @@ class Step {
   cuda::DeviceStream stream_;
   cuda::DeviceArena arena_;
   std::int64_t weight_bytes_ = 0;
-  float *ones_ = nullptr, *rotation_ = nullptr, *attention_memory_ = nullptr;
+  float *ones_ = nullptr, *rotation_ = nullptr, *gaps_ = nullptr, *attention_memory_ = nullptr;
   void* argmax_memory_ = nullptr;
   std::int32_t *sequences_ = nullptr, *slots_ = nullptr, *lengths_ = nullptr, *tokens_ = nullptr;
   std::vector<Layer> layers_;

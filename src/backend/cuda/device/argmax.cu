@@ -1,5 +1,5 @@
-// The place of the largest logit, the first one of equals; -1 where a logit is not a number. Blocks take parts of a row; one
-// warp a row joins them.
+// The place of the largest logit, the first one of equals, and how far the next one is below it; -1 and NaN where a logit is
+// not finite. Blocks take parts of a row; one warp a row joins them.
 #include "backend/cuda/device/decode_ops.h"
 #include "backend/cuda/device/instructions.cuh"
 #include "backend/cuda/device/start_kernel.cuh"
@@ -9,60 +9,62 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// NaN is larger than all numbers: it must not get lost.
-struct Best {
-  float value;
-  int col;
-  __device__ void join(float other, int other_col) {
-    const bool nan = value != value, other_nan = other != other;
-    const bool larger = nan || other_nan ? other_nan && !nan : other > value;
-    const bool equal = nan || other_nan ? nan && other_nan : other == value;
-    if (larger || (equal && other_col < col)) {
-      value = other;
-      col = other_col;
+__device__ float infinity() { return __uint_as_float(0x7f800000u); }
+
+// A logit that is not finite makes `first` NaN, which is larger than all numbers here and never gets lost.
+struct Best : LargestTwo {
+  __device__ Best() : LargestTwo{-infinity(), -infinity(), 0x7fffffff} {}
+  __device__ explicit Best(const LargestTwo& two) : LargestTwo(two) {}
+  __device__ void join(const LargestTwo& other) {
+    if (first != first) return;
+    const bool wins = other.first > first || (other.first == first && other.col < col) || other.first != other.first;
+    second = wins ? fmaxf(first, other.second) : fmaxf(second, other.first);
+    if (wins) {
+      first = other.first;
+      col = other.col;
     }
+  }
+  __device__ void join(float logit, int at) {
+    const float finite = logit - logit == 0.0f ? logit : __uint_as_float(0x7fc00000u);
+    join(LargestTwo{finite, -infinity(), at});
   }
   __device__ void join_warp() {
     for (int lane = 16; lane > 0; lane /= 2) {
-      const float other = __shfl_xor_sync(0xffffffffu, value, lane);
-      join(other, __shfl_xor_sync(0xffffffffu, col, lane));
+      join(LargestTwo{__shfl_xor_sync(0xffffffffu, first, lane), __shfl_xor_sync(0xffffffffu, second, lane),
+                      __shfl_xor_sync(0xffffffffu, col, lane)});
     }
   }
 };
 
-__device__ Best nothing() { return {__uint_as_float(0xff800000u), 0x7fffffff}; }
-
 __global__ void __launch_bounds__(kThreads) argmax_parts(ArgmaxArguments args) {
-  __shared__ float values[kThreads / 32];
-  __shared__ int cols[kThreads / 32];
+  __shared__ LargestTwo parts[kThreads / 32];
   wait_for_earlier_kernels();
   let_next_kernel_begin();
   const float* row = args.logits + blockIdx.y * args.stride;
-  Best best = nothing();
+  Best best;
   for (int col = blockIdx.x * kThreads + threadIdx.x; col < args.cols; col += kArgmaxBlocks * kThreads) {
     best.join(row[col], col);
   }
   best.join_warp();
-  if (threadIdx.x % 32 == 0) {
-    values[threadIdx.x / 32] = best.value;
-    cols[threadIdx.x / 32] = best.col;
-  }
+  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = best;
   __syncthreads();
   if (threadIdx.x != 0) return;
-  for (int w = 1; w < kThreads / 32; ++w) best.join(values[w], cols[w]);
-  args.best[blockIdx.y * kArgmaxBlocks + blockIdx.x] = best.value;
-  args.best_col[blockIdx.y * kArgmaxBlocks + blockIdx.x] = best.col;
+  for (int w = 1; w < kThreads / 32; ++w) best.join(parts[w]);
+  args.parts[blockIdx.y * kArgmaxBlocks + blockIdx.x] = best;
 }
 
 __global__ void __launch_bounds__(32) argmax_join(ArgmaxArguments args) {
   wait_for_earlier_kernels();
   let_next_kernel_begin();
-  Best best = nothing();
-  for (int i = threadIdx.x; i < kArgmaxBlocks; i += 32) {
-    best.join(args.best[blockIdx.x * kArgmaxBlocks + i], args.best_col[blockIdx.x * kArgmaxBlocks + i]);
-  }
+  Best best;
+  for (int i = threadIdx.x; i < kArgmaxBlocks; i += 32) best.join(args.parts[blockIdx.x * kArgmaxBlocks + i]);
   best.join_warp();
-  if (threadIdx.x == 0) args.tokens[blockIdx.x] = best.value != best.value ? -1 : best.col;
+  if (threadIdx.x != 0) return;
+  args.tokens[blockIdx.x] = best.first != best.first ? -1 : best.col;
+  args.gaps[blockIdx.x] = best.first - best.second;
+  for (std::int32_t* count : {args.slots, args.lengths, args.positions}) {
+    if (count) ++count[blockIdx.x];
+  }
 }
 
 }  // namespace

@@ -38,12 +38,13 @@ __global__ void __launch_bounds__(kThreads) attend_split(AttentionDecodeArgument
   __shared__ float queries[kShared][kMaxHeadDim];
   __shared__ float weights[kShared][kSplitKeys];
   __shared__ float slots[2][kShared][kThreads / 32];
-  const int split = blockIdx.x, kv_head = blockIdx.y, sequence = blockIdx.z, head_dim = args.kv.head_dim;
+  const int split = blockIdx.x, kv_head = blockIdx.y, row = blockIdx.z, head_dim = args.kv.head_dim;
   wait_for_earlier_kernels();
   let_next_kernel_begin();
-  const int first = split * kSplitKeys, count = min(args.lengths[sequence] - first, kSplitKeys);
+  const int first = split * kSplitKeys, count = min(args.lengths[row] - first, kSplitKeys);
   if (count <= 0) return;
-  const std::uint16_t* q = args.q + sequence * args.q_stride + kv_head * kShared * head_dim;
+  const int sequence = args.sequences ? args.sequences[row] : row;
+  const std::uint16_t* q = args.q + row * args.q_stride + kv_head * kShared * head_dim;
   for (int i = threadIdx.x; i < kShared * head_dim; i += kThreads)
     queries[i / head_dim][i % head_dim] = bf16_value(q[i]);
   __syncthreads();
@@ -80,7 +81,7 @@ __global__ void __launch_bounds__(kThreads) attend_split(AttentionDecodeArgument
   }
 #pragma unroll
   for (int h = 0; h < kShared; ++h) {
-    const std::int64_t head = static_cast<std::int64_t>(sequence) * args.heads + kv_head * kShared + h;
+    const std::int64_t head = static_cast<std::int64_t>(row) * args.heads + kv_head * kShared + h;
     float* partial = args.partial + (head * args.splits + split) * (head_dim + 2);
     partial[threadIdx.x] = outputs[h];
     if (threadIdx.x == 0) {
@@ -92,12 +93,12 @@ __global__ void __launch_bounds__(kThreads) attend_split(AttentionDecodeArgument
 
 // One block a head, one thread a dimension.
 __global__ void __launch_bounds__(kMaxHeadDim) join_splits(AttentionDecodeArguments args) {
-  const int head = blockIdx.x, sequence = blockIdx.y, head_dim = args.kv.head_dim;
+  const int head = blockIdx.x, row = blockIdx.y, head_dim = args.kv.head_dim;
   wait_for_earlier_kernels();
   let_next_kernel_begin();
-  const int splits = (args.lengths[sequence] + kSplitKeys - 1) / kSplitKeys;
+  const int splits = (args.lengths[row] + kSplitKeys - 1) / kSplitKeys;
   const float* partial =
-      args.partial + (static_cast<std::int64_t>(sequence) * args.heads + head) * args.splits * (head_dim + 2);
+      args.partial + (static_cast<std::int64_t>(row) * args.heads + head) * args.splits * (head_dim + 2);
   if (threadIdx.x >= head_dim) return;
   float largest = minus_infinity();
   for (int s = 0; s < splits; ++s) largest = Largest()(largest, partial[s * (head_dim + 2) + head_dim]);
@@ -108,13 +109,13 @@ __global__ void __launch_bounds__(kMaxHeadDim) join_splits(AttentionDecodeArgume
     sum = fmaf(part[head_dim + 1], factor, sum);
     output = fmaf(part[threadIdx.x], factor, output);
   }
-  args.out[sequence * args.out_stride + head * head_dim + threadIdx.x] = bf16_code(output / sum);
+  args.out[row * args.out_stride + head * head_dim + threadIdx.x] = bf16_code(output / sum);
 }
 
 template <int kShared>
 void start_shared(const AttentionDecodeArguments& arguments, const Launch& launch) {
   const dim3 blocks(static_cast<unsigned>(arguments.splits), static_cast<unsigned>(arguments.kv.kv_heads),
-                    static_cast<unsigned>(arguments.sequences));
+                    static_cast<unsigned>(arguments.rows));
   start_kernel(launch, "cuda attention", attend_split<kShared>, blocks, dim3(kThreads), 0, arguments);
 }
 
@@ -125,7 +126,7 @@ void start_attention_decode(const AttentionDecodeArguments& arguments, const Lau
   constexpr Start kStarts[kMaxSharedHeads] = {start_shared<1>, start_shared<2>, start_shared<3>, start_shared<4>,
                                               start_shared<5>, start_shared<6>, start_shared<7>, start_shared<8>};
   kStarts[arguments.heads / arguments.kv.kv_heads - 1](arguments, launch);
-  const dim3 blocks(static_cast<unsigned>(arguments.heads), static_cast<unsigned>(arguments.sequences));
+  const dim3 blocks(static_cast<unsigned>(arguments.heads), static_cast<unsigned>(arguments.rows));
   start_kernel(launch, "cuda attention", join_splits, blocks, dim3(kMaxHeadDim), 0, arguments);
 }
 

@@ -18,22 +18,37 @@ struct SiluMulArguments {
 void start_silu_mul(const SiluMulArguments& arguments, const Launch& launch);
 
 struct AddArguments {
-  const std::uint16_t* x;  // [rows, cols]
-  std::int64_t x_stride;
-  std::uint16_t* y;  // [rows, cols]: y = x + y
+  const std::uint16_t* a;  // [rows, cols]
+  std::int64_t a_stride;
+  const std::uint16_t* b;  // [rows, cols]
+  std::int64_t b_stride;
+  std::uint16_t* y;  // [rows, cols]: y = a + b; it may be one of them
   std::int64_t y_stride;
   int rows, cols;
 };
 void start_add(const AddArguments& arguments, const Launch& launch);
 
 struct EmbeddingArguments {
-  const std::uint16_t* table;  // [vocabulary, cols]
-  const std::int32_t* tokens;  // [rows]
-  std::uint16_t* y;            // [rows, cols]
+  const std::uint16_t* table;        // [vocabulary, cols]
+  const std::int32_t* tokens;        // [rows]
+  const std::uint16_t* pictures;     // [picture tokens, cols]
+  const std::int32_t* picture_rows;  // [rows]: the row of `pictures` that a token stands for, -1: none; or null
+  std::uint16_t* y;                  // [rows, cols]
   std::int64_t y_stride;
   int rows, cols, vocabulary;
 };
 void start_embedding(const EmbeddingArguments& arguments, const Launch& launch);
+
+struct ArrangeInputArguments {
+  const std::uint16_t* x;  // [rows, cols]
+  std::int64_t x_stride;
+  const float* scales;        // [cols], or null
+  const std::int32_t* order;  // [cols], or null
+  std::uint16_t* y;           // [rows, cols]
+  std::int64_t y_stride;
+  int rows, cols;
+};
+void start_arrange_input(const ArrangeInputArguments& arguments, const Launch& launch);
 
 // Where the keys and values of one layer lie: pages of kPageTokens tokens, [page, kv_heads, kPageTokens, head_dim].
 constexpr int kPageTokens = 64;
@@ -47,6 +62,7 @@ struct RopeAppendArguments {
   std::uint16_t* qkv;  // [tokens, (heads + 2 kv_heads) head_dim]; q is rotated in place
   std::int64_t qkv_stride;
   const float *cos, *sin;         // [tokens, head_dim / 2]
+  const std::int32_t* positions;  // [tokens]: rows of cos and sin; null: the token's own number
   const std::int32_t* sequences;  // [tokens]: whose token it is
   const std::int32_t* slots;      // [tokens]: its place in the sequence
   PagedKv kv;
@@ -57,25 +73,33 @@ void start_rope_append(const RopeAppendArguments& arguments, const Launch& launc
 constexpr int kSplitKeys = 128;  // keys of one block
 constexpr int kMaxHeadDim = 128, kMaxSharedHeads = 8;
 struct AttentionDecodeArguments {
-  const std::uint16_t* q;  // [sequences, heads, head_dim]
-  std::int64_t q_stride;   // from sequence to sequence
+  const std::uint16_t* q;  // [rows, heads, head_dim]
+  std::int64_t q_stride;   // from row to row
   PagedKv kv;
-  const std::int32_t* lengths;  // [sequences]: keys that the query sees
+  const std::int32_t* sequences;  // [rows]: whose pages a row reads; null: its own number
+  const std::int32_t* lengths;    // [rows]: keys that the query sees
   float scale;
-  float* partial;      // [sequences, heads, splits, head_dim + 2]
-  std::uint16_t* out;  // [sequences, heads, head_dim]
+  float* partial;      // [rows, heads, splits, head_dim + 2]
+  std::uint16_t* out;  // [rows, heads, head_dim]
   std::int64_t out_stride;
-  int sequences, heads, splits;  // splits * kSplitKeys is at least the largest length
+  int rows, heads, splits;  // splits * kSplitKeys is at least the largest length
 };
 void start_attention_decode(const AttentionDecodeArguments& arguments, const Launch& launch);
 
 constexpr int kArgmaxBlocks = 64;
+// The largest two logits of some columns.
+struct LargestTwo {
+  float first, second;
+  std::int32_t col;  // of the first
+};
 struct ArgmaxArguments {
   const float* logits;  // [rows, cols]
   std::int64_t stride;
-  float* best;             // [rows, kArgmaxBlocks]
-  std::int32_t* best_col;  // [rows, kArgmaxBlocks]
-  std::int32_t* tokens;    // [rows]
+  LargestTwo* parts;     // [rows, kArgmaxBlocks]
+  std::int32_t* tokens;  // [rows]
+  float* gaps;           // [rows]
+  // each [rows] or null: counted up by one
+  std::int32_t *slots, *lengths, *positions;
   int rows, cols;
 };
 void start_argmax(const ArgmaxArguments& arguments, const Launch& launch);

@@ -11,7 +11,8 @@ enum class CodeType : int { kBF16, kInt8, kE4M3, kInt4 };
 enum class ScaleType : int { kF32, kBF16, kF16 };
 
 constexpr int kTileRows = 8;
-constexpr int kDecodeTokens = 8;  // that start_linear_decode() takes at most
+constexpr int kTokenBlock = 8;     // tokens that the matrix units take at once
+constexpr int kDecodeTokens = 64;  // that start_linear_decode() takes at most
 
 // The members of LinearWeight and LinearCall; strides of x are in bytes, those of y and of the residual in elements.
 struct LinearArguments {

@@ -1,10 +1,10 @@
-// The product for few tokens, which takes as long as reading the weight: M <= 8.
+// The product for few tokens, which takes as long as reading the weight: M <= kDecodeTokens.
 //
 // A block owns two tiles of 8 rows of W and all of K. Its warps take chunks of K in turn: warp w the chunks w, w + warps, ...
 // A lane copies 16 bytes of a row at a time to a ring of its own in shared memory, kStages ahead of their use, so that much
-// of the weight is under way whatever the registers hold. The matrix units multiply them with eight rows of x; what they
-// make of rows that are not there is left out. So the time hardly depends on M and the order of summation does not at
-// all: within a warp by chunks, ascending; then over the warps, ascending.
+// of the weight is under way whatever the registers hold. The matrix units multiply them with kBlocks times eight rows of
+// x; what they make of rows that are not there is left out. So the order of summation does not depend on M at all: within a
+// warp by chunks, ascending; then over the warps, ascending.
 
 #include <type_traits>
 
@@ -53,7 +53,8 @@ __device__ __forceinline__ uint4 load_last_piece(const char* address, int valid)
   return make_uint4(v.x & keep(0), v.y & keep(1), v.z & keep(2), v.w & keep(3));
 }
 
-template <typename Words, bool kGroups>
+// kBlocks: of eight tokens.
+template <typename Words, bool kGroups, int kBlocks>
 struct DecodeWarp {
   // INT8 products sum exactly in integers
   static constexpr bool kIntegers = std::is_same_v<Words, Int8Integers>;
@@ -68,18 +69,21 @@ struct DecodeWarp {
   int chunks;     // of K
   const char* base[kTiles];
   int tile[kTiles];
-  const char* x;  // this lane's token and part
-  Sum total[4] = {};
+  const char* x[kBlocks];  // this lane's tokens, and its part
+  Sum total[kBlocks][4] = {};
 
   __device__ DecodeWarp(const LinearArguments& arguments, Slot* block_ring)
       : args(arguments),
         ring(block_ring + threadIdx.x / 32 * (kStages * kTiles)),
         row(threadIdx.x % 32 / 4),
         part(threadIdx.x % 4),
-        chunks((arguments.k + Words::kChunk - 1) / Words::kChunk),
-        // tokens that are not there are multiplied as others are, and left out
-        x(arguments.x + min(row, arguments.m - 1) * arguments.x_stride +
-          Words::offset(part, 0) * static_cast<int>(sizeof(XElement))) {
+        chunks((arguments.k + Words::kChunk - 1) / Words::kChunk) {
+#pragma unroll
+    for (int b = 0; b < kBlocks; ++b) {
+      // tokens that are not there are multiplied as others are, and left out
+      x[b] = arguments.x + min(b * kTokenBlock + row, arguments.m - 1) * arguments.x_stride +
+             Words::offset(part, 0) * static_cast<int>(sizeof(XElement));
+    }
     const int tiles = (args.n + kTileRows - 1) / kTileRows;
 #pragma unroll
     for (int i = 0; i < kTiles; ++i) {
@@ -114,29 +118,39 @@ struct DecodeWarp {
   // kLast: the chunk at the end of K, which may be a part of one.
   template <bool kLast>
   __device__ __forceinline__ void multiply(int chunk, const Slot* slots) {
-    uint4 pieces[Words::kPieces];
-#pragma unroll
-    for (int p = 0; p < Words::kPieces; ++p) {
-      const int k = chunk * Words::kChunk + Words::offset(part, p) - Words::offset(part, 0);
-      const char* address = x + k * static_cast<int>(sizeof(XElement));
-      pieces[p] = kLast ? load_last_piece<XElement>(address, args.k - k - Words::offset(part, 0))
-                        : *reinterpret_cast<const uint4*>(address);
-    }
     const uint4 low = slots[0].codes[threadIdx.x % 32], high = slots[1].codes[threadIdx.x % 32];
     const std::uint32_t low_zero = minus_zero(slots[0]), high_zero = minus_zero(slots[1]);
-    if constexpr (kGroups) {
-      Sum sum[4] = {};
 #pragma unroll
-      for (int p = 0; p < Words::kPieces; ++p) products(low, high, p, pieces[p], low_zero, high_zero, sum);
+    for (int b = 0; b < kBlocks; ++b) {
+      uint4 pieces[Words::kPieces];
+#pragma unroll
+      for (int p = 0; p < Words::kPieces; ++p) {
+        const int k = chunk * Words::kChunk + Words::offset(part, p) - Words::offset(part, 0);
+        const char* address = x[b] + k * static_cast<int>(sizeof(XElement));
+        pieces[p] = kLast ? load_last_piece<XElement>(address, args.k - k - Words::offset(part, 0))
+                          : *reinterpret_cast<const uint4*>(address);
+      }
+      if constexpr (kGroups) {
+        Sum sum[4] = {};
+#pragma unroll
+        for (int p = 0; p < Words::kPieces; ++p) products(low, high, p, pieces[p], low_zero, high_zero, sum);
+        add_group(slots, sum, total[b]);
+      } else {
+#pragma unroll
+        for (int p = 0; p < Words::kPieces; ++p) products(low, high, p, pieces[p], low_zero, high_zero, total[b]);
+      }
+    }
+  }
+
+  // total += scale * sum
+  __device__ __forceinline__ void add_group(const Slot* slots, const Sum (&sum)[4], Sum (&all)[4]) const {
+    if constexpr (kGroups) {
       const float low_scale = row_scale(slots[0].scales, args.group_scale_type, row);
       const float high_scale = row_scale(slots[1].scales, args.group_scale_type, row);
-      total[0] = fmaf(low_scale, sum[0], total[0]);
-      total[1] = fmaf(low_scale, sum[1], total[1]);
-      total[2] = fmaf(high_scale, sum[2], total[2]);
-      total[3] = fmaf(high_scale, sum[3], total[3]);
-    } else {
-#pragma unroll
-      for (int p = 0; p < Words::kPieces; ++p) products(low, high, p, pieces[p], low_zero, high_zero, total);
+      all[0] = fmaf(low_scale, sum[0], all[0]);
+      all[1] = fmaf(low_scale, sum[1], all[1]);
+      all[2] = fmaf(high_scale, sum[2], all[2]);
+      all[3] = fmaf(high_scale, sum[3], all[3]);
     }
   }
 
@@ -200,62 +214,73 @@ struct DecodeWarp {
   }
 };
 
-template <typename Words, bool kGroups>
+template <typename Words, bool kGroups, int kBlocks>
 __global__ void __launch_bounds__(kMaxThreads) linear_decode(const LinearArguments args) {
-  using Warp = DecodeWarp<Words, kGroups>;
+  using Warp = DecodeWarp<Words, kGroups, kBlocks>;
   using Sum = typename Warp::Sum;
-  constexpr int kOutputs = kDecodeTokens * kTileRows;  // of a tile
-  const int warp = threadIdx.x / 32, warps = blockDim.x / 32;
+  constexpr int kTokens = kBlocks * kTokenBlock, kOutputs = kTokens * kTileRows;  // of a tile
+  const int warp = threadIdx.x / 32, warps = blockDim.x / 32, row = threadIdx.x % kTileRows;
   Warp state(args, launch_memory<typename Warp::Slot>());
-  // of the output that this thread finishes, read early
-  const int m = threadIdx.x / kTileRows % kDecodeTokens;
-  const int tile = static_cast<int>(threadIdx.x) / kOutputs < kTiles ? threadIdx.x / kOutputs : 0;
-  const int n = (tile == 0 ? state.tile[0] : state.tile[1]) * kTileRows + static_cast<int>(threadIdx.x) % kTileRows;
-  const RowTerms terms(args, min(n, args.n - 1));
+  // of the outputs that this thread finishes, read early
+  const int first = state.tile[0] * kTileRows + row, second = state.tile[1] * kTileRows + row;
+  const RowTerms first_terms(args, min(first, args.n - 1)), second_terms(args, min(second, args.n - 1));
   state.run();
 
-  // [warps, kTiles, 8 tokens, 8 rows] over the ring, which nothing reads or writes any more
+  // [warps, kTiles, tokens, 8 rows] over the ring, which nothing reads or writes any more
   auto* partial = launch_memory<Sum>();
   wait_for_copy_groups<0>();
   __syncthreads();
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const int token = 2 * state.part + i % 2;
-    partial[((warp * kTiles + i / 2) * kDecodeTokens + token) * kTileRows + state.row] = state.total[i];
+  for (int b = 0; b < kBlocks; ++b) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int token = b * kTokenBlock + 2 * state.part + i % 2;
+      partial[((warp * kTiles + i / 2) * kTokens + token) * kTileRows + state.row] = state.total[b][i];
+    }
   }
   __syncthreads();
-  const bool finishes = threadIdx.x < kTiles * kOutputs;
-  float value = 0;
-  if (finishes && m < args.m) {
-    Sum sum = partial[threadIdx.x];
-    for (int w = 1; w < warps; ++w) sum += partial[w * kTiles * kOutputs + threadIdx.x];
-    value = terms.value(args, m, static_cast<float>(sum));
-  }
-  if (!args.silu_mul) {
-    // the last tile may be there twice
-    const bool again = tile == 1 && state.tile[0] == state.tile[1];
-    if (finishes && m < args.m && n < args.n && !again) store_result(args, m, n, value);
+  // i: token and row of a tile
+  const auto sum_of = [&](int tile, int i) {
+    Sum sum = partial[tile * kOutputs + i];
+    for (int w = 1; w < warps; ++w) sum += partial[(w * kTiles + tile) * kOutputs + i];
+    return static_cast<float>(sum);
+  };
+  if (args.silu_mul) {
+    for (int i = threadIdx.x; i < kOutputs && i / kTileRows < args.m; i += blockDim.x) {
+      const int m = i / kTileRows;
+      const float gate = first_terms.value(args, m, sum_of(0, i)), up = second_terms.value(args, m, sum_of(1, i));
+      store_result(args, m, first, silu_product(round_bf16(gate), round_bf16(up)));
+    }
     return;
   }
-  // the gate's threads take the other half from those of the second tile
-  auto* values = reinterpret_cast<float*>(partial);
-  __syncthreads();
-  if (finishes) values[threadIdx.x] = round_bf16(value);
-  __syncthreads();
-  if (threadIdx.x < kOutputs && m < args.m) {
-    store_result(args, m, n, silu_product(values[threadIdx.x], values[threadIdx.x + kOutputs]));
+  // the last tile may be there twice
+  const int tiles = state.tile[0] == state.tile[1] ? 1 : kTiles;
+  for (int at = threadIdx.x; at < tiles * kOutputs; at += blockDim.x) {
+    const int tile = at / kOutputs, i = at % kOutputs, m = i / kTileRows, n = tile == 0 ? first : second;
+    if (m >= args.m || n >= args.n) continue;
+    const float sum = sum_of(tile, i);
+    store_result(args, m, n, tile == 0 ? first_terms.value(args, m, sum) : second_terms.value(args, m, sum));
   }
+}
+
+template <typename Words, bool kGroups, int kBlocks>
+void start_blocks(const LinearArguments& arguments, int warps, const Launch& launch) {
+  constexpr int kRows = kTiles * kTileRows;
+  constexpr std::size_t kRing = kStages * kTiles * sizeof(ChunkSlot<kGroups>);
+  static_assert(kRing >= kTiles * kBlocks * kTokenBlock * kTileRows * sizeof(float), "the sums take the ring's place");
+  const auto kernel = linear_decode<Words, kGroups, kBlocks>;
+  allow_shared_memory(kernel, kMaxThreads / 32 * kRing, "cuda linear");
+  start_kernel(launch, "cuda linear", kernel, dim3(static_cast<unsigned>((arguments.n + kRows - 1) / kRows)),
+               dim3(static_cast<unsigned>(32 * warps)), static_cast<std::size_t>(warps) * kRing, arguments);
 }
 
 template <typename Words, bool kGroups = false>
 void start(const LinearArguments& arguments, int warps, const Launch& launch) {
-  constexpr int kRows = kTiles * kTileRows;
-  constexpr std::size_t kRing = kStages * kTiles * sizeof(ChunkSlot<kGroups>);
-  static_assert(kRing >= kTiles * kDecodeTokens * kTileRows * sizeof(float), "the sums take the ring's place");
-  const auto kernel = linear_decode<Words, kGroups>;
-  allow_shared_memory(kernel, kMaxThreads / 32 * kRing, "cuda linear");
-  start_kernel(launch, "cuda linear", kernel, dim3(static_cast<unsigned>((arguments.n + kRows - 1) / kRows)),
-               dim3(static_cast<unsigned>(32 * warps)), static_cast<std::size_t>(warps) * kRing, arguments);
+  static_assert(kDecodeTokens == 8 * kTokenBlock);
+  if (arguments.m <= kTokenBlock) return start_blocks<Words, kGroups, 1>(arguments, warps, launch);
+  if (arguments.m <= 2 * kTokenBlock) return start_blocks<Words, kGroups, 2>(arguments, warps, launch);
+  if (arguments.m <= 4 * kTokenBlock) return start_blocks<Words, kGroups, 4>(arguments, warps, launch);
+  start_blocks<Words, kGroups, 8>(arguments, warps, launch);
 }
 
 }  // namespace

@@ -64,8 +64,10 @@ __global__ void __launch_bounds__(kThreads) prepare_input(PrepareInputArguments 
     float value = hidden_value(args, x, col, inverse);
     if (args.codes != InputCodes::kNone) value = code_value(args.codes, value / step);
     const std::int64_t at = blockIdx.x * args.y_stride + col;
-    if (args.y_int8) {
-      static_cast<signed char*>(args.y)[at] = static_cast<signed char>(value);
+    if (args.y_bytes) {
+      static_cast<std::uint8_t*>(args.y)[at] = args.codes == InputCodes::kE4M3
+                                                   ? e4m3::encode(value)
+                                                   : static_cast<std::uint8_t>(static_cast<signed char>(value));
     } else {
       static_cast<std::uint16_t*>(args.y)[at] = bf16_code(value);
     }

@@ -18,7 +18,7 @@ struct PrepareInputArguments {
   InputCodes codes;
   void* y;
   std::int64_t y_stride;
-  bool y_int8;
+  bool y_bytes;  // codes in one byte each
   float* y_scales;
   int rows, cols;
 };

@@ -18,6 +18,7 @@ __global__ void rope_append(RopeAppendArguments args) {
   if (!is_q) {
     target = (is_v ? args.kv.v : args.kv.k) + key_offset(args.kv, args.sequences[token], kv_head, args.slots[token]);
   }
+  const std::int64_t turn = static_cast<std::int64_t>(args.positions ? args.positions[token] : token) * half;
   for (int j = threadIdx.x; j < half; j += blockDim.x) {
     const float low = bf16_value(x[j]), high = bf16_value(x[j + half]);
     if (is_v) {
@@ -25,7 +26,7 @@ __global__ void rope_append(RopeAppendArguments args) {
       target[j + half] = x[j + half];
       continue;
     }
-    const float cos = args.cos[token * half + j], sin = args.sin[token * half + j];
+    const float cos = args.cos[turn + j], sin = args.sin[turn + j];
     target[j] = bf16_code(round_bf16(low * cos) - round_bf16(high * sin));
     target[j + half] = bf16_code(round_bf16(high * cos) + round_bf16(low * sin));
   }

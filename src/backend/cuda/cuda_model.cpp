@@ -1,0 +1,43 @@
+// make_cuda_model(): the weights of a model on the first device.
+#include "backend/cuda/device_runner.h"
+#include "ops/cuda_devices.h"
+
+namespace halftone {
+namespace {
+
+// Weights of a small model fit in one; a large one takes some.
+constexpr std::size_t kSlabBytes = std::size_t{256} << 20;
+
+class CudaModel final : public DeviceModel {
+ public:
+  CudaModel(const DeviceDecoderSource& decoder, const DeviceVisionSource& vision, std::int64_t most_patches)
+      : device_(list_cuda_devices().front()),
+        weights_(std::make_shared<cuda::ModelWeights>(
+            cuda::DeviceArena::growing("weights", kSlabBytes),
+            cuda::DeviceArena("vision workspace", cuda::VisionTower::workspace_bytes(vision, most_patches)))) {
+    const cuda::DeviceStream stream;
+    weights_->decoder = std::make_unique<cuda::DeviceDecoder>(decoder, weights_->arena, stream);
+    weights_->vision =
+        std::make_unique<cuda::VisionTower>(vision, most_patches, weights_->arena, weights_->vision_workspace, stream);
+    weights_->patches_per_token = vision.merge;
+    stream.synchronize();
+  }
+
+  std::unique_ptr<DeviceRunner> make_runner(const DeviceLimits& limits) const override {
+    return std::make_unique<cuda::CudaRunner>(weights_, limits);
+  }
+  std::string device_name() const override { return device_.name; }
+
+ private:
+  CudaDevice device_;
+  std::shared_ptr<cuda::ModelWeights> weights_;
+};
+
+}  // namespace
+
+std::shared_ptr<const DeviceModel> make_cuda_model(const DeviceDecoderSource& decoder, const DeviceVisionSource& vision,
+                                                   std::int64_t most_patches) {
+  return std::make_shared<CudaModel>(decoder, vision, most_patches);
+}
+
+}  // namespace halftone

@@ -1,0 +1,114 @@
+#include "backend/cuda/decode_steps.h"
+
+#include <cmath>
+
+namespace halftone::cuda {
+namespace {
+
+constexpr std::string_view kWhere = "cuda decode";
+constexpr std::int64_t kResults = 2;
+// Keys by which graphs differ: a graph for longer caches starts blocks that find nothing to do.
+constexpr std::int64_t kLongestStep = 512;
+
+std::int64_t round_up(std::int64_t value, std::int64_t unit) { return (value + unit - 1) / unit * unit; }
+
+}  // namespace
+
+std::size_t DecodeSteps::bytes(const DecoderShape& shape, std::int64_t rows, std::int64_t longest) {
+  const auto count = static_cast<std::size_t>(rows);
+  const std::int64_t keys = round_up(longest, kLongestStep);
+  const auto attention = static_cast<std::size_t>(attention_workspace(rows, shape.heads, shape.head_dim, keys));
+  return 6 * DeviceArena::padded(count * 4) + DeviceArena::padded(attention * sizeof(float)) +
+         DeviceArena::padded(static_cast<std::size_t>(argmax_workspace(rows)));
+}
+
+DecodeSteps::DecodeSteps(const Model& model, std::int64_t rows, std::int64_t longest, DeviceArena& workspace,
+                         const DeviceStream& stream)
+    : model_(model), stream_(stream), capacity_(rows) {
+  const auto count = static_cast<std::size_t>(rows);
+  for (std::int32_t** array : {&rows_.tokens, &rows_.positions, &rows_.sequences, &rows_.slots, &rows_.lengths}) {
+    *array = workspace.allocate<std::int32_t>(count);
+  }
+  rows_.gaps = workspace.allocate<float>(count);
+  const DecoderShape& shape = model.decoder.shape();
+  const std::int64_t keys = round_up(longest, kLongestStep);
+  attention_memory_ =
+      workspace.allocate<float>(static_cast<std::size_t>(attention_workspace(rows, shape.heads, shape.head_dim, keys)));
+  argmax_memory_ = workspace.allocate(static_cast<std::size_t>(argmax_workspace(rows)));
+  for (std::int64_t i = 0; i < kResults; ++i) results_.push_back({PinnedMemory(count * 8), DeviceEvent()});
+}
+
+void DecodeSteps::load(std::span<const DeviceStepRow> rows, std::span<const std::int64_t> lengths) {
+  require(!rows.empty() && static_cast<std::int64_t>(rows.size()) <= capacity_, kWhere,
+          "expected 1 to {} sequences at once, got {}", capacity_, rows.size());
+  count_ = static_cast<std::int64_t>(rows.size());
+  std::vector<std::int32_t> tokens, positions, sequences, slots, held;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    tokens.push_back(rows[i].token);
+    positions.push_back(rows[i].position);
+    sequences.push_back(static_cast<std::int32_t>(rows[i].sequence));
+    slots.push_back(static_cast<std::int32_t>(lengths[i]));
+    held.push_back(static_cast<std::int32_t>(lengths[i] + 1));
+  }
+  const auto copy = [&](std::int32_t* target, const std::vector<std::int32_t>& values) {
+    check(cudaMemcpyAsync(target, values.data(), values.size() * 4, cudaMemcpyHostToDevice, stream_.launch().stream),
+          kWhere);
+  };
+  copy(rows_.tokens, tokens);
+  copy(rows_.positions, positions);
+  copy(rows_.sequences, sequences);
+  copy(rows_.slots, slots);
+  copy(rows_.lengths, held);
+}
+
+void DecodeSteps::run(std::int64_t longest, const Launch& launch) const {
+  const DecoderShape& shape = model_.decoder.shape();
+  const DeviceMatrix hidden = rows_of(model_.buffers.hidden, 0, count_);
+  embedding({model_.decoder.embedding(), rows_.tokens, hidden, {}, nullptr}, launch);
+  DeviceDecoder::Pass pass{model_.cos, model_.sin, rows_.positions, rows_.sequences, rows_.slots, 0, 0, {}};
+  const float scale = 1.0f / std::sqrt(static_cast<float>(shape.head_dim));
+  pass.attend = [&](const DeviceMatrix& q, const PagedKv& kv, std::int64_t, const DeviceMatrix& mixed) {
+    attention_decode({q, rows_.sequences, rows_.lengths, longest, scale, shape.heads, attention_memory_, mixed}, kv,
+                     launch);
+  };
+  model_.decoder.run(count_, pass, model_.kv, model_.buffers, launch);
+  model_.decoder.logits(hidden, model_.buffers, launch);
+  argmax({rows_of(model_.buffers.logits, 0, count_), argmax_memory_, rows_.tokens, rows_.gaps, rows_.slots,
+          rows_.lengths, rows_.positions},
+         launch);
+}
+
+const DeviceGraph& DecodeSteps::graph(std::int64_t longest) {
+  std::unique_ptr<DeviceGraph>& found = graphs_[{count_, longest}];
+  if (!found) found = std::make_unique<DeviceGraph>(stream_, [&](const Launch& launch) { run(longest, launch); });
+  return *found;
+}
+
+void DecodeSteps::enqueue(std::int64_t longest) {
+  require(under_way() < kResults, kWhere, "expected at most {} steps under way", kResults);
+  if (stream_.launch().profile) {
+    run(round_up(longest, kLongestStep), stream_.launch());
+  } else {
+    graph(round_up(longest, kLongestStep)).run(stream_);
+  }
+  const Result& result = results_[static_cast<std::size_t>(enqueued_ % kResults)];
+  const auto bytes = static_cast<std::size_t>(count_) * 4;
+  const cudaStream_t stream = stream_.launch().stream;
+  check(cudaMemcpyAsync(result.memory.data<char>(), rows_.tokens, bytes, cudaMemcpyDeviceToHost, stream), kWhere);
+  check(cudaMemcpyAsync(result.memory.data<char>() + bytes, rows_.gaps, bytes, cudaMemcpyDeviceToHost, stream), kWhere);
+  result.done.record(stream);
+  ++enqueued_;
+}
+
+std::vector<DeviceChoice> DecodeSteps::wait() {
+  require(under_way() > 0, kWhere, "expected a step under way");
+  const Result& result = results_[static_cast<std::size_t>(waited_++ % kResults)];
+  result.done.wait();
+  std::vector<DeviceChoice> choices;
+  for (std::int64_t i = 0; i < count_; ++i) {
+    choices.push_back({result.memory.data<std::int32_t>()[i], result.memory.data<float>()[count_ + i]});
+  }
+  return choices;
+}
+
+}  // namespace halftone::cuda

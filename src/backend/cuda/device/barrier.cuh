@@ -1,0 +1,51 @@
+#pragma once
+// Barriers in shared memory between warps that produce and warps that consume, compute capability 9.0 and up.
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+namespace halftone::cuda {
+
+// Its phases end one after another, each when `count` arrivals have come.
+class SharedBarrier {
+ public:
+  __device__ void start(int count) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(address()), "r"(count) : "memory");
+  }
+  __device__ __forceinline__ void arrive() {
+    asm volatile("{.reg .b64 state; mbarrier.arrive.shared::cta.b64 state, [%0];}" ::"r"(address()) : "memory");
+  }
+  // Waits for the end of phase 0, 2, ... (parity 0) or 1, 3, ... (parity 1), whichever of the last two it is.
+  __device__ __forceinline__ void wait(int parity) {
+    asm volatile(
+        "{.reg .pred done;\n"
+        "again: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+        "@done bra.uni finished;\n"
+        "bra.uni again;\n"
+        "finished: }" ::"r"(address()),
+        "r"(parity)
+        : "memory");
+  }
+
+ private:
+  __device__ __forceinline__ std::uint32_t address() const {
+    return static_cast<std::uint32_t>(__cvta_generic_to_shared(&state_));
+  }
+  std::uint64_t state_;
+};
+
+// What this thread wrote to shared memory can be read by the matrix units.
+__device__ __forceinline__ void publish_to_matrix_units() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+// Barriers of a whole block by number, 1 to 15, for `threads` threads that wait or arrive.
+__device__ __forceinline__ void wait_at(int number, int threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
+}
+__device__ __forceinline__ void arrive_at(int number, int threads) {
+  asm volatile("bar.arrive %0, %1;" ::"r"(number), "r"(threads) : "memory");
+}
+
+}  // namespace halftone::cuda

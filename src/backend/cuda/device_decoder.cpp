@@ -1,0 +1,100 @@
+#include "backend/cuda/device_decoder.h"
+
+#include "backend/cuda/upload.h"
+
+namespace halftone::cuda {
+namespace {
+
+constexpr std::string_view kWhere = "cuda decoder";
+
+DecoderShape shape_of(const DeviceDecoderSource& source) {
+  return {source.layers,   source.hidden,   source.intermediate, source.heads,
+          source.kv_heads, source.head_dim, source.vocabulary,   source.norm_eps};
+}
+
+DeviceMatrix take_matrix(DType dtype, std::int64_t rows, std::int64_t cols, DeviceArena& arena) {
+  return {arena.allocate(static_cast<std::size_t>(rows * cols) * dtype_size(dtype)), dtype, rows, cols, cols};
+}
+
+std::size_t bf16_bytes(std::int64_t rows, std::int64_t cols) {
+  return DeviceArena::padded(static_cast<std::size_t>(rows * cols) * sizeof(std::uint16_t));
+}
+
+}  // namespace
+
+DeviceDecoder::DeviceDecoder(const DeviceDecoderSource& source, DeviceArena& weights, const DeviceStream& stream)
+    : shape_(shape_of(source)) {
+  require(source.embedding.dtype() == DType::kBF16 &&
+              source.embedding.shape() == Shape{source.vocabulary, source.hidden} && source.hidden % 8 == 0,
+          kWhere, "expected embeddings BF16 [{}, {}] of a width divisible by 8, got {} {}", source.vocabulary,
+          source.hidden, dtype_name(source.embedding.dtype()), to_string(source.embedding.shape()));
+  embedding_ = {const_cast<void*>(upload(source.embedding, weights)), DType::kBF16, source.vocabulary, source.hidden,
+                source.hidden};
+  for (std::int64_t i = 0; i < source.layers; ++i) {
+    const DeviceDecoderLayerSource layer = source.layer(i);
+    layers_.push_back({upload_floats(layer.input_norm.weight, weights), upload_floats(layer.mlp_norm.weight, weights),
+                       DeviceProducts(layer.qkv, weights, stream), DeviceProducts(layer.o, weights, stream),
+                       DeviceProducts(layer.gate_up, weights, stream), DeviceProducts(layer.down, weights, stream)});
+  }
+  norm_ = upload_floats(source.norm.weight, weights);
+  head_ = DeviceProducts(source.head, weights, stream);
+}
+
+ProductBuffers::Sizes DeviceDecoder::product_sizes(std::int64_t rows) const {
+  ProductBuffers::Sizes sizes;
+  sizes.rows = rows;
+  for (const Layer& layer : layers_) {
+    for (const DeviceProducts* products : {&layer.qkv, &layer.o, &layer.gate_up, &layer.down}) {
+      products->reserve(sizes);
+    }
+  }
+  head_.reserve(sizes, false);
+  return sizes;
+}
+
+std::size_t DeviceDecoder::buffer_bytes(std::int64_t rows, std::int64_t logit_rows) const {
+  return bf16_bytes(rows, shape_.hidden) + bf16_bytes(rows, shape_.qkv_width()) + bf16_bytes(rows, shape_.q_width()) +
+         bf16_bytes(rows, shape_.intermediate) + 2 * bf16_bytes(logit_rows, shape_.vocabulary) +
+         ProductBuffers::bytes(product_sizes(rows));
+}
+
+DeviceDecoder::Buffers DeviceDecoder::make_buffers(std::int64_t rows, std::int64_t logit_rows,
+                                                   DeviceArena& arena) const {
+  return {take_matrix(DType::kBF16, rows, shape_.hidden, arena),
+          take_matrix(DType::kBF16, rows, shape_.qkv_width(), arena),
+          take_matrix(DType::kBF16, rows, shape_.q_width(), arena),
+          take_matrix(DType::kBF16, rows, shape_.intermediate, arena),
+          take_matrix(DType::kF32, logit_rows, shape_.vocabulary, arena),
+          ProductBuffers(product_sizes(rows), arena)};
+}
+
+void DeviceDecoder::run(std::int64_t rows, const Pass& pass, const std::vector<PagedKv>& kv, const Buffers& buffers,
+                        const Launch& launch) const {
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    const std::int64_t first = i + 1 == layers_.size() ? pass.first_wanted : 0;
+    run_layer(layers_[i], rows, first, pass, kv[i], buffers, launch);
+  }
+}
+
+void DeviceDecoder::run_layer(const Layer& layer, std::int64_t rows, std::int64_t first, const Pass& pass,
+                              const PagedKv& kv, const Buffers& buffers, const Launch& launch) const {
+  const DeviceMatrix hidden = rows_of(buffers.hidden, 0, rows), qkv = rows_of(buffers.qkv, 0, rows);
+  layer.qkv.run({hidden, layer.input_norm, shape_.norm_eps, qkv, {}, false, pass.prompt_rows}, buffers.products,
+                launch);
+  rope_append({qkv, pass.cos, pass.sin, pass.sequences, pass.slots, shape_.heads, pass.positions}, kv, launch);
+  if (first == rows) return;
+  DeviceMatrix q = rows_of(qkv, first, rows);
+  q.cols = shape_.q_width();
+  const DeviceMatrix mixed = rows_of(buffers.mixed, first, rows), x = rows_of(hidden, first, rows),
+                     mlp = rows_of(buffers.mlp, first, rows);
+  pass.attend(q, kv, first, mixed);
+  layer.o.run({mixed, nullptr, 0.0f, x, x, false, pass.prompt_rows}, buffers.products, launch);
+  layer.gate_up.run({x, layer.mlp_norm, shape_.norm_eps, mlp, {}, true, pass.prompt_rows}, buffers.products, launch);
+  layer.down.run({mlp, nullptr, 0.0f, x, x, false, pass.prompt_rows}, buffers.products, launch);
+}
+
+void DeviceDecoder::logits(const DeviceMatrix& hidden, const Buffers& buffers, const Launch& launch) const {
+  head_.run({hidden, norm_, shape_.norm_eps, rows_of(buffers.logits, 0, hidden.rows), {}}, buffers.products, launch);
+}
+
+}  // namespace halftone::cuda

@@ -1,0 +1,76 @@
+#pragma once
+// The decoder's weights on the device, and one pass of its layers over rows of hidden states.
+
+#include <functional>
+#include <vector>
+
+#include "backend/cuda/decode_ops.h"
+#include "backend/cuda/device_products.h"
+
+namespace halftone::cuda {
+
+struct DecoderShape {
+  std::int64_t layers = 0, hidden = 0, intermediate = 0, heads = 0, kv_heads = 0, head_dim = 0, vocabulary = 0;
+  float norm_eps = 1e-6f;
+
+  std::int64_t q_width() const { return heads * head_dim; }
+  std::int64_t qkv_width() const { return (heads + 2 * kv_heads) * head_dim; }
+};
+
+class DeviceDecoder {
+ public:
+  // Throws Error for formats that no kernel reads, and for heads that attention does not take.
+  DeviceDecoder(const DeviceDecoderSource& source, DeviceArena& weights, const DeviceStream& stream);
+
+  // Activations of up to `rows` tokens.
+  struct Buffers {
+    DeviceMatrix hidden, qkv, mixed, mlp;  // bf16
+    DeviceMatrix logits;                   // [logit rows, vocabulary] f32
+    ProductBuffers products;
+  };
+  std::size_t buffer_bytes(std::int64_t rows, std::int64_t logit_rows) const;
+  Buffers make_buffers(std::int64_t rows, std::int64_t logit_rows, DeviceArena& arena) const;
+
+  // What differs between a prompt and a step of decoding.
+  struct Pass {
+    const float *cos = nullptr, *sin = nullptr;
+    const std::int32_t *positions = nullptr, *sequences = nullptr, *slots = nullptr;  // as RopeAppend has them
+    std::int64_t prompt_rows = 0;                                                     // as DeviceProducts has it
+    std::int64_t first_wanted = 0;  // rows before it are not needed after the last layer
+    // mixed = attention of q, rows [first, M) of both.
+    std::function<void(const DeviceMatrix& q, const PagedKv& kv, std::int64_t first, const DeviceMatrix& mixed)> attend;
+  };
+  // All layers on the first `rows` rows of buffers.hidden, in place.  kv: the cache of each layer.
+  void run(std::int64_t rows, const Pass& pass, const std::vector<PagedKv>& kv, const Buffers& buffers,
+           const Launch& launch) const;
+  // buffers.logits = head(norm(hidden)), by the kernels of decoding.  hidden: [rows, hidden], up to kDecodeTokens rows.
+  void logits(const DeviceMatrix& hidden, const Buffers& buffers, const Launch& launch) const;
+
+  const DecoderShape& shape() const { return shape_; }
+  const DeviceMatrix& embedding() const { return embedding_; }
+
+ private:
+  struct Layer {
+    const float *input_norm = nullptr, *mlp_norm = nullptr;
+    DeviceProducts qkv, o, gate_up, down;
+  };
+  void run_layer(const Layer& layer, std::int64_t rows, std::int64_t first, const Pass& pass, const PagedKv& kv,
+                 const Buffers& buffers, const Launch& launch) const;
+  ProductBuffers::Sizes product_sizes(std::int64_t rows) const;
+
+  DecoderShape shape_;
+  DeviceMatrix embedding_;
+  std::vector<Layer> layers_;
+  const float* norm_ = nullptr;
+  DeviceProducts head_;
+};
+
+// Rows [begin, end) of a matrix.
+inline DeviceMatrix rows_of(DeviceMatrix matrix, std::int64_t begin, std::int64_t end) {
+  matrix.data =
+      static_cast<char*>(matrix.data) + begin * matrix.stride * static_cast<std::int64_t>(dtype_size(matrix.dtype));
+  matrix.rows = end - begin;
+  return matrix;
+}
+
+}  // namespace halftone::cuda

@@ -1,0 +1,158 @@
+#include "backend/cuda/device_products.h"
+
+#include <algorithm>
+
+#include "backend/cuda/cublas_lt.h"
+#include "backend/cuda/decode_ops.h"
+#include "backend/cuda/linear_prompt.h"
+#include "backend/cuda/prepare_input.h"
+#include "backend/cuda/upload.h"
+
+namespace halftone::cuda {
+namespace {
+
+constexpr std::string_view kWhere = "cuda products";
+
+// A factor of a low-rank part as a plain bf16 product.
+LinearWeight upload_factor(const Tensor& factor, DeviceArena& arena, const DeviceStream& stream) {
+  const QTensor weight = wrap_unquantized(from_f32(to_f32(factor), DType::kBF16));
+  const Tensor no_bias;
+  return upload_linear({{&weight, 1}, {&no_bias, 1}, {}}, arena, stream);
+}
+
+DeviceMatrix columns(DeviceMatrix matrix, std::int64_t begin, std::int64_t count) {
+  if (!matrix.data) return matrix;
+  matrix.data = static_cast<char*>(matrix.data) + begin * static_cast<std::int64_t>(dtype_size(matrix.dtype));
+  matrix.cols = count;
+  return matrix;
+}
+
+// By a kernel that M does not choose.
+void run_product(const LinearWeight& weight, const LinearCall& call, const Launch& launch) {
+  if (call.tuned_rows == 0) return linear(weight, call, launch);
+  linear(weight, call, launch, linear_prompt_supports(weight, call) ? "cublas" : "any");
+}
+
+std::int64_t padded_cols(std::int64_t cols) { return (cols + 15) / 16 * 16; }
+
+std::size_t matrix_bytes(std::int64_t rows, std::int64_t cols) {
+  return DeviceArena::padded(static_cast<std::size_t>(rows * padded_cols(cols)) * sizeof(std::uint16_t));
+}
+
+}  // namespace
+
+std::size_t ProductBuffers::bytes(const Sizes& sizes) {
+  return 3 * matrix_bytes(sizes.rows, sizes.inputs) + matrix_bytes(1, sizes.wide) +
+         matrix_bytes(sizes.rows, sizes.rank) + DeviceArena::padded(static_cast<std::size_t>(sizes.rows) * 4) +
+         DeviceArena::padded(sizes.prompt_bytes);
+}
+
+ProductBuffers::ProductBuffers(const Sizes& sizes, DeviceArena& arena) : sizes_(sizes) {
+  normed_ = arena.allocate(matrix_bytes(sizes.rows, sizes.inputs));
+  arranged_ = arena.allocate(matrix_bytes(sizes.rows, sizes.inputs));
+  codes_ = arena.allocate(matrix_bytes(sizes.rows, sizes.inputs));
+  wide_ = arena.allocate(matrix_bytes(1, sizes.wide));
+  rank_ = arena.allocate(matrix_bytes(sizes.rows, sizes.rank));
+  scales_ = arena.allocate<float>(static_cast<std::size_t>(sizes.rows));
+  prompt_ = arena.allocate(sizes.prompt_bytes);
+}
+
+DeviceProducts::DeviceProducts(const DeviceProductsSource& source, DeviceArena& weights, const DeviceStream& stream) {
+  for (const DeviceLinearSource& from : source) {
+    Part part;
+    part.weight = upload_linear({from.weights, from.biases, from.input}, weights, stream);
+    part.input_scales = upload_floats(from.input_scales, weights);
+    part.input_order = static_cast<const std::int32_t*>(upload(from.input_order, weights));
+    part.has_low_rank = from.low_rank_a.defined();
+    if (part.has_low_rank) {
+      // the low-rank part reads inputs in their own order
+      require(!part.input_order, kWhere, "a low-rank part beside reordered inputs is not supported");
+      part.low_rank_a = upload_factor(from.low_rank_a, weights, stream);
+      part.low_rank_b = upload_factor(from.low_rank_b, weights, stream);
+    }
+    outputs_ += part.weight.rows;
+    nbytes_ += part.weight.nbytes + part.low_rank_a.nbytes + part.low_rank_b.nbytes +
+               (part.arranges() ? 4 * part.weight.cols : 0);
+    parts_.push_back(part);
+  }
+}
+
+void DeviceProducts::reserve(ProductBuffers::Sizes& sizes, bool prompts) const {
+  sizes.inputs = std::max(sizes.inputs, inputs());
+  for (const Part& part : parts_) {
+    if (part.has_low_rank) sizes.rank = std::max(sizes.rank, part.low_rank_a.rows);
+    if (!prompts) continue;
+    sizes.wide = std::max(sizes.wide, sizes.rows * padded_cols(outputs_));
+    for (const LinearWeight* weight : {&part.weight, &part.low_rank_a, &part.low_rank_b}) {
+      sizes.prompt_bytes = std::max(sizes.prompt_bytes, linear_prompt_workspace(*weight, sizes.rows));
+    }
+  }
+}
+
+bool DeviceProducts::fuses_silu(const Call& call) const {
+  return call.prompt_rows == 0 && parts_.size() == 1 && !parts_[0].has_low_rank && parts_[0].weight.rows % 16 == 0 &&
+         (!parts_[0].weight.group_scales || parts_[0].weight.group == 128);
+}
+
+DeviceMatrix DeviceProducts::shared_input(const Call& call, const ProductBuffers& buffers, const Launch& launch) const {
+  // one part without anything before its quantization makes the norm on the way
+  const bool on_the_way = parts_.size() == 1 && !parts_[0].arranges() && !parts_[0].has_low_rank;
+  if (!call.norm || on_the_way) return call.x;
+  const DeviceMatrix normed = buffers.normed(call.x.rows, call.x.cols);
+  prepare_input({call.x, call.norm, call.eps, {}, normed, nullptr}, launch);
+  return normed;
+}
+
+void DeviceProducts::run(const Call& call, const ProductBuffers& buffers, const Launch& launch) const {
+  const DeviceMatrix x = shared_input(call, buffers, launch);
+  const bool normalize = call.norm && x.data == call.x.data;
+  const bool apart = call.silu_mul && !fuses_silu(call);
+  const DeviceMatrix y = apart ? buffers.wide(call.x.rows, outputs_) : call.y;
+  std::int64_t begin = 0;
+  for (const Part& part : parts_) {
+    const std::int64_t count = call.silu_mul && !apart ? y.cols : part.weight.rows;
+    run_part(part, call, x, normalize, columns(y, begin, count), columns(call.residual, begin, count), buffers, launch);
+    begin += count;
+  }
+  if (apart) silu_mul(y, call.y, launch);
+}
+
+void DeviceProducts::run_part(const Part& part, const Call& call, const DeviceMatrix& x, bool normalize,
+                              const DeviceMatrix& y, const DeviceMatrix& residual, const ProductBuffers& buffers,
+                              const Launch& launch) const {
+  const bool prompt = call.prompt_rows > 0 && BlasProduct::available();
+  DeviceMatrix input = x;
+  if (part.arranges()) {
+    input = buffers.arranged(x.rows, x.cols);
+    arrange_input({x, part.input_scales, part.input_order, input}, launch);
+  }
+  DeviceMatrix codes = input;
+  const bool quantizes = part.weight.input.kind != InputQuant::Kind::kNone;
+  const bool by_token = scales_tokens(part.weight.input.kind);
+  if (normalize || quantizes) {
+    const DType dtype = !quantizes                          ? DType::kBF16
+                        : prompt                            ? linear_prompt_input(part.weight)
+                        : part.weight.multiplies_integers() ? DType::kI8
+                                                            : DType::kBF16;
+    codes = buffers.codes(dtype, x.rows, x.cols);
+    prepare_input({input, normalize ? call.norm : nullptr, call.eps, part.weight.input, codes,
+                   by_token ? buffers.scales() : nullptr},
+                  launch);
+  }
+  LinearCall product{codes, by_token ? buffers.scales() : nullptr, y, residual, call.silu_mul && fuses_silu(call)};
+  product.workspace = buffers.prompt();
+  product.workspace_bytes = buffers.prompt_bytes();
+  product.tuned_rows = call.prompt_rows;
+  run_product(part.weight, product, launch);
+  if (!part.has_low_rank) return;
+  product.x = input;
+  product.x_scales = nullptr;
+  product.y = buffers.rank(x.rows, part.low_rank_a.rows);
+  product.residual = {};
+  run_product(part.low_rank_a, product, launch);
+  product.x = product.y;
+  product.y = product.residual = y;
+  run_product(part.low_rank_b, product, launch);
+}
+
+}  // namespace halftone::cuda

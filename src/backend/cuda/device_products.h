@@ -1,0 +1,97 @@
+#pragma once
+// Products on one input as model/linear_product.h has them, on the device: norm, scales and order of the inputs, their
+// quantization, the weights, low-rank parts, and the outputs of several weights side by side.
+
+#include <vector>
+
+#include "backend/cuda/linear.h"
+#include "ops/device_model.h"
+
+namespace halftone::cuda {
+
+// Buffers that the products of a model share, one after another.
+class ProductBuffers {
+ public:
+  struct Sizes {
+    std::int64_t rows = 0;              // tokens of a call, at most
+    std::int64_t inputs = 0, rank = 0;  // of a product, at most; rank 0: none has a low-rank part
+    std::int64_t wide = 0;              // elements of a call's outputs, at most
+    std::size_t prompt_bytes = 0;       // linear_prompt_workspace() of the largest product
+  };
+  static std::size_t bytes(const Sizes& sizes);
+  ProductBuffers(const Sizes& sizes, DeviceArena& arena);
+
+  // [rows, cols] of a buffer.
+  DeviceMatrix normed(std::int64_t rows, std::int64_t cols) const { return matrix(normed_, DType::kBF16, rows, cols); }
+  DeviceMatrix arranged(std::int64_t rows, std::int64_t cols) const {
+    return matrix(arranged_, DType::kBF16, rows, cols);
+  }
+  DeviceMatrix codes(DType dtype, std::int64_t rows, std::int64_t cols) const {
+    return matrix(codes_, dtype, rows, cols);
+  }
+  // What silu_mul() reads.
+  DeviceMatrix wide(std::int64_t rows, std::int64_t cols) const { return matrix(wide_, DType::kBF16, rows, cols); }
+  DeviceMatrix rank(std::int64_t rows, std::int64_t cols) const { return matrix(rank_, DType::kBF16, rows, cols); }
+  float* scales() const { return scales_; }
+  void* prompt() const { return prompt_; }
+  std::size_t prompt_bytes() const { return sizes_.prompt_bytes; }
+
+ private:
+  // Rows begin at multiples of 16 bytes.
+  static DeviceMatrix matrix(void* data, DType dtype, std::int64_t rows, std::int64_t cols) {
+    return {data, dtype, rows, cols, (cols + 15) / 16 * 16};
+  }
+
+  Sizes sizes_;
+  void *normed_ = nullptr, *arranged_ = nullptr, *codes_ = nullptr, *wide_ = nullptr, *rank_ = nullptr;
+  float* scales_ = nullptr;
+  void* prompt_ = nullptr;
+};
+
+class DeviceProducts {
+ public:
+  DeviceProducts() = default;
+  // Throws Error for formats that no kernel reads.
+  DeviceProducts(const DeviceProductsSource& source, DeviceArena& weights, const DeviceStream& stream);
+
+  struct Call {
+    DeviceMatrix x;               // [M, inputs] bf16
+    const float* norm = nullptr;  // [inputs]: RMSNorm of x first; null: none
+    float eps = 0.0f;
+    DeviceMatrix y;  // [M, outputs] bf16, or f32 without residual and low-rank part
+    DeviceMatrix
+        residual;  // [M, outputs] bf16, or without data: y = bf16(residual + bf16(product)). It may be y itself
+    bool silu_mul = false;  // y: [M, outputs / 2], what silu_mul() makes of the product
+    // How many tokens the kernels of a prompt are chosen for; 0: those of decoding, for M of up to kDecodeTokens.
+    std::int64_t prompt_rows = 0;
+  };
+  // The kernels hang on the weights and on prompt_rows alone, not on M.
+  void run(const Call& call, const ProductBuffers& buffers, const Launch& launch) const;
+
+  std::int64_t inputs() const { return parts_.front().weight.cols; }
+  std::int64_t outputs() const { return outputs_; }
+  std::int64_t nbytes() const { return nbytes_; }
+  // Widens `sizes` so that calls of up to sizes.rows tokens fit; with `prompts` those of prompts, too.
+  void reserve(ProductBuffers::Sizes& sizes, bool prompts = true) const;
+
+ private:
+  struct Part {
+    LinearWeight weight;
+    const float* input_scales = nullptr;
+    const std::int32_t* input_order = nullptr;
+    LinearWeight low_rank_a, low_rank_b;
+    bool has_low_rank = false;
+    bool arranges() const { return input_scales || input_order; }
+  };
+
+  // What every part reads: x, or its norm where that is not made by the part itself.
+  DeviceMatrix shared_input(const Call& call, const ProductBuffers& buffers, const Launch& launch) const;
+  void run_part(const Part& part, const Call& call, const DeviceMatrix& x, bool normalize, const DeviceMatrix& y,
+                const DeviceMatrix& residual, const ProductBuffers& buffers, const Launch& launch) const;
+  bool fuses_silu(const Call& call) const;
+
+  std::vector<Part> parts_;
+  std::int64_t outputs_ = 0, nbytes_ = 0;
+};
+
+}  // namespace halftone::cuda

@@ -1,0 +1,290 @@
+#include "backend/cuda/device_runner.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "backend/cuda/attention_prompt.h"
+#include "backend/cuda/device/linear.h"
+#include "backend/cuda/upload.h"
+
+namespace halftone::cuda {
+namespace {
+
+constexpr std::string_view kWhere = "cuda model";
+// Tokens of a prompt that run at once, and for how many the kernels are chosen.
+constexpr std::int64_t kMostPromptRows = 2048, kTunedPromptRows = 1024;
+// Graphs of decoding are made for caches of this many pages more and more.
+constexpr std::int64_t kPageUnit = 8;
+
+std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+template <typename T>
+void copy_to_device(T* target, std::span<const T> values, const DeviceStream& stream) {
+  check(cudaMemcpyAsync(target, values.data(), values.size_bytes(), cudaMemcpyHostToDevice, stream.launch().stream),
+        kWhere);
+}
+
+std::size_t input_bytes(const DecoderShape& shape) {
+  const auto rows = static_cast<std::size_t>(kMostPromptRows);
+  return 4 * DeviceArena::padded(rows * 4) +
+         2 * DeviceArena::padded(rows * static_cast<std::size_t>(shape.head_dim) * 2);
+}
+
+std::size_t table_bytes(const Tensor& tensor) { return DeviceArena::padded(static_cast<std::size_t>(tensor.nbytes())); }
+
+}  // namespace
+
+CudaRunner::Sizes CudaRunner::sizes_of(const ModelWeights& weights, const DeviceLimits& limits) {
+  const DecoderShape& shape = weights.decoder->shape();
+  Sizes sizes;
+  sizes.pages = divide_up(limits.kv_tokens, kPageTokens);
+  sizes.pages_per_sequence =
+      divide_up(std::min(sizes.pages, divide_up(limits.cos.dim(0), kPageTokens)), kPageUnit) * kPageUnit;
+  const auto layer = DeviceArena::padded(
+      static_cast<std::size_t>(sizes.pages * shape.kv_heads * kPageTokens * shape.head_dim) * sizeof(std::uint16_t));
+  sizes.kv = static_cast<std::size_t>(2 * shape.layers) * layer +
+             DeviceArena::padded(static_cast<std::size_t>(limits.sequences * sizes.pages_per_sequence) * 4);
+  sizes.workspace =
+      weights.decoder->buffer_bytes(kMostPromptRows, kDecodeTokens) +
+      DeviceArena::padded(static_cast<std::size_t>(limits.picture_tokens * shape.hidden) * sizeof(std::uint16_t)) +
+      input_bytes(shape) + table_bytes(limits.cos) + table_bytes(limits.sin) +
+      DecodeSteps::bytes(shape, limits.sequences, sizes.pages_per_sequence * kPageTokens);
+  return sizes;
+}
+
+CudaRunner::CudaRunner(std::shared_ptr<const ModelWeights> weights, const DeviceLimits& limits)
+    : weights_(std::move(weights)),
+      decoder_(*weights_->decoder),
+      limits_(limits),
+      sizes_(sizes_of(*weights_, limits)),
+      kv_arena_("kv", sizes_.kv),
+      workspace_("workspace", sizes_.workspace),
+      pages_(limits.sequences, sizes_.pages_per_sequence, sizes_.pages),
+      buffers_(decoder_.make_buffers(kMostPromptRows, kDecodeTokens, workspace_)),
+      logits_(static_cast<std::size_t>(kDecodeTokens * decoder_.shape().vocabulary) * sizeof(float)) {
+  require(limits.sequences >= 1 && limits.sequences <= kDecodeTokens, kWhere,
+          "expected 1 to {} sequences at once, got {}", kDecodeTokens, limits.sequences);
+  const DecoderShape& shape = decoder_.shape();
+  pictures_ = {workspace_.allocate(static_cast<std::size_t>(limits.picture_tokens * shape.hidden) * 2), DType::kBF16,
+               limits.picture_tokens, shape.hidden, shape.hidden};
+  const auto rows = static_cast<std::size_t>(kMostPromptRows);
+  for (std::int32_t** array : {&inputs_.tokens, &inputs_.picture_rows, &inputs_.sequences, &inputs_.slots}) {
+    *array = workspace_.allocate<std::int32_t>(rows);
+  }
+  inputs_.cos = workspace_.allocate<float>(rows * static_cast<std::size_t>(shape.head_dim / 2));
+  inputs_.sin = workspace_.allocate<float>(rows * static_cast<std::size_t>(shape.head_dim / 2));
+  make_cache();
+  const float *cos = upload_floats(limits.cos, workspace_), *sin = upload_floats(limits.sin, workspace_);
+  steps_ = std::make_unique<DecodeSteps>(DecodeSteps::Model{decoder_, buffers_, kv_, cos, sin}, limits.sequences,
+                                         sizes_.pages_per_sequence * kPageTokens, workspace_, stream_);
+}
+
+CudaRunner::~CudaRunner() {
+  // what is under way reads and writes what is given back now
+  cudaStreamSynchronize(stream_.launch().stream);
+}
+
+void CudaRunner::make_cache() {
+  const DecoderShape& shape = decoder_.shape();
+  const auto layer = static_cast<std::size_t>(sizes_.pages * shape.kv_heads * kPageTokens * shape.head_dim);
+  page_table_ =
+      kv_arena_.allocate<std::int32_t>(static_cast<std::size_t>(limits_.sequences * sizes_.pages_per_sequence));
+  for (std::int64_t i = 0; i < shape.layers; ++i) {
+    auto* k = kv_arena_.allocate<std::uint16_t>(layer);
+    auto* v = kv_arena_.allocate<std::uint16_t>(layer);
+    kv_.push_back({k, v, page_table_, static_cast<int>(sizes_.pages_per_sequence), static_cast<int>(shape.kv_heads),
+                   static_cast<int>(shape.head_dim)});
+  }
+}
+
+void CudaRunner::reserve(std::size_t sequence, std::int64_t tokens) {
+  if (!pages_.reserve(sequence, tokens)) return;
+  const std::size_t width = pages_.pages_per_sequence();
+  copy_to_device(page_table_ + sequence * width, std::span(pages_.row(sequence), width), stream_);
+}
+
+DeviceMatrix CudaRunner::take_pictures(std::int64_t count) {
+  require(pictures_held_ + count <= limits_.picture_tokens, kWhere, "expected at most {} picture tokens, got {}",
+          limits_.picture_tokens, pictures_held_ + count);
+  pictures_held_ += count;
+  return rows_of(pictures_, pictures_held_ - count, pictures_held_);
+}
+
+std::int64_t CudaRunner::encode_picture(const DevicePicture& picture) {
+  const std::int64_t patches = picture.height * picture.width / (picture.patch_size * picture.patch_size);
+  const DeviceMatrix target = take_pictures(patches / weights_->patches_per_token);
+  const std::lock_guard lock(weights_->vision_mutex);
+  weights_->vision->upload(picture, stream_);
+  weights_->vision->run(patches, 1, target, stream_.launch());
+  stream_.synchronize();  // the workspace is the next runner's
+  return pictures_held_ - target.rows;
+}
+
+std::int64_t CudaRunner::put_picture(const Tensor& tokens) {
+  const DeviceMatrix target = take_pictures(tokens.dim(0));
+  require(tokens.dtype() == DType::kBF16 && tokens.dim(1) == target.cols, kWhere,
+          "expected BF16 [tokens, {}], got {} {}", target.cols, dtype_name(tokens.dtype()), to_string(tokens.shape()));
+  check(cudaMemcpyAsync(target.data, tokens.raw(), static_cast<std::size_t>(tokens.nbytes()), cudaMemcpyHostToDevice,
+                        stream_.launch().stream),
+        kWhere);
+  return pictures_held_ - target.rows;
+}
+
+Tensor CudaRunner::picture_tokens(std::int64_t begin, std::int64_t end) {
+  Tensor tokens(DType::kBF16, {end - begin, pictures_.cols});
+  check(cudaMemcpyAsync(tokens.raw(), rows_of(pictures_, begin, end).data, static_cast<std::size_t>(tokens.nbytes()),
+                        cudaMemcpyDeviceToHost, stream_.launch().stream),
+        kWhere);
+  stream_.synchronize();
+  return tokens;
+}
+
+// Steps that were begun ahead write behind the lengths that are kept, or into pages that others take after them on the
+// same stream.
+void CudaRunner::drain() {
+  while (steps_->under_way() > 0) steps_->wait();
+  next_.clear();
+}
+
+void CudaRunner::truncate(std::size_t sequence, std::int64_t length) {
+  drain();
+  pages_.set_length(sequence, length);
+}
+
+void CudaRunner::copy_prefix(std::size_t from, std::size_t to, std::int64_t length) {
+  drain();
+  require(length <= pages_.length(from), kWhere, "expected at most {} tokens, got {}", pages_.length(from), length);
+  pages_.set_length(to, 0);
+  reserve(to, length);
+  const DecoderShape& shape = decoder_.shape();
+  const auto page = static_cast<std::size_t>(shape.kv_heads * kPageTokens * shape.head_dim);
+  for (std::int64_t i = 0; i < divide_up(length, kPageTokens); ++i) {
+    const auto source = static_cast<std::size_t>(pages_.row(from)[i]) * page,
+               target = static_cast<std::size_t>(pages_.row(to)[i]) * page;
+    for (const PagedKv& kv : kv_) {
+      for (std::uint16_t* data : {kv.k, kv.v}) {
+        check(cudaMemcpyAsync(data + target, data + source, page * sizeof(std::uint16_t), cudaMemcpyDeviceToDevice,
+                              stream_.launch().stream),
+              kWhere);
+      }
+    }
+  }
+  pages_.append(to, length);
+}
+
+std::int64_t CudaRunner::max_prompt() const { return kMostPromptRows; }
+std::int64_t CudaRunner::max_logits() const { return kDecodeTokens; }
+
+void CudaRunner::prompt(const DevicePrompt& prompt) {
+  drain();
+  const DecoderShape& shape = decoder_.shape();
+  const auto rows = static_cast<std::int64_t>(prompt.tokens.size());
+  require(rows >= 1 && rows <= kMostPromptRows, kWhere, "expected 1 to {} tokens, got {}", kMostPromptRows, rows);
+  const std::int64_t first = pages_.length(prompt.sequence);
+  reserve(prompt.sequence, first + rows);
+  std::vector<std::int32_t> sequences(prompt.tokens.size(), static_cast<std::int32_t>(prompt.sequence)), slots;
+  for (std::int64_t i = 0; i < rows; ++i) slots.push_back(static_cast<std::int32_t>(first + i));
+  copy_to_device(inputs_.tokens, prompt.tokens, stream_);
+  copy_to_device(inputs_.picture_rows, prompt.picture_rows, stream_);
+  copy_to_device<std::int32_t>(inputs_.sequences, sequences, stream_);
+  copy_to_device<std::int32_t>(inputs_.slots, slots, stream_);
+  const auto count = static_cast<std::size_t>(prompt.cos.numel());
+  copy_to_device(inputs_.cos, std::span(prompt.cos.data<float>(), count), stream_);
+  copy_to_device(inputs_.sin, std::span(prompt.sin.data<float>(), count), stream_);
+
+  const Launch launch = stream_.launch();
+  embedding({decoder_.embedding(), inputs_.tokens, rows_of(buffers_.hidden, 0, rows), pictures_,
+             prompt.picture_rows.empty() ? nullptr : inputs_.picture_rows},
+            launch);
+  DeviceDecoder::Pass pass{inputs_.cos,      inputs_.sin,         nullptr, inputs_.sequences, inputs_.slots,
+                           kTunedPromptRows, prompt.first_wanted, {}};
+  const float scale = 1.0f / std::sqrt(static_cast<float>(shape.head_dim));
+  pass.attend = [&](const DeviceMatrix& q, const PagedKv& kv, std::int64_t begin, const DeviceMatrix& mixed) {
+    const auto keys = static_cast<double>(first + begin) + 0.5 * static_cast<double>(q.rows + 1);
+    const ProfiledOp watched(launch, "attention_prompt", 0, 4.0 * static_cast<double>(q.rows * q.cols) * keys);
+    attention_prompt({q, static_cast<std::int32_t>(prompt.sequence), first + begin, scale, shape.heads, mixed}, kv,
+                     launch);
+  };
+  decoder_.run(rows, pass, kv_, buffers_, launch);
+  pages_.append(prompt.sequence, rows);
+  prompt_rows_ = rows;
+}
+
+Tensor CudaRunner::logits(std::int64_t begin, std::int64_t end) {
+  require(begin >= 0 && begin < end && end <= prompt_rows_ && end - begin <= kDecodeTokens, kWhere,
+          "expected up to {} of {} tokens, got {} to {}", kDecodeTokens, prompt_rows_, begin, end);
+  decoder_.logits(rows_of(buffers_.hidden, begin, end), buffers_, stream_.launch());
+  Tensor logits(DType::kF32, {end - begin, decoder_.shape().vocabulary});
+  const auto bytes = static_cast<std::size_t>(logits.nbytes());
+  check(cudaMemcpyAsync(logits_.data<float>(), buffers_.logits.data, bytes, cudaMemcpyDeviceToHost,
+                        stream_.launch().stream),
+        kWhere);
+  stream_.synchronize();
+  std::copy_n(logits_.data<float>(), logits.numel(), logits.data<float>());
+  return logits;
+}
+
+// A step of sequences whose lengths are those that the device has counted up to.
+void CudaRunner::start_step(std::span<const std::size_t> sequences) {
+  std::int64_t longest = 0;
+  for (const std::size_t sequence : sequences) {
+    const std::int64_t after = pages_.length(sequence) + steps_->under_way() + 1;
+    reserve(sequence, after);
+    longest = std::max(longest, after);
+  }
+  steps_->enqueue(longest);
+}
+
+std::vector<DeviceChoice> CudaRunner::step(std::span<const DeviceStepRow> rows, bool ahead) {
+  std::vector<std::size_t> sequences;
+  std::vector<std::int64_t> lengths;
+  std::int64_t furthest = 0;
+  for (const DeviceStepRow& row : rows) {
+    require(row.position >= 0 && row.position < limits_.cos.dim(0), kWhere, "expected a position below {}, got {}",
+            limits_.cos.dim(0), row.position);
+    sequences.push_back(row.sequence);
+    lengths.push_back(pages_.length(row.sequence));
+    furthest = std::max({furthest, static_cast<std::int64_t>(row.position), lengths.back()});
+  }
+  if (!std::equal(rows.begin(), rows.end(), next_.begin(), next_.end())) {
+    drain();
+    steps_->load(rows, lengths);
+    start_step(sequences);
+  }
+  const std::int64_t limit = std::min(limits_.cos.dim(0), sizes_.pages_per_sequence * kPageTokens);
+  if (ahead && furthest + 2 < limit) start_step(sequences);
+  const std::vector<DeviceChoice> choices = steps_->wait();
+  next_.clear();
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    pages_.append(rows[i].sequence, 1);
+    if (steps_->under_way() > 0) next_.push_back({rows[i].sequence, choices[i].token, rows[i].position + 1});
+  }
+  return choices;
+}
+
+void CudaRunner::step_logits(std::int64_t row, std::span<float> logits) {
+  require(steps_->under_way() == 0, kWhere, "the logits of a step are gone once the next one began");
+  check(cudaMemcpyAsync(logits_.data<float>(), rows_of(buffers_.logits, row, row + 1).data, logits.size_bytes(),
+                        cudaMemcpyDeviceToHost, stream_.launch().stream),
+        kWhere);
+  stream_.synchronize();
+  std::copy_n(logits_.data<float>(), logits.size(), logits.begin());
+}
+
+void CudaRunner::start_profile() {
+  drain();
+  stream_.watch(&profile_);
+}
+
+std::vector<DeviceOpTime> CudaRunner::take_profile() {
+  drain();
+  stream_.watch(nullptr);
+  return profile_.take();
+}
+
+DeviceMemory CudaRunner::memory() const {
+  return {static_cast<std::int64_t>(weights_->arena.capacity()), static_cast<std::int64_t>(kv_arena_.capacity()),
+          static_cast<std::int64_t>(workspace_.capacity() + weights_->vision_workspace.capacity())};
+}
+
+}  // namespace halftone::cuda

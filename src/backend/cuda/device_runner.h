@@ -1,0 +1,88 @@
+#pragma once
+// ops/device_model.h on CUDA: the state of one worker.
+
+#include <mutex>
+
+#include "backend/cuda/decode_steps.h"
+#include "backend/cuda/op_profile.h"
+#include "backend/cuda/vision_tower.h"
+#include "ops/device_model.h"
+
+namespace halftone::cuda {
+
+// The weights of a model and where they lie. The vision tower brings its own workspace, which one runner at a time uses.
+struct ModelWeights {
+  ModelWeights(DeviceArena weights, DeviceArena workspace)
+      : arena(std::move(weights)), vision_workspace(std::move(workspace)) {}
+
+  DeviceArena arena, vision_workspace;
+  std::unique_ptr<DeviceDecoder> decoder;
+  std::unique_ptr<VisionTower> vision;
+  std::int64_t patches_per_token = 4;
+  mutable std::mutex vision_mutex;
+};
+
+class CudaRunner final : public DeviceRunner {
+ public:
+  CudaRunner(std::shared_ptr<const ModelWeights> weights, const DeviceLimits& limits);
+  ~CudaRunner() override;
+
+  std::int64_t encode_picture(const DevicePicture& picture) override;
+  std::int64_t put_picture(const Tensor& tokens) override;
+  Tensor picture_tokens(std::int64_t begin, std::int64_t end) override;
+  void clear_pictures() override { pictures_held_ = 0; }
+
+  std::int64_t length(std::size_t sequence) const override { return pages_.length(sequence); }
+  void truncate(std::size_t sequence, std::int64_t length) override;
+  void copy_prefix(std::size_t from, std::size_t to, std::int64_t length) override;
+
+  void prompt(const DevicePrompt& prompt) override;
+  std::int64_t max_prompt() const override;
+  Tensor logits(std::int64_t begin, std::int64_t end) override;
+  std::int64_t max_logits() const override;
+
+  std::vector<DeviceChoice> step(std::span<const DeviceStepRow> rows, bool ahead) override;
+  void step_logits(std::int64_t row, std::span<float> logits) override;
+
+  DeviceMemory memory() const override;
+
+  void start_profile() override;
+  std::vector<DeviceOpTime> take_profile() override;
+
+ private:
+  struct Sizes {
+    std::int64_t pages = 0, pages_per_sequence = 0;
+    std::size_t kv = 0, workspace = 0;
+  };
+  static Sizes sizes_of(const ModelWeights& weights, const DeviceLimits& limits);
+  void make_cache();
+  void reserve(std::size_t sequence, std::int64_t tokens);
+  void start_step(std::span<const std::size_t> sequences);
+  void drain();
+  DeviceMatrix take_pictures(std::int64_t count);
+
+  std::shared_ptr<const ModelWeights> weights_;
+  const DeviceDecoder& decoder_;
+  DeviceLimits limits_;
+  Sizes sizes_;
+  OpProfile profile_;
+  DeviceStream stream_;
+  DeviceArena kv_arena_, workspace_;
+  KvPages pages_;
+  std::int32_t* page_table_ = nullptr;  // [sequences, pages_per_sequence]
+  std::vector<PagedKv> kv_;             // of each layer
+  DeviceDecoder::Buffers buffers_;
+  DeviceMatrix pictures_;  // [picture_tokens, hidden]
+  std::int64_t pictures_held_ = 0;
+  std::int64_t prompt_rows_ = 0;  // tokens of the last prompt
+  struct PromptInputs {
+    std::int32_t *tokens = nullptr, *picture_rows = nullptr, *sequences = nullptr, *slots = nullptr;
+    float *cos = nullptr, *sin = nullptr;
+  };
+  PromptInputs inputs_;
+  std::unique_ptr<DecodeSteps> steps_;
+  std::vector<DeviceStepRow> next_;  // the rows of the oldest step under way
+  PinnedMemory logits_;              // [max_logits, vocabulary] f32
+};
+
+}  // namespace halftone::cuda

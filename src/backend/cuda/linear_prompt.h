@@ -1,0 +1,25 @@
+#pragma once
+// The row "cublas" of linear_rows(): products of many tokens, by cuBLASLt. Which of its algorithms runs is chosen by the
+// weight and by LinearCall::tuned_rows, never by M, and none that splits K: an element of y has one order of summation.
+//   bf16 alone                      multiplied as it is, the bias in the product
+//   INT8 with INT8 inputs           exact sums in int32
+//   E4M3 with E4M3 inputs           E4M3 products, sums in f32, for K and N that are multiples of 16
+//   others                          the weight's codes are written as bf16 into the workspace first, exactly; where
+//                                   groups have scales (code - zero) * scale, rounded to bf16: 2^-8 of each weight
+
+#include "backend/cuda/linear.h"
+
+namespace halftone::cuda {
+
+// What run_linear_prompt() needs of LinearCall::workspace for up to `rows` tokens; without a residual a product that is bf16
+// alone needs no more than for 0.
+std::size_t linear_prompt_workspace(const LinearWeight& weight, std::int64_t rows);
+// The dtype of the codes of x: I8, F8_E4M3 or BF16.
+DType linear_prompt_input(const LinearWeight& weight);
+
+// Rows of x and of y that begin at multiples of 16 bytes, N a multiple of 8 where the product is not y itself, a workspace of
+// that size; and a library that is there.
+bool linear_prompt_supports(const LinearWeight& weight, const LinearCall& call);
+void run_linear_prompt(const LinearWeight& weight, const LinearCall& call, const Launch& launch);
+
+}  // namespace halftone::cuda

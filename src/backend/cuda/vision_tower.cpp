@@ -1,0 +1,300 @@
+#include "backend/cuda/vision_tower.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <optional>
+
+#include "backend/cuda/attention_prompt.h"
+#include "backend/cuda/cuda_error.h"
+#include "backend/cuda/device/picture_patches.h"
+#include "backend/cuda/linear_prompt.h"
+#include "backend/cuda/op_profile.h"
+#include "backend/cuda/vision_ops.h"
+#include "base/error.h"
+
+namespace halftone::cuda {
+namespace {
+
+constexpr std::string_view kWhere = "cuda vision";
+constexpr std::size_t kValues = 3 * 256, kValuesBytes = kValues * sizeof(float);
+
+LinearSource single_source(const DeviceProductsSource& products, std::int64_t rows, std::int64_t cols) {
+  require(products.size() == 1 && products[0].weights.size() == 1, kWhere, "expected a product of one matrix");
+  const DeviceLinearSource& source = products[0];
+  require(!source.input_scales.defined() && !source.input_order.defined() && !source.low_rank_a.defined() &&
+              source.input.kind == InputQuant::Kind::kNone,
+          kWhere, "a vision tower on the device takes plain inputs");
+  require(source.weights[0].shape == Shape{rows, cols}, kWhere, "expected a weight [{}, {}], got {}", rows, cols,
+          to_string(source.weights[0].shape));
+  return {source.weights, source.biases, source.input};
+}
+
+// The one place that knows how a product gets to the device.
+LinearWeight upload_product(const DeviceProductsSource& products, std::int64_t rows, std::int64_t cols,
+                            DeviceArena& arena, const DeviceStream& stream) {
+  return upload_linear(single_source(products, rows, cols), arena, stream);
+}
+
+std::size_t product_bytes(const DeviceProductsSource& products, std::int64_t rows, std::int64_t cols) {
+  return linear_weight_bytes(single_source(products, rows, cols));
+}
+
+const float* upload_floats(const Tensor& values, std::int64_t count, DeviceArena& arena) {
+  require(values.defined() && values.dtype() == DType::kF32 && values.numel() == count, kWhere,
+          "expected {} weights of a norm in F32", count);
+  auto* target = arena.allocate<float>(static_cast<std::size_t>(count));
+  check(
+      cudaMemcpy(target, values.data<float>(), static_cast<std::size_t>(count) * sizeof(float), cudaMemcpyHostToDevice),
+      kWhere);
+  return target;
+}
+
+std::size_t norm_bytes(std::int64_t cols) {
+  return 2 * DeviceArena::padded(static_cast<std::size_t>(cols) * sizeof(float));
+}
+
+void copy_to_device(void* target, const void* source, std::size_t bytes, const DeviceStream& stream) {
+  check(cudaMemcpyAsync(target, source, bytes, cudaMemcpyHostToDevice, stream.launch().stream), kWhere);
+}
+
+DeviceMatrix bf16_matrix(void* data, std::int64_t rows, std::int64_t cols) {
+  return {data, DType::kBF16, rows, cols, cols};
+}
+
+// linear_prompt_workspace() of plain products without residuals.
+std::size_t product_workspace() {
+  LinearWeight plain;
+  plain.plain = true;
+  return linear_prompt_workspace(plain, 0);
+}
+
+// How many rows a product's algorithm is chosen for: a power of two, so that few are chosen.
+std::int64_t tuned_rows(std::int64_t rows) {
+  std::int64_t tuned = 64;
+  while (tuned < rows) tuned *= 2;
+  return tuned;
+}
+
+// Bytes of each piece of the workspace, in the order of its members.
+struct WorkspaceBytes {
+  std::size_t x, qkv, inner, rotation, axes, frame_ends, product;
+
+  WorkspaceBytes(const DeviceVisionSource& source, std::int64_t most_patches) {
+    const auto n = static_cast<std::size_t>(most_patches), width = static_cast<std::size_t>(source.width);
+    const auto columns = static_cast<std::size_t>(source.columns);
+    x = 2 * n * width;
+    qkv = std::max(3 * x, 2 * n * columns);                                             // rounded pixels before
+    inner = n * std::max(2 * static_cast<std::size_t>(source.mlp_width), 4 * columns);  // pixels in f32 before
+    inner = std::max(inner, x);                                                         // the merger's after
+    rotation = 4 * n * static_cast<std::size_t>(source.head_dim / 2);
+    // values of bytes, then rotations of rows and columns: no side has more than all patches
+    axes = kValuesBytes + 2 * 4 * n * static_cast<std::size_t>(source.head_dim / 4);
+    frame_ends = 4 * n;
+    product = product_workspace();
+  }
+};
+
+}  // namespace
+
+std::size_t VisionTower::weight_bytes(const DeviceVisionSource& source) {
+  const std::int64_t width = source.width, merged = source.merge * source.width;
+  std::size_t bytes = product_bytes(source.patch_embed, width, source.columns) + norm_bytes(width) +
+                      product_bytes(source.merger_first, merged, merged) +
+                      product_bytes(source.merger_second, source.output, merged);
+  for (std::int64_t i = 0; i < source.depth; ++i) {
+    const DeviceVisionBlockSource block = source.block(i);
+    bytes += 2 * norm_bytes(width) + product_bytes(block.qkv, 3 * width, width) +
+             product_bytes(block.proj, width, width) + product_bytes(block.fc1, source.mlp_width, width) +
+             product_bytes(block.fc2, width, source.mlp_width);
+  }
+  return bytes;
+}
+
+std::size_t VisionTower::workspace_bytes(const DeviceVisionSource& source, std::int64_t most_patches) {
+  const WorkspaceBytes bytes(source, most_patches);
+  return 4 * DeviceArena::padded(bytes.x) + DeviceArena::padded(bytes.qkv) + DeviceArena::padded(bytes.inner) +
+         2 * DeviceArena::padded(bytes.rotation) + DeviceArena::padded(bytes.axes) +
+         DeviceArena::padded(bytes.frame_ends) + DeviceArena::padded(bytes.product);
+}
+
+VisionTower::VisionTower(const DeviceVisionSource& source, std::int64_t most_patches, DeviceArena& weights,
+                         DeviceArena& workspace, const DeviceStream& stream)
+    : shape_(source), most_patches_(most_patches) {
+  require(source.heads > 0 && source.heads * source.head_dim == source.width && source.merge > 0 && most_patches > 0 &&
+              most_patches <= std::numeric_limits<std::int32_t>::max(),
+          kWhere, "{} heads of {} dimensions do not make a width of {}, or there is no room for patches", source.heads,
+          source.head_dim, source.width);
+  shape_.patch_embed = shape_.merger_first = shape_.merger_second = {};
+  shape_.merger_norm = {};
+  shape_.block = nullptr;
+  const std::int64_t width = source.width, merged = source.merge * width;
+  const auto upload_norm = [&](const DeviceNormSource& norm) {
+    return Norm{upload_floats(norm.weight, width, weights), upload_floats(norm.bias, width, weights)};
+  };
+  const auto upload = [&](const DeviceProductsSource& products, std::int64_t rows, std::int64_t cols) {
+    return upload_product(products, rows, cols, weights, stream);
+  };
+  patch_embed_ = upload(source.patch_embed, width, source.columns);
+  for (std::int64_t i = 0; i < source.depth; ++i) {
+    const DeviceVisionBlockSource block = source.block(i);
+    blocks_.push_back({upload_norm(block.norm1), upload_norm(block.norm2), upload(block.qkv, 3 * width, width),
+                       upload(block.proj, width, width), upload(block.fc1, source.mlp_width, width),
+                       upload(block.fc2, width, source.mlp_width)});
+  }
+  merger_norm_ = upload_norm(source.merger_norm);
+  merger_first_ = upload(source.merger_first, merged, merged);
+  merger_second_ = upload(source.merger_second, source.output, merged);
+  take_workspace(workspace);
+}
+
+void VisionTower::take_workspace(DeviceArena& arena) {
+  const WorkspaceBytes bytes(shape_, most_patches_);
+  Workspace& w = workspace_;
+  for (void** piece : {&w.x, &w.normed, &w.mixed, &w.added}) *piece = arena.allocate(bytes.x);
+  w.qkv = arena.allocate(bytes.qkv);
+  w.inner = arena.allocate(bytes.inner);
+  w.cos = arena.allocate(bytes.rotation);
+  w.sin = arena.allocate(bytes.rotation);
+  w.axes = arena.allocate(bytes.axes);
+  w.frame_ends = arena.allocate(bytes.frame_ends);
+  w.product = arena.allocate(bytes.product);
+  product_bytes_ = bytes.product;
+}
+
+void VisionTower::check_input(const VisionInput& input) const {
+  require(input.patches > 0 && input.patches <= most_patches_ && input.patches % shape_.merge == 0, kWhere,
+          "expected up to {} patches, a multiple of {}, got {}", most_patches_, shape_.merge, input.patches);
+  require(input.pixels && input.cos && input.sin, kWhere, "expected pixels and rotations");
+  std::int64_t begin = 0;
+  for (const std::int64_t end : input.frame_ends) {
+    require(end > begin, kWhere, "a frame ends at {} and begins at {}", end, begin);
+    begin = end;
+  }
+  require(begin == input.patches, kWhere, "the frames end at {}, the patches at {}", begin, input.patches);
+}
+
+void VisionTower::upload(const VisionInput& input, const DeviceStream& stream) const {
+  check_input(input);
+  const auto n = static_cast<std::size_t>(input.patches);
+  const std::size_t rotation = n * static_cast<std::size_t>(shape_.head_dim / 2) * sizeof(float);
+  const std::vector<std::int32_t> frame_ends(input.frame_ends.begin(), input.frame_ends.end());
+  // pageable memory like this is read before the call returns
+  copy_to_device(workspace_.frame_ends, frame_ends.data(), frame_ends.size() * sizeof(std::int32_t), stream);
+  copy_to_device(workspace_.cos, input.cos, rotation, stream);
+  copy_to_device(workspace_.sin, input.sin, rotation, stream);
+  copy_to_device(workspace_.inner, input.pixels, n * static_cast<std::size_t>(shape_.columns) * sizeof(float), stream);
+  const DeviceMatrix pixels{workspace_.inner, DType::kF32, input.patches, shape_.columns, shape_.columns};
+  round_rows(pixels, rounded_patches(input.patches), stream.launch());
+}
+
+void VisionTower::upload(const DevicePicture& picture, const DeviceStream& stream) const {
+  const std::int64_t unit = picture.patch_size * picture.merge_size, side = std::max(picture.height, picture.width);
+  const std::int64_t patches =
+      unit > 0 ? picture.height * picture.width / (picture.patch_size * picture.patch_size) : 0;
+  require(picture.rgb && patches > 0 && patches <= most_patches_ && picture.height % unit == 0 &&
+              picture.width % unit == 0 && picture.merge_size * picture.merge_size == shape_.merge &&
+              3 * picture.frames * picture.patch_size * picture.patch_size == shape_.columns,
+          kWhere, "expected a picture of up to {} patches, sides a multiple of {}, got {} x {}", most_patches_, unit,
+          picture.width, picture.height);
+  const std::int64_t quarter = shape_.head_dim / 4, positions = side / picture.patch_size;
+  require(picture.values.size() == kValues && picture.axis_cos.shape() == Shape{positions, quarter} &&
+              picture.axis_sin.shape() == picture.axis_cos.shape(),
+          kWhere, "expected values of 3 x 256 bytes and rotations [{}, {}]", positions, quarter);
+  auto* axes = static_cast<char*>(workspace_.axes);
+  const auto axis = static_cast<std::size_t>(picture.axis_cos.nbytes());
+  const std::int32_t frame_end = static_cast<std::int32_t>(patches);
+  copy_to_device(workspace_.frame_ends, &frame_end, sizeof(frame_end), stream);
+  copy_to_device(axes, picture.values.data(), kValuesBytes, stream);
+  copy_to_device(axes + kValuesBytes, picture.axis_cos.raw(), axis, stream);
+  copy_to_device(axes + kValuesBytes + axis, picture.axis_sin.raw(), axis, stream);
+  copy_to_device(workspace_.inner, picture.rgb, static_cast<std::size_t>(picture.height * picture.width * 3), stream);
+  const PatchGrid grid{static_cast<int>(picture.height / picture.patch_size),
+                       static_cast<int>(picture.width / picture.patch_size), static_cast<int>(picture.merge_size)};
+  const DeviceMatrix rounded = rounded_patches(patches);
+  start_cut_patches({static_cast<const std::uint8_t*>(workspace_.inner), reinterpret_cast<const float*>(axes), grid,
+                     static_cast<int>(picture.patch_size), static_cast<int>(picture.frames),
+                     static_cast<std::uint16_t*>(rounded.data), rounded.stride},
+                    stream.launch());
+  start_patch_rotations(
+      {reinterpret_cast<const float*>(axes + kValuesBytes), reinterpret_cast<const float*>(axes + kValuesBytes + axis),
+       grid, static_cast<int>(quarter), static_cast<float*>(workspace_.cos), static_cast<float*>(workspace_.sin)},
+      stream.launch());
+}
+
+DeviceMatrix VisionTower::rounded_patches(std::int64_t patches) const {
+  return bf16_matrix(workspace_.qkv, patches, shape_.columns);
+}
+
+void VisionTower::encode(const VisionInput& input, const DeviceMatrix& out, const DeviceStream& stream) const {
+  upload(input, stream);
+  run(input.patches, static_cast<std::int64_t>(input.frame_ends.size()), out, stream.launch());
+}
+
+void VisionTower::run(std::int64_t patches, std::int64_t frames, const DeviceMatrix& out, const Launch& launch) const {
+  require(patches > 0 && patches <= most_patches_ && patches % shape_.merge == 0 && frames > 0 && frames <= patches,
+          kWhere, "expected up to {} patches, got {} in {} frames", most_patches_, patches, frames);
+  const DeviceMatrix x = bf16_matrix(workspace_.x, patches, shape_.width);
+  multiply(patch_embed_, rounded_patches(patches), x, launch);
+  // what a block adds in the end is added by the next one's first norm
+  DeviceMatrix added;
+  for (const Block& block : blocks_) {
+    transform(block, added, frames, x, launch);
+    added = bf16_matrix(workspace_.added, patches, shape_.width);
+  }
+  merge(x, added, out, launch);
+}
+
+void VisionTower::transform(const Block& block, const DeviceMatrix& added, std::int64_t frames, const DeviceMatrix& x,
+                            const Launch& launch) const {
+  const std::int64_t n = x.rows, width = shape_.width;
+  const DeviceMatrix normed = bf16_matrix(workspace_.normed, n, width), mixed = bf16_matrix(workspace_.mixed, n, width);
+  const DeviceMatrix qkv = bf16_matrix(workspace_.qkv, n, 3 * width), product = bf16_matrix(workspace_.added, n, width);
+  const DeviceMatrix inner = bf16_matrix(workspace_.inner, n, shape_.mlp_width);
+  normalize(block.norm1, x, added, normed, launch);
+  multiply(block.qkv, normed, qkv, launch);
+  DeviceMatrix turned = qkv;  // q and k
+  turned.cols = 2 * width;
+  rotate_heads(turned, 2 * shape_.heads, static_cast<const float*>(workspace_.cos),
+               static_cast<const float*>(workspace_.sin), launch);
+  const float scale = 1.0f / std::sqrt(static_cast<float>(shape_.head_dim));
+  const auto keys = static_cast<double>(n) / static_cast<double>(frames);  // of frames of one size
+  std::optional<ProfiledOp> watched(std::in_place, launch, "attention_frames", 0,
+                                    4.0 * static_cast<double>(n * width) * keys);
+  attention_frames({qkv, static_cast<const std::int32_t*>(workspace_.frame_ends), frames, scale, shape_.heads, mixed},
+                   launch);
+  watched.reset();
+  multiply(block.proj, mixed, product, launch);
+  normalize(block.norm2, x, product, normed, launch);
+  multiply(block.fc1, normed, inner, launch);
+  quick_gelu(inner, launch);
+  multiply(block.fc2, inner, product, launch);
+}
+
+void VisionTower::merge(const DeviceMatrix& x, const DeviceMatrix& added, const DeviceMatrix& out,
+                        const Launch& launch) const {
+  const std::int64_t tokens = x.rows / shape_.merge, merged = shape_.merge * shape_.width;
+  normalize(merger_norm_, x, added, bf16_matrix(workspace_.normed, x.rows, x.cols), launch);
+  const DeviceMatrix inner = bf16_matrix(workspace_.inner, tokens, merged);
+  multiply(merger_first_, bf16_matrix(workspace_.normed, tokens, merged), inner, launch);
+  gelu_erf(inner, launch);
+  multiply(merger_second_, inner, out, launch);
+}
+
+void VisionTower::multiply(const LinearWeight& weight, const DeviceMatrix& x, const DeviceMatrix& y,
+                           const Launch& launch) const {
+  LinearCall call;
+  call.x = x;
+  call.y = y;
+  call.workspace = workspace_.product;
+  call.workspace_bytes = product_bytes_;
+  call.tuned_rows = tuned_rows(x.rows);
+  linear(weight, call, launch, linear_prompt_supports(weight, call) ? "cublas" : "any");
+}
+
+void VisionTower::normalize(const Norm& norm, const DeviceMatrix& x, const DeviceMatrix& added, const DeviceMatrix& y,
+                            const Launch& launch) const {
+  layer_norm({x, added, norm.weight, norm.bias, shape_.norm_eps, y}, launch);
+}
+
+}  // namespace halftone::cuda
