@@ -188,6 +188,8 @@ void Model::replace_weight(const std::string& module, const Tensor& weight) {
 
 LinearParts Model::linear_parts(std::string_view module) const { return state_->weights.linear(module); }
 Tensor Model::norm_weight(std::string_view module) const { return state_->weights.weight(module); }
+Tensor Model::norm_bias(std::string_view module) const { return state_->weights.bias(module); }
+Tensor Model::stored_weight(std::string_view module) const { return state_->weights.stored_weight(module); }
 
 Tensor Model::key_bias(std::int64_t layer) const {
   const Tensor bias = state_->weights.bias(fmt::format("model.layers.{}.self_attn.k_proj", layer));

@@ -86,8 +86,12 @@ class Model {
   void replace_weight(const std::string& module, const Tensor& weight);
   // What is loaded now: the checkpoint's, or what replaced it.
   LinearParts linear_parts(std::string_view module) const;
-  // The weight of a norm as f32.
+  // The weight of a norm as f32, and its bias, undefined where it has none.
   Tensor norm_weight(std::string_view module) const;
+  Tensor norm_bias(std::string_view module) const;
+  // The weight of a module that is no linear layer ("model.embed_tokens", "visual.patch_embed.proj") as it is stored; in
+  // Numerics::kBF16 as bf16.
+  Tensor stored_weight(std::string_view module) const;
   // The bias of k_proj, [kv_heads * head_dim] f32 (zeros when there is none).
   Tensor key_bias(std::int64_t layer) const;
 

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "model/device_source.h"
 #include "ops/instruction_set.h"
 #include "ops/numerics_name.h"
 #include "runtime/engine_state.h"
@@ -10,11 +11,28 @@ namespace {
 constexpr std::size_t kMaxRememberedGrids = 1 << 16;
 
 Model load_model(const Checkpoint& checkpoint, const EngineOptions& options) {
-  const ModelOptions model{options.numerics, true};
+  // on a device, which takes the weights from here, they are not packed for the CPU
+  const ModelOptions model{options.numerics, true, options.device != Device::kCpu};
   if (options.threads == 0) return Model::load(checkpoint, model, default_stream());
   ThreadPool pool(options.threads);
   Stream stream{&pool, Device::kCpu};
   return Model::load(checkpoint, model, stream);
+}
+
+// Patches of the largest picture.
+std::int64_t most_patches(const Qwen2VlProcessor& processor) {
+  // as many as 2,240 x 1,680 pixels and some; the workspace grows with them
+  constexpr std::int64_t kMost = 20480;
+  const std::int64_t area = processor.patch_size * processor.patch_size;
+  return std::min(kMost, processor.budget.max_pixels / area);
+}
+
+std::shared_ptr<const DeviceModel> load_on_device(const Model& model, const EngineOptions& options,
+                                                  const Qwen2VlProcessor& processor, const std::string& folder) {
+  if (options.device == Device::kCpu) return nullptr;
+  require(options.numerics == Numerics::kBF16, folder, "a GPU computes with numerics bf16, got {}",
+          to_string(options.numerics));
+  return make_cuda_model(device_decoder_source(model), device_vision_source(model), most_patches(processor));
 }
 
 std::vector<Tensor> key_biases(const Model& model) {
@@ -89,16 +107,20 @@ EngineState::EngineState(const std::filesystem::path& folder, const EngineOption
   kv_layout_ = std::make_shared<KvLayout>(
       make_kv_layout(options.kv_format, load_kv_quantization(checkpoint_, config.decoder.layers), config.decoder,
                      options.numerics, key_biases(model_), folder.string()));
+  device_model_ = load_on_device(model_, options, processor_, folder.string());
+  require(device_model_ == nullptr || kv_layout_->format == "bf16", folder.string(),
+          "a GPU keeps keys and values in bf16 only so far, got {}; choose --kv bf16", kv_layout_->format);
   stop_tokens_ = find_stop_tokens(checkpoint_, config, *tokenizer_);
   if (options.picture_cache != nullptr) {
-    picture_key_suffix_ = picture_key_suffix(processor_, config.vision, options.numerics,
-                                             checkpoint_.content_hash(vision_prefix(model_)));
+    picture_key_suffix_ = device_model_ ? device_model_->device_name() : "";
+    picture_key_suffix_ += picture_key_suffix(processor_, config.vision, options.numerics,
+                                              checkpoint_.content_hash(vision_prefix(model_)));
   }
   info_.checkpoint = std::filesystem::weakly_canonical(folder).filename().string();
   info_.numerics = to_string(options.numerics);
   info_.kv_format = kv_layout_->format;
-  info_.products = model_.products_native() ? "native" : "emulated";
-  info_.instruction_set = instruction_set();
+  info_.products = device_model_ || model_.products_native() ? "native" : "emulated";
+  info_.instruction_set = device_model_ ? device_model_->device_name() : instruction_set();
   info_.budget = processor_.budget;
   info_.vocabulary = config.decoder.vocabulary;
   info_.memory = {model_.weight_bytes(), kv_layout_->bytes_per_token()};
@@ -126,6 +148,13 @@ const EngineInfo& EngineState::info() const {
   return info_;
 }
 
+std::int64_t EngineState::device_kv_tokens() const {
+  // enough for one sequence of any length, or for many of a few thousand tokens
+  constexpr std::int64_t kTokens = 65536;
+  if (options_.device_kv_tokens > 0) return options_.device_kv_tokens;
+  return std::max(kTokens, model_.config().decoder.max_positions);
+}
+
 bool EngineState::stops(TokenId token) const {
   return std::find(stop_tokens_.begin(), stop_tokens_.end(), token) != stop_tokens_.end();
 }
@@ -142,9 +171,13 @@ LoadedPicture EngineState::load_picture_file(const PictureFile& file, ThreadPool
   const Picture picture = decode_picture(std::as_bytes(std::span(file.bytes)), file.source);
   loaded.decode_seconds = decode.seconds();
   const Timer resize;
-  const PatchedPicture patched = process_picture(picture, processor_, pool);
-  loaded.grid = {patched.grid_t, patched.grid_h, patched.grid_w};
-  loaded.patches = Tensor::from(patched.patches, {loaded.grid.patches(), patched.columns});
+  loaded.fitted = fit_picture(picture, processor_, pool);
+  loaded.grid = {1, loaded.fitted.height / processor_.patch_size, loaded.fitted.width / processor_.patch_size};
+  if (!device_model_) {
+    const PatchedPicture patched = cut_patches(loaded.fitted, processor_, pool);
+    loaded.patches = Tensor::from(patched.patches, {loaded.grid.patches(), patched.columns});
+    loaded.fitted = {};
+  }
   loaded.resize_seconds = resize.seconds();
   return loaded;
 }
@@ -219,19 +252,22 @@ PreparedPrompt EngineState::prepare_tokens(std::span<const TokenId> tokens) cons
   return prepared;
 }
 
-Tensor EngineState::encode(PreparedPrompt::Picture& picture, RunContext run, StageTimes& times) const {
-  if (options_.picture_cache != nullptr) {
-    if (auto found = options_.picture_cache->find(picture.key)) return found->tokens;
-  }
-  if (!picture.loaded) picture.loaded = load_picture_file(*picture.file, *run.stream.pool);
-  times.picture_decode += picture.loaded->decode_seconds;
-  times.resize += picture.loaded->resize_seconds;
-  const Timer vision;
-  const Tensor tokens = model_.encode_pictures(picture.loaded->patches, {&picture.grid, 1}, run);
-  times.vision += vision.seconds();
-  picture.loaded.reset();
+std::optional<Tensor> EngineState::find_encoded(const PreparedPrompt::Picture& picture) const {
+  if (options_.picture_cache == nullptr) return {};
+  const auto found = options_.picture_cache->find(picture.key);
+  return found ? std::optional(found->tokens) : std::nullopt;
+}
+
+void EngineState::keep_encoded(const PreparedPrompt::Picture& picture, const Tensor& tokens) const {
   if (options_.picture_cache != nullptr) options_.picture_cache->insert(picture.key, {picture.grid, tokens});
-  return tokens;
+}
+
+LoadedPicture EngineState::take_picture(PreparedPrompt::Picture& picture, ThreadPool& pool, StageTimes& times) const {
+  LoadedPicture loaded = picture.loaded ? std::move(*picture.loaded) : load_picture_file(*picture.file, pool);
+  picture.loaded.reset();
+  times.picture_decode += loaded.decode_seconds;
+  times.resize += loaded.resize_seconds;
+  return loaded;
 }
 
 std::vector<TokenId> EngineState::tokenize(const Prompt& prompt) const {

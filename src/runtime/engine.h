@@ -15,7 +15,9 @@
 
 #include "base/json.h"
 #include "base/stage_times.h"
+#include "ops/device_model.h"
 #include "ops/norm.h"
+#include "tensor/stream.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
 #include "vision/qwen2_vl_processor.h"
@@ -48,6 +50,9 @@ struct EngineOptions {
   std::optional<PixelBudget> budget;            // the checkpoint's otherwise
   std::shared_ptr<PictureCache> picture_cache;  // none: every picture is encoded
   int threads = 0;                              // that load and pack the weights; 0: all cores
+  Device device = Device::kCpu;                 // kCuda: this machine's first GPU
+  std::int64_t device_kv_tokens = 0;            // on a GPU: tokens that a session's caches hold together; 0: 65,536
+  std::int64_t device_sequences = 64;           // and prompts of a batch, at most
   bool reuse_prefix = true;                     // keep the KV of a shared prompt beginning between calls of one session
 };
 
@@ -66,7 +71,7 @@ struct EngineInfo {
   std::string numerics;      // "f32" or "bf16"
   std::string kv_format;
   std::string products;         // "native" or "emulated": whether the quantized products ran in their own format
-  std::string instruction_set;  // "AVX2", "AVX3", ...
+  std::string instruction_set;  // "AVX2", "AVX3", ..., or the name of the GPU
   PixelBudget budget;
   std::int64_t vocabulary = 0;
   MemoryLedger memory;
@@ -120,6 +125,9 @@ class Session {
   virtual std::vector<Generation> generate_batch(std::span<const Prompt> prompts, const SamplingOptions& options) = 0;
   // Teacher-forced: the logits that predict each of `answer`'s tokens after the prompt.
   virtual void score(const Prompt& prompt, std::span<const TokenId> answer, const LogitsSink& sink) = 0;
+  // On a GPU: from now on every op is timed, by itself; what was timed since. Throws Error on the CPU.
+  virtual void start_profile() = 0;
+  virtual std::vector<DeviceOpTime> take_profile() = 0;
   // The logits that predict tokens[1], tokens[2], ... of a text without template (index counts from 1).
   virtual void score_text(std::span<const TokenId> tokens, const LogitsSink& sink) = 0;
 };

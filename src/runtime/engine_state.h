@@ -7,6 +7,7 @@
 
 #include "base/timer.h"
 #include "model/model.h"
+#include "ops/device_model.h"
 #include "runtime/engine.h"
 #include "runtime/kv_storage.h"
 #include "runtime/picture_cache.h"
@@ -17,7 +18,8 @@ namespace halftone {
 // A picture on its way into the model.
 struct LoadedPicture {
   PictureGrid grid;
-  Tensor patches;  // [patches, columns] f32
+  Tensor patches;  // [patches, columns] f32, on the CPU alone
+  Picture fitted;  // on a device alone, which cuts it itself
   double decode_seconds = 0, resize_seconds = 0;
 };
 
@@ -53,8 +55,17 @@ class EngineState final : public Engine {
   // The positions of tokens without pictures; checks ids and length.
   PreparedPrompt prepare_tokens(std::span<const TokenId> tokens) const;
   LoadedPicture load_picture_file(const PictureFile& file, ThreadPool& pool) const;
-  // The vision tower's output, from the cache where there is one. Adds to `times`.
-  Tensor encode(PreparedPrompt::Picture& picture, RunContext run, StageTimes& times) const;
+  // The vision tower's output as keep_encoded() took it, where there is a cache that holds it.
+  std::optional<Tensor> find_encoded(const PreparedPrompt::Picture& picture) const;
+  void keep_encoded(const PreparedPrompt::Picture& picture, const Tensor& tokens) const;
+  // The picture's patches; they are not kept. Adds to `times`.
+  LoadedPicture take_picture(PreparedPrompt::Picture& picture, ThreadPool& pool, StageTimes& times) const;
+
+  const Qwen2VlProcessor& processor() const { return processor_; }
+  // Null on the CPU, where model() has the weights; on a device it knows their names and shapes alone.
+  const std::shared_ptr<const DeviceModel>& device_model() const { return device_model_; }
+  // Tokens that the caches of a session on a device hold together.
+  std::int64_t device_kv_tokens() const;
 
  private:
   void check_length(std::int64_t tokens) const;
@@ -67,6 +78,7 @@ class EngineState final : public Engine {
   ChatTemplate template_;
   Qwen2VlProcessor processor_;
   Model model_;
+  std::shared_ptr<const DeviceModel> device_model_;
   std::shared_ptr<const KvLayout> kv_layout_;
   std::vector<TokenId> stop_tokens_;
   std::string picture_key_suffix_;  // budget, processor, vision weights, numerics

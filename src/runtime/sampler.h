@@ -19,6 +19,7 @@ class Sampler {
  public:
   // Throws Error for options out of range.
   explicit Sampler(const SamplingOptions& options);
+  bool greedy() const { return options_.temperature == 0; }
   // Greedy: the largest logit, the smallest id among equals. Otherwise from softmax(logits / temperature), cut to the
   // top_k largest, then to the smallest set whose probability reaches top_p. Throws Error when a logit is NaN or
   // infinite.

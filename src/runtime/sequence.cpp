@@ -3,13 +3,6 @@
 #include <algorithm>
 
 namespace halftone {
-namespace {
-
-// Long prompts run in pieces, which bounds the workspace and changes no result.
-constexpr std::int64_t kChunk = 512;
-
-}  // namespace
-
 std::int64_t Sequence::shared_prefix(const PreparedPrompt& prompt, std::int64_t limit) const {
   std::int64_t length = 0;
   const std::int64_t most =
@@ -33,10 +26,7 @@ std::int64_t Sequence::shared_prefix(const PreparedPrompt& prompt, std::int64_t 
 }
 
 void Sequence::keep_prefix(const Sequence& donor, std::int64_t length) {
-  if (&donor == this) {
-    cache_.truncate(length);
-  } else {
-    cache_.copy_prefix(donor.cache_, length);
+  if (&donor != this) {
     tokens_ = donor.tokens_;
     pictures_ = donor.pictures_;
   }
@@ -44,39 +34,12 @@ void Sequence::keep_prefix(const Sequence& donor, std::int64_t length) {
   std::erase_if(pictures_, [&](const HeldPicture& picture) { return picture.begin >= length; });
 }
 
-Tensor Sequence::prefill(const EngineState& engine, PreparedPrompt& prompt, std::int64_t first_wanted, RunContext run,
-                         StageTimes& times) {
-  const std::int64_t total = static_cast<std::int64_t>(prompt.tokens.size()), begin = cache_.length();
-  std::vector<Tensor> encoded;
-  std::int64_t visual = 0;
-  for (PreparedPrompt::Picture& picture : prompt.pictures) {
-    if (picture.begin < begin) continue;
-    encoded.push_back(engine.encode(picture, run, times));
-    visual += encoded.back().dim(0);
-  }
-  const Timer timer;
-  Tensor pictures = encoded.size() == 1 ? encoded.front() : Tensor();
-  if (encoded.size() > 1) {
-    pictures = Tensor(DType::kF32, {visual, engine.model().config().decoder.hidden});
-    float* target = pictures.data<float>();
-    for (const Tensor& one : encoded) target = std::copy_n(one.data<float>(), one.numel(), target);
-  }
-  const std::span<const TokenId> tokens = std::span(prompt.tokens).subspan(static_cast<std::size_t>(begin));
-  Tensor hidden = engine.model().embed(tokens, pictures);
-  for (std::int64_t chunk = begin; chunk < total; chunk += kChunk) {
-    const std::int64_t end = std::min(total, chunk + kChunk);
-    const auto positions = std::span(prompt.positions.values)
-                               .subspan(static_cast<std::size_t>(chunk), static_cast<std::size_t>(end - chunk));
-    const SequenceSlice slice{&cache_, positions, std::max<std::int64_t>(0, end - std::max(chunk, first_wanted))};
-    Tensor rows = hidden.rows(chunk - begin, end - begin);
-    engine.model().forward({&slice, 1}, rows, run);
-  }
-  tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
+void Sequence::extend(const PreparedPrompt& prompt) {
+  const auto begin = static_cast<std::int64_t>(tokens_.size());
+  tokens_.insert(tokens_.end(), prompt.tokens.begin() + begin, prompt.tokens.end());
   for (const PreparedPrompt::Picture& picture : prompt.pictures) {
     if (picture.begin >= begin) pictures_.push_back({picture.key, picture.begin});
   }
-  times.prefill += timer.seconds();
-  return hidden;
 }
 
 }  // namespace halftone

@@ -1,17 +1,10 @@
 #include <algorithm>
 
-#include "runtime/sampler.h"
 #include "runtime/sequence.h"
+#include "runtime/worker.h"
 
 namespace halftone {
 namespace {
-
-// Rows of logits made at once when many are wanted: [rows, vocabulary] stays small.
-constexpr std::int64_t kLogitRows = 64;
-
-std::span<const float> row_of(const Tensor& logits, std::int64_t row) {
-  return {logits.data<float>() + row * logits.dim(1), static_cast<std::size_t>(logits.dim(1))};
-}
 
 // One answer that is being written.
 struct Writer {
@@ -19,8 +12,7 @@ struct Writer {
       : sampler(options), decoder(engine.tokenizer()), engine(engine), options(options) {}
 
   // Takes the next token. False when the answer is complete.
-  bool take(std::span<const float> logits, const TextSink& sink) {
-    const Choice choice = sampler.choose(logits);
+  bool take(const Choice& choice, const TextSink& sink) {
     result.smallest_gap = result.tokens.empty() ? choice.gap : std::min(result.smallest_gap, choice.gap);
     result.tokens.push_back(choice.token);
     const bool wanted = tell(decoder.push(choice.token), sink);
@@ -48,7 +40,7 @@ struct Writer {
 class SessionState final : public Session {
  public:
   SessionState(std::shared_ptr<const EngineState> engine, int threads)
-      : engine_(std::move(engine)), pool_(threads), stream_{&pool_, Device::kCpu} {}
+      : engine_(std::move(engine)), pool_(threads), worker_(make_worker(engine_, pool_)) {}
 
   Generation generate(const Prompt& prompt, const SamplingOptions& options, const TextSink& sink) override {
     const Timer prepare;
@@ -58,8 +50,7 @@ class SessionState final : public Session {
     if (!start(0, prepared, prepare_seconds, writer, sink)) return finish(writer, sink);
     Timer timer;
     do {
-      step({&sequence(0)}, {&writer});
-      const bool more = writer.take(row_of(logits_, 0), sink);
+      const bool more = writer.take(step({0}, {&writer}).front(), sink);
       writer.result.times.tokens.push_back(timer.seconds());
       timer = Timer();
       if (!more) break;
@@ -79,16 +70,12 @@ class SessionState final : public Session {
     }
     while (!active.empty()) {
       const Timer timer;
-      std::vector<Sequence*> sequences;
       std::vector<Writer*> running;
-      for (const std::size_t i : active) {
-        sequences.push_back(&sequence(i));
-        running.push_back(writers[i].get());
-      }
-      step(sequences, running);
+      for (const std::size_t i : active) running.push_back(writers[i].get());
+      const std::vector<Choice> choices = step(active, running);
       std::vector<std::size_t> still;
       for (std::size_t k = 0; k < active.size(); ++k) {
-        if (running[k]->take(row_of(logits_, static_cast<std::int64_t>(k)), {})) still.push_back(active[k]);
+        if (running[k]->take(choices[k], {})) still.push_back(active[k]);
         running[k]->result.times.tokens.push_back(timer.seconds());
       }
       active = std::move(still);
@@ -111,43 +98,47 @@ class SessionState final : public Session {
             "score", "expected at most {} tokens, got {}", engine_->model().config().decoder.max_positions,
             prepared.tokens.size());
     StageTimes times;
-    const Tensor hidden = run_prompt(0, prepared, prompt_tokens - 1, times);
-    emit(hidden.rows(hidden.dim(0) - static_cast<std::int64_t>(answer.size()), hidden.dim(0)), 0, sink);
+    run_prompt(0, prepared, prompt_tokens - 1, times, finite_rows(1 - prompt_tokens, sink));
   }
+
+  void start_profile() override { worker_->start_profile(); }
+  std::vector<DeviceOpTime> take_profile() override { return worker_->take_profile(); }
 
   void score_text(std::span<const TokenId> tokens, const LogitsSink& sink) override {
     if (tokens.size() < 2) return;
     PreparedPrompt prepared = engine_->prepare_tokens(tokens.first(tokens.size() - 1));
     StageTimes times;
-    emit(run_prompt(0, prepared, 0, times), 1, sink);
+    run_prompt(0, prepared, 0, times, finite_rows(1, sink));
   }
 
  private:
-  RunContext run() { return {stream_, workspace_, nullptr}; }
-
   Sequence& sequence(std::size_t i) {
-    while (sequences_.size() <= i) sequences_.push_back(std::make_unique<Sequence>(engine_->kv_layout()));
+    while (sequences_.size() <= i) sequences_.push_back(std::make_unique<Sequence>());
     return *sequences_[i];
   }
 
-  // Prefills sequence i with what no sequence of this session holds, and at least the tokens from `first_wanted` on.
-  // Returns the hidden states of the tokens that ran, defined from `first_wanted` on.
-  Tensor run_prompt(std::size_t i, PreparedPrompt& prompt, std::int64_t first_wanted, StageTimes& times) {
-    Sequence& own = sequence(i);
-    const Sequence* donor = &own;
+  // Reads into sequence i what no sequence of this session holds, and at least the tokens from `first_wanted` on. Returns
+  // how many tokens were held.
+  std::int64_t run_prompt(std::size_t i, PreparedPrompt& prompt, std::int64_t first_wanted, StageTimes& times,
+                          const Worker::LogitRows& rows) {
+    sequence(i);
+    std::size_t donor = i;
     std::int64_t shared = 0;
     if (engine_->options().reuse_prefix) {
-      shared = own.shared_prefix(prompt, first_wanted);
-      for (const auto& other : sequences_) {
-        const std::int64_t length = other->shared_prefix(prompt, first_wanted);
+      shared = sequences_[i]->shared_prefix(prompt, first_wanted);
+      for (std::size_t other = 0; other < sequences_.size(); ++other) {
+        const std::int64_t length = sequences_[other]->shared_prefix(prompt, first_wanted);
         if (length > shared) {
           shared = length;
-          donor = other.get();
+          donor = other;
         }
       }
     }
-    own.keep_prefix(*donor, shared);
-    return own.prefill(*engine_, prompt, first_wanted, run(), times);
+    worker_->keep_prefix(i, donor, shared);
+    sequences_[i]->keep_prefix(*sequences_[donor], shared);
+    worker_->prefill(i, prompt, first_wanted, times, rows);
+    sequences_[i]->extend(prompt);
+    return shared;
   }
 
   // Reads the prompt and takes the first token. False when that completes the answer.
@@ -162,58 +153,43 @@ class SessionState final : public Session {
     writer.next_position = prompt.positions.next;
     if (writer.options.max_new_tokens <= 0) return false;
     result.times.prefill = std::max(0.0, prepare_seconds);
-    const Tensor hidden = run_prompt(i, prompt, result.prompt_tokens - 1, result.times);
-    result.reused_tokens = result.prompt_tokens - hidden.dim(0);
-    const Timer timer;
-    const Tensor logits = engine_->model().logits(hidden.rows(hidden.dim(0) - 1, hidden.dim(0)), run());
-    const bool more = writer.take(row_of(logits, 0), sink);
-    result.times.first_token = timer.seconds();
+    bool more = false;
+    result.reused_tokens = run_prompt(
+        i, prompt, result.prompt_tokens - 1, result.times,
+        [&](std::int64_t, std::span<const float> logits) { more = writer.take(writer.sampler.choose(logits), sink); });
     return more;
   }
 
-  // Runs the newest token of each sequence; the logits that follow are in logits_, a row each.
-  void step(const std::vector<Sequence*>& sequences, const std::vector<Writer*>& writers) {
-    std::vector<TokenId> tokens;
-    std::vector<Position> positions;
-    std::vector<SequenceSlice> slices;
-    positions.reserve(sequences.size());
+  // Runs the newest token of each sequence; what follows.
+  std::vector<Choice> step(const std::vector<std::size_t>& sequences, const std::vector<Writer*>& writers) {
+    std::vector<Worker::StepRow> rows;
     for (std::size_t k = 0; k < sequences.size(); ++k) {
       Writer& writer = *writers[k];
-      tokens.push_back(writer.result.tokens.back());
-      positions.push_back({writer.next_position, writer.next_position, writer.next_position});
-      ++writer.next_position;
-      slices.push_back({&sequences[k]->cache(), std::span(positions).last(1), -1});
+      rows.push_back({sequences[k], writer.result.tokens.back(), writer.next_position++, &writer.sampler});
     }
-    Tensor hidden = engine_->model().embed(tokens);
-    engine_->model().forward(slices, hidden, run());
-    for (std::size_t k = 0; k < sequences.size(); ++k) sequences[k]->push(tokens[k]);
-    logits_ = engine_->model().logits(hidden, run());
+    std::vector<Choice> choices = worker_->step(rows);
+    for (const Worker::StepRow& row : rows) sequence(row.sequence).push(row.token);
+    return choices;
   }
 
-  void emit(const Tensor& hidden, std::size_t first_index, const LogitsSink& sink) {
-    for (std::int64_t begin = 0; begin < hidden.dim(0); begin += kLogitRows) {
-      const std::int64_t end = std::min(hidden.dim(0), begin + kLogitRows);
-      const Tensor logits = engine_->model().logits(hidden.rows(begin, end), run());
-      for (std::int64_t row = begin; row < end; ++row) {
-        const std::span<const float> values = row_of(logits, row - begin);
-        require(std::all_of(values.begin(), values.end(), [](float x) { return x - x == 0; }), "logits",
-                "expected finite numbers, got NaN or infinity at position {}", row);
-        sink(first_index + static_cast<std::size_t>(row), values);
-      }
-    }
+  // Hands over a prompt's logits, token t as index t + shift.
+  static Worker::LogitRows finite_rows(std::int64_t shift, const LogitsSink& sink) {
+    return [shift, &sink](std::int64_t token, std::span<const float> logits) {
+      require(std::all_of(logits.begin(), logits.end(), [](float x) { return x - x == 0; }), "logits",
+              "expected finite numbers, got NaN or infinity at position {}", token);
+      sink(static_cast<std::size_t>(token + shift), logits);
+    };
   }
 
   Generation finish(Writer& writer, const TextSink& sink) {
     writer.finish(sink);
-    writer.result.workspace_bytes = workspace_.nbytes();
+    writer.result.workspace_bytes = worker_->workspace_bytes();
     return std::move(writer.result);
   }
 
   std::shared_ptr<const EngineState> engine_;
   ThreadPool pool_;
-  Stream stream_;
-  Workspace workspace_;
-  Tensor logits_;
+  std::unique_ptr<Worker> worker_;
   std::vector<std::unique_ptr<Sequence>> sequences_;
 };
 

@@ -13,26 +13,11 @@ namespace {
 constexpr double kMaxAspectRatio = 200;
 constexpr std::int64_t kMaxResizedPixels = 178'956'970;
 
-// The pixel value of each 8-bit sample. Rescaled in double and rounded to float32, then normalized in float32: the
-// rounding points of transformers' PIL processor.
-std::array<float, 256> pixel_values(const Qwen2VlProcessor& processor, std::size_t channel) {
-  std::array<float, 256> values{};
-  for (std::size_t sample = 0; sample < values.size(); ++sample) {
-    float value = static_cast<float>(sample);
-    if (processor.do_rescale) value = static_cast<float>(static_cast<double>(sample) * processor.rescale_factor);
-    if (processor.do_normalize) value = (value - processor.mean[channel]) / processor.std[channel];
-    values[sample] = value;
-  }
-  return values;
-}
-
 // Cuts one row of merged blocks, merge_size patches high, into patches: for each block its patches row by row, for each
 // patch [channels, temporal_patch_size, patch_size, patch_size], a still picture's frame repeated.
 class Patcher {
  public:
-  explicit Patcher(const Qwen2VlProcessor& processor) : processor_(processor) {
-    for (std::size_t c = 0; c < values_.size(); ++c) values_[c] = pixel_values(processor, c);
-  }
+  explicit Patcher(const Qwen2VlProcessor& processor) : processor_(processor), values_(pixel_values(processor)) {}
 
   void cut(const Picture& picture, std::int64_t block_row, float* out) const {
     const std::int64_t merge = processor_.merge_size, patch = processor_.patch_size, block = merge * patch;
@@ -60,7 +45,7 @@ class Patcher {
   }
 
   const Qwen2VlProcessor& processor_;
-  std::array<std::array<float, 256>, 3> values_{};
+  PixelValues values_;
 };
 
 Picture fit_to_budget(const Picture& picture, const Qwen2VlProcessor& processor, ThreadPool& pool) {
@@ -105,25 +90,44 @@ PictureSize smart_resize(PictureSize size, std::int64_t factor, const PixelBudge
   return {static_cast<std::int64_t>(fitted_height), static_cast<std::int64_t>(fitted_width)};
 }
 
-PatchedPicture process_picture(const Picture& picture, const Qwen2VlProcessor& processor, ThreadPool& pool) {
-  const std::int64_t block = processor.patch_size * processor.merge_size;
-  const Picture fitted = processor.do_resize ? fit_to_budget(picture, processor, pool) : Picture{};
-  const Picture& resized = processor.do_resize ? fitted : picture;
-  require(resized.height % block == 0 && resized.width % block == 0, "process_picture",
-          "expected a width and height divisible by {}, found {} x {}", block, resized.width, resized.height);
+PixelValues pixel_values(const Qwen2VlProcessor& processor) {
+  PixelValues values{};
+  for (std::size_t channel = 0; channel < values.size(); ++channel) {
+    for (std::size_t sample = 0; sample < values[channel].size(); ++sample) {
+      float value = static_cast<float>(sample);
+      if (processor.do_rescale) value = static_cast<float>(static_cast<double>(sample) * processor.rescale_factor);
+      if (processor.do_normalize) value = (value - processor.mean[channel]) / processor.std[channel];
+      values[channel][sample] = value;
+    }
+  }
+  return values;
+}
 
+Picture fit_picture(const Picture& picture, const Qwen2VlProcessor& processor, ThreadPool& pool) {
+  const std::int64_t block = processor.patch_size * processor.merge_size;
+  Picture fitted = processor.do_resize ? fit_to_budget(picture, processor, pool) : picture;
+  require(fitted.height % block == 0 && fitted.width % block == 0, "process_picture",
+          "expected a width and height divisible by {}, found {} x {}", block, fitted.width, fitted.height);
+  return fitted;
+}
+
+PatchedPicture cut_patches(const Picture& fitted, const Qwen2VlProcessor& processor, ThreadPool& pool) {
   PatchedPicture result;
   result.grid_t = 1;
-  result.grid_h = resized.height / processor.patch_size;
-  result.grid_w = resized.width / processor.patch_size;
+  result.grid_h = fitted.height / processor.patch_size;
+  result.grid_w = fitted.width / processor.patch_size;
   result.columns = 3 * processor.temporal_patch_size * processor.patch_size * processor.patch_size;
   result.patches.resize(static_cast<std::size_t>(result.grid_h * result.grid_w * result.columns));
   const Patcher patcher(processor);
   const std::int64_t block_row_values = processor.merge_size * result.grid_w * result.columns;
   pool.parallel_for(result.grid_h / processor.merge_size, [&](std::int64_t block_row) {
-    patcher.cut(resized, block_row, result.patches.data() + block_row * block_row_values);
+    patcher.cut(fitted, block_row, result.patches.data() + block_row * block_row_values);
   });
   return result;
+}
+
+PatchedPicture process_picture(const Picture& picture, const Qwen2VlProcessor& processor, ThreadPool& pool) {
+  return cut_patches(fit_picture(picture, processor, pool), processor, pool);
 }
 
 }  // namespace halftone

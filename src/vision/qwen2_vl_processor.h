@@ -46,6 +46,15 @@ struct PatchedPicture {
   std::int64_t tokens(std::int64_t merge_size) const { return grid_t * grid_h * grid_w / (merge_size * merge_size); }
 };
 
+// process_picture() in two steps: the picture in the size that the vision tower takes, then its patches.
+// Throws Error for a picture whose sides are no multiples of patch_size * merge_size and that is not to be resized.
+Picture fit_picture(const Picture& picture, const Qwen2VlProcessor& processor, ThreadPool& pool);
+PatchedPicture cut_patches(const Picture& fitted, const Qwen2VlProcessor& processor, ThreadPool& pool);
 PatchedPicture process_picture(const Picture& picture, const Qwen2VlProcessor& processor, ThreadPool& pool);
+
+// What the byte of a channel stands for in patches: rescaled in double and rounded to f32, then normalized in f32, the
+// rounding points of transformers' PIL processor.
+using PixelValues = std::array<std::array<float, 256>, 3>;
+PixelValues pixel_values(const Qwen2VlProcessor& processor);
 
 }  // namespace halftone

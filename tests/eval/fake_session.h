@@ -23,6 +23,8 @@ class FakeSession : public Session {
   void score_text(std::span<const TokenId> tokens, const LogitsSink& sink) override {
     for (std::size_t i = 1; i < tokens.size(); ++i) sink(i, logits_(i));
   }
+  void start_profile() override {}
+  std::vector<DeviceOpTime> take_profile() override { return {}; }
 
  private:
   Logits logits_;

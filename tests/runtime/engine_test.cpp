@@ -12,35 +12,18 @@
 #include "hf/safetensors.h"
 #include "model/model.h"
 #include "tests/model/patched_checkpoint.h"
+#include "tests/runtime/some_prompts.h"
 
 namespace halftone {
 namespace {
 
-const std::filesystem::path kDemo = std::filesystem::path(HALFTONE_SOURCE_DIR) / "demo";
+using testing::ask;
+using testing::some_prompts;
+
+const std::filesystem::path kDemo = testing::demo_folder();
 
 std::shared_ptr<const PictureFile> picture(const char* name) {
   return read_picture_file(kDemo / "suite/val2014" / name);
-}
-
-Prompt ask(const std::string& text, std::vector<std::shared_ptr<const PictureFile>> pictures) {
-  Prompt prompt;
-  prompt.messages = {user_message(text, static_cast<int>(pictures.size()))};
-  prompt.pictures = std::move(pictures);
-  return prompt;
-}
-
-std::vector<Prompt> some_prompts() {
-  const auto first = picture("COCO_val2014_000000001123.jpg"), second = picture("COCO_val2014_000000004325.jpg");
-  Prompt turns = ask("What color is it?", {first});
-  turns.messages.push_back({"assistant", {{ContentPart::Kind::kText, "pink"}}});
-  turns.messages.push_back(user_message("And in this one?", 1));
-  turns.pictures.push_back(second);
-  return {ask("Is there a dog in the image?", {first}),
-          ask("What number is written in the picture?\nAnswer the question using a single word or phrase.", {first}),
-          ask("Is there a dog in the image?", {second}),
-          ask("Describe the two pictures.", {first, second}),
-          turns,
-          ask("How many legs does a spider have?", {})};
 }
 
 SamplingOptions options_of(std::int64_t tokens) {

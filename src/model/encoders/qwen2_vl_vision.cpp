@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "model/encoders/vision_positions.h"
 #include "ops/attention.h"
 #include "ops/backend.h"
 #include "ops/elementwise.h"
@@ -21,64 +22,12 @@ struct Block {
   Linear qkv, proj, fc1, fc2;
 };
 
-// Row and column of each patch, in the order of the processor: block by block of merge_size x merge_size patches.
-struct PatchPosition {
-  std::int64_t row = 0, column = 0;
-};
-
-std::vector<PatchPosition> frame_positions(const PictureGrid& grid, std::int64_t merge) {
-  std::vector<PatchPosition> positions;
-  for (std::int64_t block_row = 0; block_row < grid.height / merge; ++block_row) {
-    for (std::int64_t block_column = 0; block_column < grid.width / merge; ++block_column) {
-      for (std::int64_t i = 0; i < merge * merge; ++i) {
-        positions.push_back({block_row * merge + i / merge, block_column * merge + i % merge});
-      }
-    }
-  }
-  return positions;
-}
-
-// [patches, head_dim / 2]: a quarter of the head turns by the row, a quarter by the column.
-RotationTables rotation_tables(const VisionConfig& config, std::span<const PictureGrid> grids) {
-  const std::int64_t quarter = config.head_dim / 4;
-  std::int64_t patches = 0;
-  for (const PictureGrid& grid : grids) patches += grid.patches();
-  std::vector<float> inverse;
-  for (std::int64_t j = 0; j < quarter; ++j) {
-    const float exponent = static_cast<float>(2 * j) / static_cast<float>(2 * quarter);
-    inverse.push_back(1.0f / static_cast<float>(std::pow(config.rope_theta, static_cast<double>(exponent))));
-  }
-  RotationTables tables{Tensor(DType::kF32, {patches, 2 * quarter}), Tensor(DType::kF32, {patches, 2 * quarter})};
-  float* cos = tables.cos.data<float>();
-  float* sin = tables.sin.data<float>();
-  const auto turn = [&](std::int64_t position) {
-    for (const float frequency : inverse) {
-      const double angle = static_cast<float>(position) * frequency;
-      *cos++ = static_cast<float>(std::cos(angle));
-      *sin++ = static_cast<float>(std::sin(angle));
-    }
-  };
-  for (const PictureGrid& grid : grids) {
-    const std::vector<PatchPosition> frame = frame_positions(grid, config.merge_size);
-    for (std::int64_t t = 0; t < grid.time; ++t) {
-      for (const PatchPosition& position : frame) {
-        turn(position.row);
-        turn(position.column);
-      }
-    }
-  }
-  return tables;
-}
-
-// Each patch sees its own frame.
 std::vector<AttentionRange> frame_ranges(std::span<const PictureGrid> grids) {
   std::vector<AttentionRange> ranges;
   std::int64_t begin = 0;
-  for (const PictureGrid& grid : grids) {
-    const std::int64_t frame = grid.height * grid.width;
-    for (std::int64_t t = 0; t < grid.time; ++t, begin += frame) {
-      ranges.insert(ranges.end(), static_cast<std::size_t>(frame), AttentionRange{begin, begin + frame});
-    }
+  for (const std::int64_t end : vision_frame_ends(grids)) {
+    ranges.insert(ranges.end(), static_cast<std::size_t>(end - begin), AttentionRange{begin, end});
+    begin = end;
   }
   return ranges;
 }
@@ -113,7 +62,7 @@ class Qwen2VlVision final : public Encoder {
   Tensor encode(const Tensor& patches, std::span<const PictureGrid> grids, RunContext run) const override {
     Tensor x = run.workspace.get("vision.x", {patches.dim(0), config_.width});
     embed_patches(patches, grids, x, run);
-    const RotationTables rotation = rotation_tables(config_, grids);
+    const RotationTables rotation = vision_rotations(config_, grids);
     const std::vector<AttentionRange> ranges = frame_ranges(grids);
     for (const Block& block : blocks_) transform(block, rotation, ranges, x, run);
     return x;
@@ -126,7 +75,7 @@ class Qwen2VlVision final : public Encoder {
   }
 
   void run_block(std::int64_t block, std::span<const PictureGrid> grids, Tensor& x, RunContext run) const override {
-    transform(blocks_.at(static_cast<std::size_t>(block)), rotation_tables(config_, grids), frame_ranges(grids), x,
+    transform(blocks_.at(static_cast<std::size_t>(block)), vision_rotations(config_, grids), frame_ranges(grids), x,
               run);
   }
 

@@ -1,0 +1,50 @@
+#pragma once
+// What a session does its work with: the model on one device and the caches of its sequences there.
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "runtime/engine_state.h"
+#include "runtime/sampler.h"
+
+namespace halftone {
+
+class Worker {
+ public:
+  virtual ~Worker() = default;
+
+  // Called for each wanted token of a prompt in turn, with the logits that follow it, [vocabulary].
+  using LogitRows = std::function<void(std::int64_t token, std::span<const float> logits)>;
+  // The newest token of a sequence, and who chooses the next one.
+  struct StepRow {
+    std::size_t sequence = 0;
+    TokenId token = 0;
+    std::int32_t position = 0;
+    Sampler* sampler = nullptr;
+  };
+
+  // Tokens in a sequence's cache.
+  virtual std::int64_t length(std::size_t sequence) = 0;
+  // `sequence` keeps the first `length` tokens of `donor` (perhaps itself), whatever it held.
+  virtual void keep_prefix(std::size_t sequence, std::size_t donor, std::int64_t length) = 0;
+  // Runs the tokens of `prompt` after those that the cache holds, its pictures first. Rows are wanted from the prompt's
+  // token `first_wanted` on. Adds the times of pictures, prefill and logits.
+  virtual void prefill(std::size_t sequence, PreparedPrompt& prompt, std::int64_t first_wanted, StageTimes& times,
+                       const LogitRows& rows) = 0;
+  // Appends a token to each row's sequence; what follows.
+  virtual std::vector<Choice> step(std::span<const StepRow> rows) = 0;
+  // The buffers of activations and logits.
+  virtual std::int64_t workspace_bytes() const = 0;
+  // As Session has them.
+  virtual void start_profile() = 0;
+  virtual std::vector<DeviceOpTime> take_profile() = 0;
+};
+
+// On the CPU, or where the engine's model is. The pool must outlive it.
+std::unique_ptr<Worker> make_worker(std::shared_ptr<const EngineState> engine, ThreadPool& pool);
+std::unique_ptr<Worker> make_cpu_worker(std::shared_ptr<const EngineState> engine, ThreadPool& pool);
+std::unique_ptr<Worker> make_device_worker(std::shared_ptr<const EngineState> engine, ThreadPool& pool);
+
+}  // namespace halftone

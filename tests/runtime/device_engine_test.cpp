@@ -1,0 +1,102 @@
+// What engine.h promises, on a GPU; and that it computes what the CPU does.
+#include <gtest/gtest.h>
+
+#include "ops/cuda_devices.h"
+#include "tests/runtime/compare_devices.h"
+
+namespace halftone {
+namespace {
+
+class DeviceEngine : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    try {
+      list_cuda_devices();
+    } catch (const Error& error) {
+      if (std::getenv("HALFTONE_REQUIRE_GPU") != nullptr) FAIL() << error.what();
+      GTEST_SKIP() << "needs a GPU: " << error.what();
+    }
+  }
+
+  static EngineOptions options(bool reuse_prefix) {
+    EngineOptions options;
+    options.device = Device::kCuda;
+    options.numerics = Numerics::kBF16;
+    options.reuse_prefix = reuse_prefix;
+    options.device_sequences = 8;
+    return options;
+  }
+  static SamplingOptions sampling(std::int64_t tokens, double temperature = 0) {
+    SamplingOptions sampling;
+    sampling.max_new_tokens = tokens;
+    sampling.ignore_eos = true;
+    sampling.temperature = temperature;
+    return sampling;
+  }
+};
+
+struct Answer {
+  std::vector<TokenId> tokens;
+  float gap = 0;
+  bool operator==(const Answer&) const = default;
+};
+Answer answer_of(const Generation& generation) { return {generation.tokens, generation.smallest_gap}; }
+
+TEST_F(DeviceEngine, ComputesWhatTheCpuDoes) {
+  const testing::DeviceDifference difference =
+      testing::compare_engines(testing::demo_folder() / "model", testing::on_gpu(), 6);
+  EXPECT_EQ(difference.tokens, 36);
+  EXPECT_LT(difference.mean_kl, 1e-3);
+  EXPECT_EQ(difference.clear_flips, 0);
+}
+
+TEST_F(DeviceEngine, AnswersDoNotDependOnBatchesPrefixesOrWhatRanBefore) {
+  const auto engine = Engine::load(testing::demo_folder() / "model", options(false));
+  const std::vector<Prompt> prompts = testing::some_prompts();
+  std::vector<Answer> alone;
+  for (const Prompt& prompt : prompts) {
+    alone.push_back(answer_of(Session::create(engine)->generate(prompt, sampling(70))));
+  }
+  const auto session = Session::create(engine);
+  for (int round = 0; round < 2; ++round) {
+    const std::vector<Generation> batch = session->generate_batch(prompts, sampling(70));
+    for (std::size_t i = 0; i < prompts.size(); ++i) EXPECT_EQ(answer_of(batch[i]), alone[i]) << i;
+  }
+  const auto reusing = Session::create(Engine::load(testing::demo_folder() / "model", options(true)));
+  std::int64_t reused = 0;
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    const Generation generation = reusing->generate(prompts[i], sampling(70));
+    EXPECT_EQ(answer_of(generation), alone[i]) << i;
+    reused += generation.reused_tokens;
+  }
+  EXPECT_GT(reused, 0);
+}
+
+TEST_F(DeviceEngine, PicturesFromTheCacheGiveTheSameAnswers) {
+  EngineOptions with_cache = options(false);
+  with_cache.picture_cache = make_picture_cache();
+  const auto session = Session::create(Engine::load(testing::demo_folder() / "model", with_cache));
+  const Prompt prompt = testing::some_prompts()[3];
+  const Answer first = answer_of(session->generate(prompt, sampling(8)));
+  EXPECT_EQ(answer_of(session->generate(prompt, sampling(8))), first);
+}
+
+TEST_F(DeviceEngine, DrawsTokensFromTheSeed) {
+  const auto session = Session::create(Engine::load(testing::demo_folder() / "model", options(true)));
+  const Prompt prompt = testing::some_prompts()[0];
+  const Answer first = answer_of(session->generate(prompt, sampling(20, 1.5)));
+  EXPECT_EQ(answer_of(session->generate(prompt, sampling(20, 1.5))), first);
+}
+
+TEST_F(DeviceEngine, SaysWhatItCannotDo) {
+  EngineOptions f32 = options(false);
+  f32.numerics = Numerics::kF32;
+  EXPECT_THROW(Engine::load(testing::demo_folder() / "model", f32), Error);
+  EngineOptions small = options(false);
+  small.device_kv_tokens = 64;
+  const auto session = Session::create(Engine::load(testing::demo_folder() / "model", small));
+  EXPECT_THROW(session->generate(testing::some_prompts()[0], sampling(100)), Error);
+}
+
+}  // namespace
+}  // namespace halftone
