@@ -50,8 +50,39 @@ double BenchRepeat::per_token() const {
 }
 
 double BenchRepeat::throughput() const {
-  const double seconds = times.ttft() + std::accumulate(times.tokens.begin(), times.tokens.end(), 0.0);
+  const double start = batch > 1 ? times.vision + times.prefill + times.first_token : times.ttft();
+  const double seconds = start + std::accumulate(times.tokens.begin(), times.tokens.end(), 0.0);
   return seconds > 0 ? static_cast<double>(output_tokens) / seconds : 0;
+}
+
+BenchRepeat run_repeat(Session& session, const Workload& workload, std::int64_t index, std::int64_t batch) {
+  SamplingOptions sampling;
+  sampling.max_new_tokens = workload.output_tokens;
+  sampling.ignore_eos = true;
+  const auto count = static_cast<std::int64_t>(workload.prompts.size());
+  std::vector<Prompt> prompts;
+  for (std::int64_t i = index * batch; i < (index + 1) * batch; ++i) {
+    prompts.push_back(workload.prompts[static_cast<std::size_t>(i % count)]);
+  }
+  BenchRepeat repeat;
+  repeat.index = index;
+  repeat.batch = batch;
+  std::vector<Generation> generations;
+  if (batch == 1) {
+    generations.push_back(session.generate(prompts[0], sampling));
+  } else {
+    generations = session.generate_batch(prompts, sampling);
+  }
+  for (const Generation& generation : generations) {
+    require(generation.reused_tokens == 0, "bench", "expected an engine without prefix reuse");
+    repeat.prompt_tokens += generation.prompt_tokens;
+    repeat.visual_tokens += generation.visual_tokens;
+    repeat.output_tokens += static_cast<std::int64_t>(generation.tokens.size());
+    repeat.workspace_bytes = generation.workspace_bytes;
+    for (const Stage& stage : kStages) repeat.times.*stage.seconds += generation.times.*stage.seconds;
+    if (generation.times.tokens.size() > repeat.times.tokens.size()) repeat.times.tokens = generation.times.tokens;
+  }
+  return repeat;
 }
 
 bool run_workload(const std::shared_ptr<const Engine>& engine, const Workload& workload, const BenchOptions& options,
@@ -59,25 +90,16 @@ bool run_workload(const std::shared_ptr<const Engine>& engine, const Workload& w
                   std::stop_token stop, const Progress& progress) {
   require(!workload.prompts.empty(), "bench", "workload '{}' has no prompts", workload.name);
   const auto session = Session::create(engine, threads);
-  SamplingOptions sampling;
-  sampling.max_new_tokens = workload.output_tokens;
-  sampling.ignore_eos = true;
-  const auto count = static_cast<std::int64_t>(workload.prompts.size());
-  const auto ask = [&](std::int64_t index) {
-    return session->generate(workload.prompts[static_cast<std::size_t>(index % count)], sampling);
-  };
+  require(options.batch >= 1, "bench", "expected a batch of one request or more, got {}", options.batch);
   for (std::int64_t i = 0; i < options.warmup && done < options.repeats; ++i) {
     if (stop.stop_requested()) return false;
-    ask(i);
+    run_repeat(*session, workload, i, options.batch);
   }
   const Timer timer;
   for (std::int64_t i = done; i < options.repeats; ++i) {
     if (stop.stop_requested()) return false;
     if (i > done && options.budget_seconds > 0 && timer.seconds() > options.budget_seconds) break;
-    const Generation generation = ask(i);
-    require(generation.reused_tokens == 0, "bench", "expected an engine without prefix reuse");
-    sink({i, generation.prompt_tokens, generation.visual_tokens, static_cast<std::int64_t>(generation.tokens.size()),
-          generation.times, generation.workspace_bytes});
+    sink(run_repeat(*session, workload, i, options.batch));
     if (progress) progress(workload.name, i + 1, options.repeats);
   }
   return true;

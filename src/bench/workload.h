@@ -39,20 +39,26 @@ struct BenchOptions {
   std::int64_t warmup = 2;
   std::int64_t repeats = 30;
   double budget_seconds = 0;  // stop after this long even with fewer repeats (at least one is made); 0: no limit
+  std::int64_t batch = 1;     // requests that are answered at once; one repeat is so many
 };
 
-// One request. Times in seconds.
+// One request, or one batch of them. Times in seconds; those of a batch are sums over its requests, of tokens the steps'.
 struct BenchRepeat {
-  std::int64_t index = 0;  // also which prompt: index % prompts
+  std::int64_t index = 0;  // also which prompt: index * batch % prompts
+  std::int64_t batch = 1;
   std::int64_t prompt_tokens = 0, visual_tokens = 0, output_tokens = 0;
   StageTimes times;
   std::int64_t workspace_bytes = 0;  // of the session after it
 
   // Time per output token after the first: (last - first) / (output_tokens - 1).
   double per_token() const;
-  // Output tokens per second of the whole request.
+  // Output tokens per second of the whole request; of a batch from its first vision tower to its last token: its pictures
+  // are taken as decoded.
   double throughput() const;
 };
+
+// Repeat `index` of a workload: `batch` requests at once. Throws Error when a key or value was reused.
+BenchRepeat run_repeat(Session& session, const Workload& workload, std::int64_t index, std::int64_t batch);
 
 // Runs the repeats that are not `done` yet and hands over each as it is finished. Nothing is cached between requests:
 // every picture is decoded and encoded, no key or value is reused. For that the engine must have been loaded without a

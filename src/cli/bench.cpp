@@ -6,7 +6,7 @@
 
 #include "base/number_text.h"
 #include "base/usage_error.h"
-#include "bench/workload.h"
+#include "bench/op_profile.h"
 #include "cli/command.h"
 #include "cli/engine_options.h"
 
@@ -20,6 +20,7 @@ struct BenchFlags {
   std::int64_t pictures = 4;
   std::int64_t output_tokens = 64;
   BenchOptions bench;
+  bool profile = false, roofline = false;
   bool json = false;
 };
 
@@ -79,9 +80,30 @@ void print_memory(const EngineInfo& info, std::int64_t workspace, std::int64_t p
   print("peak of the process", peak);
 }
 
+void print_roofline(const CudaRoofline& r) {
+  std::cout << fmt::format(
+      "roofline: read {:.2f} TB/s, copy {:.2f} TB/s, products bf16 {:.0f}, e4m3 {:.0f} TFLOP/s, int8 "
+      "{:.0f} TOP/s\n",
+      r.read_bytes * 1e-12, r.copy_bytes * 1e-12, r.bf16_flops * 1e-12, r.e4m3_flops * 1e-12, r.int8_ops * 1e-12);
+}
+
+void print_profile(const std::vector<DeviceOpTime>& ops, const CudaRoofline& roofline) {
+  double all = 0;
+  for (const DeviceOpTime& op : ops) all += op.seconds;
+  std::cout << fmt::format("  {:<46} {:>7} {:>9} {:>7} {:>9} {:>9} {:>9}\n", "op, each timed by itself", "calls", "ms",
+                           "of all", "GB/s", "TFLOP/s", "of best");
+  for (const DeviceOpTime& op : ops) {
+    std::cout << fmt::format("  {:<46} {:>7} {:>9.3f} {:>6.1f}% {:>9.0f} {:>9.1f} {:>8.0f}%\n", op.op, op.calls,
+                             op.seconds * 1e3, 100 * op.seconds / all, op.bytes / op.seconds * 1e-9,
+                             op.flops / op.seconds * 1e-12, 100 * share_of_roofline(op, roofline));
+  }
+}
+
 int run_bench(const BenchFlags& flags, const Environment& environment) {
   EngineOptions options = flags.engine.options();
   options.reuse_prefix = false;
+  require_usage(options.device == Device::kCuda || (!flags.profile && !flags.roofline), "--profile, --roofline",
+                "expected --device cuda");
   const auto workloads = make_workloads(flags);
   reset_peak_resident();
   const auto engine = Engine::load(flags.engine.model, options);
@@ -89,6 +111,12 @@ int run_bench(const BenchFlags& flags, const Environment& environment) {
   Json json;
   std::int64_t workspace = 0;
   json["conditions"] = to_json(info);
+  CudaRoofline roofline;
+  if (flags.profile || flags.roofline) {
+    roofline = measure_cuda_roofline();
+    json["roofline"] = to_json(roofline);
+    if (!flags.json) print_roofline(roofline);
+  }
   for (const Workload& workload : workloads) {
     std::vector<BenchRepeat> repeats;
     const bool finished = run_workload(
@@ -98,6 +126,10 @@ int run_bench(const BenchFlags& flags, const Environment& environment) {
     workspace = std::max(workspace, largest_workspace(repeats));
     json["workloads"][workload.name] = summarize_repeats(repeats);
     if (!flags.json) print_workload(workload.name, json["workloads"][workload.name], flags.bench.repeats);
+    if (!flags.profile) continue;
+    const std::vector<DeviceOpTime> ops = profile_workload(engine, workload, flags.bench.batch, flags.engine.threads);
+    json["workloads"][workload.name]["ops"] = to_json(ops, roofline);
+    if (!flags.json) print_profile(ops, roofline);
   }
   const std::int64_t peak = peak_resident_bytes();
   for (const auto& [name, bytes] : info.memory.weights) json["memory"]["weights"][name] = bytes;
@@ -139,6 +171,11 @@ Command declare_bench(CLI::App& parent) {
   app->add_option("--budget", flags->bench.budget_seconds, "Stop a workload after so many seconds; 0: no limit")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  app->add_option("--batch", flags->bench.batch, "Requests that are answered at once")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str();
+  app->add_flag("--roofline", flags->roofline, "On a GPU: measure what it can do at best first");
+  app->add_flag("--profile", flags->profile, "On a GPU: where the time of one request goes, op by op");
   app->add_flag("--json", flags->json, "Result as JSON");
   return {app, [flags](const Environment& environment) { return run_bench(*flags, environment); }};
 }

@@ -8,11 +8,17 @@ namespace halftone::cli {
 
 void EngineFlags::declare(CLI::App& app) {
   app.add_option("model", model, "Checkpoint folder")->required()->check(CLI::ExistingDirectory);
-  app.add_option("--numerics", numerics, "Rounding: f32 (none) or bf16 (as a GPU that keeps activations in bf16)")
-      ->check(CLI::IsMember(std::vector<std::string>(kNumericsNames.begin(), kNumericsNames.end())))
+  app.add_option("--device", device, "Where the model runs")
+      ->check(CLI::IsMember({"cpu", "cuda"}))
       ->capture_default_str();
+  app.add_option("--numerics", numerics,
+                 "Rounding: f32 (none) or bf16 (of activations, as on a GPU); default: f32 on the CPU, bf16 on a GPU")
+      ->check(CLI::IsMember(std::vector<std::string>(kNumericsNames.begin(), kNumericsNames.end())));
   app.add_option("--kv", kv, "Format of the KV cache (default: what the checkpoint says)")
       ->check(CLI::IsMember(std::vector<std::string>(kKvFormats.begin(), kKvFormats.end())));
+  app.add_option("--kv-tokens", kv_tokens,
+                 "On a GPU: tokens that the KV cache holds, of all prompts of a batch together")
+      ->check(CLI::PositiveNumber);
   app.add_option("--min-pixels", min_pixels, "Smallest picture area (default: the checkpoint's)")
       ->check(CLI::PositiveNumber);
   app.add_option("--max-pixels", max_pixels, "Largest picture area (default: the checkpoint's)")
@@ -22,7 +28,10 @@ void EngineFlags::declare(CLI::App& app) {
 
 EngineOptions EngineFlags::options() const {
   EngineOptions options;
-  options.numerics = find_numerics(numerics).value();
+  options.device = device == "cuda" ? Device::kCuda : Device::kCpu;
+  options.numerics = numerics.empty() ? (options.device == Device::kCuda ? Numerics::kBF16 : Numerics::kF32)
+                                      : find_numerics(numerics).value();
+  options.device_kv_tokens = kv_tokens;
   options.kv_format = kv;
   options.threads = threads;
   if (min_pixels > 0 || max_pixels > 0) {

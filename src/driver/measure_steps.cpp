@@ -137,7 +137,7 @@ void StudyRunner::measure_speed(const std::string& configuration, const std::fil
   options.reuse_prefix = false;
   const auto engine = Engine::load(folder, options);
   std::int64_t workspace = 0;
-  const BenchOptions bench{plan_.bench->warmup, plan_.bench->repeats, plan_.bench->seconds};
+  const BenchOptions bench{plan_.bench->warmup, plan_.bench->repeats, plan_.bench->seconds, 1};
   for (const Workload& workload : inputs_.workloads) {
     if (speed_is_done(configuration, workload)) continue;
     auto done = static_cast<std::int64_t>(store_.timings(configuration, workload.name).size());
