@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "base/file.h"
+#include "base/timer.h"
 #include "quant/calibration_observer.h"
 #include "quant/calibration_samples.h"
 
@@ -140,7 +141,10 @@ TEST_F(CalibrationWorkFolder, SurvivesSigkill) {
   const CalibrationData data = demo_data(2);
   const Checkpoint checkpoint = Checkpoint::open(kDemo);
   CalibrateOptions plain = demo_options();
+  const Timer timer;
   const Calibration expected = calibrate(checkpoint, data, plain, default_stream());
+  // a child, which has one thread, takes at least as long
+  const auto whole = std::max<std::int64_t>(2, static_cast<std::int64_t>(1e3 * timer.seconds()));
   Random random(11);
   int killed = 0;
   bool finished = false;
@@ -152,7 +156,7 @@ TEST_F(CalibrationWorkFolder, SurvivesSigkill) {
       calibrate(checkpoint, data, options(), stream);
       _exit(0);
     }
-    std::this_thread::sleep_for(std::chrono::milliseconds(20 + random.below(600)));
+    std::this_thread::sleep_for(std::chrono::milliseconds(1 + random.below(static_cast<std::uint64_t>(whole))));
     finished = waitpid(child, nullptr, WNOHANG) == child;
     if (!finished) {
       kill(child, SIGKILL);
