@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "formats/f16.h"
+#include "hf/unpack_ggml.h"
 
 namespace halftone {
 namespace {
@@ -44,10 +45,12 @@ struct Target {
   float* offsets;
 };
 
-// Nibble of weight i into a payload of pairs; the code is the nibble minus 8.
-void put_nibble(std::uint8_t* payload, std::int64_t i, int nibble) {
-  const int code = (nibble ^ 0x8) & 0xf;
-  payload[i / 2] = static_cast<std::uint8_t>(i % 2 != 0 ? (payload[i / 2] & 0x0f) | code << 4 : code);
+// Codes of 2 n weights, their nibbles minus 8, two a byte: those of bytes 0, 2, 4 ... in the low half.
+void pair_nibbles(const std::uint8_t* bytes, int shift, int n, std::uint8_t* payload) {
+  for (int k = 0; k < n; ++k) {
+    const int low = bytes[2 * k] >> shift & 0xf, high = bytes[2 * k + 1] >> shift & 0xf;
+    payload[k] = static_cast<std::uint8_t>((low | high << 4) ^ 0x88);
+  }
 }
 
 void unpack_q8_0(const std::uint8_t* block, const Target& to) {
@@ -57,7 +60,7 @@ void unpack_q8_0(const std::uint8_t* block, const Target& to) {
 
 void unpack_q4_0(const std::uint8_t* block, const Target& to) {
   *to.half_scales = load16(block);
-  for (int i = 0; i < 32; ++i) put_nibble(to.payload, i, i < 16 ? block[2 + i] & 0xf : block[2 + i - 16] >> 4);
+  for (const int half : {0, 1}) pair_nibbles(block + 2, 4 * half, 8, to.payload + 8 * half);
 }
 
 // Eight 6-bit scales and minima in twelve bytes: the first four of each in the low six bits of bytes 0 to 7; of the
@@ -71,10 +74,7 @@ void unpack_q4_k(const std::uint8_t* block, const Target& to) {
     const int minimum = j < 4 ? packed[j + 4] & 63 : packed[j + 4] >> 4 | (packed[j] >> 6) << 4;
     to.scales[j] = d * static_cast<float>(scale);
     to.offsets[j] = -(dmin * static_cast<float>(minimum));
-    for (int i = 0; i < 32; ++i) {
-      const std::uint8_t byte = nibbles[j / 2 * 32 + i];
-      put_nibble(to.payload, j * 32 + i, j % 2 != 0 ? byte >> 4 : byte & 0xf);
-    }
+    pair_nibbles(nibbles + j / 2 * 32, j % 2 * 4, 16, to.payload + j * 16);
   }
 }
 
@@ -104,12 +104,44 @@ void unpack_block(GgmlType type, const std::uint8_t* block, const Target& to) {
   }
 }
 
-void check_finite(const Tensor& values, std::string_view name) {
+QTensor allocate(GgmlType type, const QuantSpec& spec, const Shape& shape) {
+  QTensor q;
+  q.spec = spec;
+  q.shape = shape;
+  q.payload = Tensor(payload_dtype(spec.element), payload_shape(spec.element, shape));
+  const bool half = type == GgmlType::kQ8_0 || type == GgmlType::kQ4_0;
+  q.scales = Tensor(half ? DType::kF16 : DType::kF32, scales_shape(spec, shape));
+  if (spec.asymmetric) {
+    // nibbles have no sign: the zero of a code that is stored minus 8
+    q.zeros = Tensor(DType::kI8, q.scales.shape());
+    std::fill_n(q.zeros.data<std::int8_t>(), q.zeros.numel(), static_cast<std::int8_t>(-8));
+    q.offsets = Tensor(DType::kF32, q.scales.shape());
+  }
+  return q;
+}
+
+void unpack_row(GgmlType type, const std::uint8_t* blocks, std::int64_t row, QTensor& q) {
+  const GgmlTypeInfo& info = ggml_type_info(type);
+  const std::int64_t per_row = q.cols() / info.weights, groups = info.weights / q.spec.group;
+  const std::int64_t payload_bytes = info.weights * bits_of(q.spec.element) / 8;
+  const bool half = q.scales.dtype() == DType::kF16;
+  for (std::int64_t i = 0; i < per_row; ++i) {
+    const std::int64_t b = row * per_row + i;
+    const Target to{static_cast<std::uint8_t*>(q.payload.raw()) + b * payload_bytes,
+                    half ? q.scales.bits<std::uint16_t>() + b * groups : nullptr,
+                    half ? nullptr : q.scales.data<float>() + b * groups,
+                    q.offsets.defined() ? q.offsets.data<float>() + b * groups : nullptr};
+    unpack_block(type, blocks + i * info.bytes, to);
+  }
+}
+
+// Of groups [begin, end).
+void check_finite(const Tensor& values, std::int64_t begin, std::int64_t end, std::string_view name) {
   if (!values.defined()) return;
-  const Tensor floats = to_f32(values);
-  for (std::int64_t i = 0; i < floats.numel(); ++i) {
-    require(std::isfinite(floats.data<float>()[i]), name, "expected finite scales, found {} in group {}",
-            floats.data<float>()[i], i);
+  const bool half = values.dtype() == DType::kF16;
+  for (std::int64_t i = begin; i < end; ++i) {
+    const float value = half ? f16::decode(values.bits<std::uint16_t>()[i]) : values.data<float>()[i];
+    if (!std::isfinite(value)) fail(name, "expected finite scales, found {} in group {}", value, i);
   }
 }
 
@@ -157,38 +189,26 @@ std::optional<QuantSpec> spec_of_ggml(GgmlType type) {
 }
 
 QTensor unpack_ggml(GgmlType type, const Tensor& blocks, std::int64_t cols, std::string_view name) {
+  ThreadPool alone(1);
+  return unpack_ggml(type, blocks, cols, name, alone);
+}
+
+QTensor unpack_ggml(GgmlType type, const Tensor& blocks, std::int64_t cols, std::string_view name, ThreadPool& pool) {
   const GgmlTypeInfo& info = ggml_type_info(type);
   const auto spec = spec_of_ggml(type);
   require(spec.has_value(), name, "expected Q8_0, Q4_0, Q4_K or Q6_K, found {}", info.name);
   require(cols % info.weights == 0, name, "expected inputs in whole blocks of {} for {}, found {}", info.weights,
           info.name, cols);
-  const std::int64_t per_row = cols / info.weights, groups = info.weights / spec->group;
+  const std::int64_t per_row = cols / info.weights, groups = cols / spec->group;
   require(blocks.dtype() == DType::kU8 && blocks.rank() == 2 && blocks.dim(1) == per_row * info.bytes, name,
           "expected rows of {} bytes for {} of {} inputs, found {}", per_row * info.bytes, info.name, cols,
           to_string(blocks.shape()));
-  const std::int64_t rows = blocks.dim(0);
-  QTensor q;
-  q.spec = *spec;
-  q.shape = {rows, cols};
-  q.payload = Tensor(payload_dtype(spec->element), payload_shape(spec->element, q.shape));
-  const bool half = type == GgmlType::kQ8_0 || type == GgmlType::kQ4_0;
-  q.scales = Tensor(half ? DType::kF16 : DType::kF32, scales_shape(*spec, q.shape));
-  if (spec->asymmetric) {
-    // nibbles have no sign: the zero of a code that is stored minus 8
-    q.zeros = Tensor(DType::kI8, q.scales.shape());
-    std::fill_n(q.zeros.data<std::int8_t>(), q.zeros.numel(), static_cast<std::int8_t>(-8));
-    q.offsets = Tensor(DType::kF32, q.scales.shape());
-  }
-  const std::int64_t payload_bytes = info.weights * bits_of(spec->element) / 8;
-  for (std::int64_t b = 0; b < rows * per_row; ++b) {
-    const Target to{static_cast<std::uint8_t*>(q.payload.raw()) + b * payload_bytes,
-                    half ? q.scales.bits<std::uint16_t>() + b * groups : nullptr,
-                    half ? nullptr : q.scales.data<float>() + b * groups,
-                    q.offsets.defined() ? q.offsets.data<float>() + b * groups : nullptr};
-    unpack_block(type, blocks.bits<std::uint8_t>() + b * info.bytes, to);
-  }
-  check_finite(q.scales, name);
-  check_finite(q.offsets, name);
+  QTensor q = allocate(type, *spec, {blocks.dim(0), cols});
+  pool.parallel_for(blocks.dim(0), [&](std::int64_t row) {
+    unpack_row(type, blocks.bits<std::uint8_t>() + row * blocks.dim(1), row, q);
+    check_finite(q.scales, row * groups, (row + 1) * groups, name);
+    check_finite(q.offsets, row * groups, (row + 1) * groups, name);
+  });
   check_qtensor(q, name);
   return q;
 }

@@ -18,6 +18,10 @@ std::int64_t row_bytes(Element element, std::int64_t cols) { return element == E
 // Whether the last byte of a payload row has an unused upper nibble.
 bool half_byte(Element element, std::int64_t cols) { return element == Element::kInt4 && cols % 2 != 0; }
 
+void flip_bits(const std::uint8_t* __restrict in, std::int64_t n, std::uint8_t mask, std::uint8_t* __restrict out) {
+  for (std::int64_t i = 0; i < n; ++i) out[i] = in[i] ^ mask;
+}
+
 }  // namespace
 
 Tensor pack_int32(const Tensor& payload, Element element, std::int64_t cols) {
@@ -25,11 +29,12 @@ Tensor pack_int32(const Tensor& payload, Element element, std::int64_t cols) {
   const std::int64_t rows = payload.dim(0), bytes = row_bytes(element, cols);
   require(payload.dim(1) == bytes, "pack_int32", "expected {} bytes a row, got shape {}", bytes,
           to_string(payload.shape()));
-  Tensor packed = Tensor::zeros(DType::kI32, {rows, (bytes + 3) / 4});
+  const std::int64_t words = (bytes + 3) / 4;
+  Tensor packed(DType::kI32, {rows, words});
   for (std::int64_t r = 0; r < rows; ++r) {
-    const std::uint8_t* source = payload.bits<std::uint8_t>() + r * bytes;
-    auto* target = reinterpret_cast<std::uint8_t*>(packed.data<std::int32_t>() + r * packed.dim(1));
-    for (std::int64_t b = 0; b < bytes; ++b) target[b] = source[b] ^ mask;
+    auto* target = reinterpret_cast<std::uint8_t*>(packed.data<std::int32_t>() + r * words);
+    flip_bits(payload.bits<std::uint8_t>() + r * bytes, bytes, mask, target);
+    std::fill(target + bytes, target + 4 * words, std::uint8_t{0});
     if (half_byte(element, cols)) target[bytes - 1] &= 0xf;
   }
   return packed;
@@ -44,7 +49,7 @@ Tensor unpack_int32(const Tensor& packed, Element element, std::int64_t cols) {
   for (std::int64_t r = 0; r < rows; ++r) {
     const auto* source = reinterpret_cast<const std::uint8_t*>(packed.data<std::int32_t>() + r * packed.dim(1));
     std::uint8_t* target = payload.bits<std::uint8_t>() + r * bytes;
-    for (std::int64_t b = 0; b < bytes; ++b) target[b] = source[b] ^ mask;
+    flip_bits(source, bytes, mask, target);
     if (half_byte(element, cols)) target[bytes - 1] &= 0xf;
   }
   return payload;

@@ -13,7 +13,7 @@ struct WeightError {
   double sqnr_db = 0;   // 10 log10(|W|^2 / |Q - W|^2); infinite when nothing was lost
 };
 
-// weight: [rows, cols] f32, what was rounded. Sums in double, row by row in order.
+// weight: [rows, cols] f32, bf16 or f16, what was rounded. Sums in double, row by row in order.
 WeightError weight_error(const QTensor& quantized, const Tensor& weight, ThreadPool& pool);
 
 // |Y' - Y| / |Y| with Y = X W^T and Y' the product as the engine runs it, the input quantized. x: [samples, cols] f32.

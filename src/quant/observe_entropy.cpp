@@ -57,19 +57,24 @@ double loss_of(const std::vector<double>& bins, std::size_t n, double above) {
 
 // The last of the best numbers of bins, as ModelOpt's; the first bin counts as the second one does, so that zeros do
 // not decide.
-float entropy_amax(const Histogram& histogram) {
+float entropy_amax(const Histogram& histogram, ThreadPool& pool) {
   std::vector<double> bins(histogram.counts.begin(), histogram.counts.end());
   bins[0] = bins[1];
-  double above = std::accumulate(bins.begin() + kFirst, bins.end(), 0.0);
+  // counts are whole numbers, so that these sums are exact in any order
+  std::vector<double> above(bins.size() + 1);
+  for (std::size_t n = bins.size(); n-- > 0;) above[n] = above[n + 1] + bins[n];
+  std::vector<double> losses(bins.size() + 1, std::numeric_limits<double>::infinity());
+  pool.parallel_for(std::ssize(bins) + 1 - static_cast<std::int64_t>(kFirst), [&](std::int64_t i) {
+    const std::size_t n = kFirst + static_cast<std::size_t>(i);
+    losses[n] = loss_of(bins, n, above[n]);
+  });
   double best = std::numeric_limits<double>::infinity();
   std::size_t chosen = bins.size();
   for (std::size_t n = kFirst; n <= bins.size(); ++n) {
-    const double loss = loss_of(bins, n, above);
-    if (loss <= best) {
-      best = loss;
+    if (losses[n] <= best) {
+      best = losses[n];
       chosen = n;
     }
-    if (n < bins.size()) above -= bins[n];
   }
   return histogram.edge(chosen);
 }

@@ -25,14 +25,14 @@ float round_e4m3(float x, float amax) {
 
 }  // namespace
 
-float mse_amax(const Histogram& histogram, InputQuant::Kind input) {
+float mse_amax(const Histogram& histogram, InputQuant::Kind input, ThreadPool& pool) {
   const bool int8 = input == InputQuant::Kind::kStaticInt8;
   require(int8 || input == InputQuant::Kind::kStaticE4M3, "mse", "expected INT8 or E4M3 inputs");
   std::vector<float> centers(histogram.counts.size());
   for (std::size_t i = 0; i < centers.size(); ++i) centers[i] = (histogram.edge(i + 1) + histogram.edge(i)) / 2;
-  double best = std::numeric_limits<double>::infinity();
-  float chosen = centers.back();
-  for (std::size_t i = kFirst; i < centers.size(); ++i) {
+  std::vector<double> losses(centers.size(), std::numeric_limits<double>::infinity());
+  pool.parallel_for(std::ssize(centers) - static_cast<std::int64_t>(kFirst), [&](std::int64_t n) {
+    const std::size_t i = kFirst + static_cast<std::size_t>(n);
     double loss = 0;
     for (std::size_t k = 0; k < centers.size(); ++k) {
       if (histogram.counts[k] == 0) continue;
@@ -40,8 +40,13 @@ float mse_amax(const Histogram& histogram, InputQuant::Kind input) {
       const double error = static_cast<double>(rounded) - centers[k];
       loss += error * error * static_cast<double>(histogram.counts[k]);
     }
-    if (loss < best) {
-      best = loss;
+    losses[i] = loss;
+  });
+  double best = std::numeric_limits<double>::infinity();
+  float chosen = centers.back();
+  for (std::size_t i = kFirst; i < centers.size(); ++i) {
+    if (losses[i] < best) {
+      best = losses[i];
       chosen = centers[i];
     }
   }

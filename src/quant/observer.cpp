@@ -12,14 +12,14 @@ namespace {
 // in the order of the enumeration
 constexpr std::string_view kNames[] = {"max", "percentile", "entropy", "mse"};
 
-float from_histogram(const Observer& observer, const Histogram& histogram, InputQuant::Kind input) {
+float from_histogram(const Observer& observer, const Histogram& histogram, InputQuant::Kind input, ThreadPool& pool) {
   switch (observer.kind) {
     case Observer::Kind::kPercentile:
       return percentile_amax(histogram, observer.percentile);
     case Observer::Kind::kEntropy:
-      return entropy_amax(histogram);
+      return entropy_amax(histogram, pool);
     default:
-      return mse_amax(histogram, input);
+      return mse_amax(histogram, input, pool);
   }
 }
 
@@ -44,7 +44,8 @@ bool observes(Observer::Kind observer, InputQuant::Kind input) {
   }
 }
 
-float observed_amax(const Observer& observer, const InputStatistics& statistics, InputQuant::Kind input) {
+float observed_amax(const Observer& observer, const InputStatistics& statistics, InputQuant::Kind input,
+                    ThreadPool& pool) {
   const float most = statistics.tensor_absmax();
   if (observer.kind == Observer::Kind::kMax || most == 0) return most;
   require(!statistics.histogram.counts.empty(), "observer",
@@ -54,7 +55,7 @@ float observed_amax(const Observer& observer, const InputStatistics& statistics,
           to_string(observer.kind));
   // The last edge may lie above what was seen. 0, the lower edge of the first bin, would clip everything away: where
   // nearly all values lie in that bin, as beside huge outliers, ModelOpt does so, and this does not.
-  const float found = from_histogram(observer, statistics.histogram, input);
+  const float found = from_histogram(observer, statistics.histogram, input, pool);
   return std::min(most, std::max(found, statistics.histogram.edge(1)));
 }
 

@@ -13,6 +13,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/thread_pool.h"
 #include "quant/statistics.h"
 #include "tensor/qtensor.h"
 
@@ -35,11 +36,13 @@ bool observes(Observer::Kind observer, InputQuant::Kind input);
 
 // At most statistics.tensor_absmax(); 0 for inputs that were all 0, else above 0. Throws Error for statistics without a
 // histogram, which only kMax can do without.
-float observed_amax(const Observer& observer, const InputStatistics& statistics, InputQuant::Kind input);
+float observed_amax(const Observer& observer, const InputStatistics& statistics, InputQuant::Kind input,
+                    ThreadPool& pool);
 
-// The files behind it. histogram: width > 0.
+// The files behind it. histogram: width > 0. The last two try every bin, each over all bins, in parallel; the result does
+// not depend on the number of threads.
 float percentile_amax(const Histogram& histogram, double percentile);
-float entropy_amax(const Histogram& histogram);
-float mse_amax(const Histogram& histogram, InputQuant::Kind input);
+float entropy_amax(const Histogram& histogram, ThreadPool& pool);
+float mse_amax(const Histogram& histogram, InputQuant::Kind input, ThreadPool& pool);
 
 }  // namespace halftone

@@ -5,6 +5,7 @@
 #include "base/timer.h"
 #include "formats/e4m3.h"
 #include "hf/kv_cache_key.h"
+#include "hf/unpack_ggml.h"
 #include "model/registry.h"
 #include "quant/clip.h"
 #include "quant/fold.h"
@@ -163,7 +164,7 @@ class Quantizer {
 
   LinearParts round_module(const std::string& name, const LinearFormat& format, std::optional<float> amax,
                            const std::optional<InputStatistics>& inputs) {
-    const WorkingModule& module = weights_.get(name);
+    const WorkingModule module = clips(name) ? weights_.get(name) : weights_.view(name);
     LinearParts parts;
     if (recipe_.layout == Layout::kGguf) {
       parts = round_to_blocks(module.weight, format.weights, module.info->stored);
@@ -176,7 +177,7 @@ class Quantizer {
     require(inputs.has_value() || !has_static_scale(format.inputs), recipe_.name, "no calibration of the inputs of {}",
             module.info->stored);
     const float input_amax =
-        has_static_scale(format.inputs) ? observed_amax(recipe_.observer, *inputs, format.inputs) : 0;
+        has_static_scale(format.inputs) ? observed_amax(recipe_.observer, *inputs, format.inputs, *stream_.pool) : 0;
     parts.input = static_input(format.inputs, input_amax, rounding(module));
     if (runs_in_fp8(format)) parts.fp8_weight_scale = clean_amax(amax.value(), e4m3::kMax) / e4m3::kMax;
     if (const Prescaled* scaled = prescaled(name)) {
@@ -231,7 +232,7 @@ class Quantizer {
     const GgmlType type = ggml_type_of(spec).value();
     LinearParts parts;
     parts.blocks = round_to_ggml(weight, type, name, *stream_.pool);
-    parts.weight = unpack_ggml(type, parts.blocks, weight.dim(1), name);
+    parts.weight = unpack_ggml(type, parts.blocks, weight.dim(1), name, *stream_.pool);
     return parts;
   }
 
@@ -249,7 +250,7 @@ class Quantizer {
 
   void measure(const std::string& name, const LinearParts& parts, const std::optional<InputStatistics>& inputs,
                LayerReport& report) {
-    const Tensor& weight = weights_.get(name).weight;
+    const Tensor weight = weights_.view(name).weight;
     const WeightError error = weight_error(parts.weight, weight, *stream_.pool);  // of what is left of a low-rank part
     report.weight_error = error.relative;
     report.sqnr_db = error.sqnr_db;

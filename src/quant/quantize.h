@@ -32,8 +32,8 @@ struct QuantizedCheckpoint {
   QuantizationReport report;
 };
 
-// At any time in memory: what one smoothing reaches (q/k/v and o_proj, or gate/up and down_proj; without smoothing one
-// matrix), in f32, and what was made of it. The report has no source_hash: hashing the source takes long and needs
+// At any time in memory: what one smoothing reaches (q/k/v and o_proj, or gate/up and down_proj), in f32, or without
+// smoothing the rows at hand, and what was made of it. The report has no source_hash: hashing the source takes long and needs
 // nothing of this.
 //
 // calibration: may be null when neither recipe nor KV format needs it; then no output errors are known.

@@ -10,6 +10,7 @@
 #include "formats/e4m3.h"
 #include "formats/f16.h"
 #include "formats/integer.h"
+#include "hf/unpack_ggml.h"
 #include "quant/nf4_double.h"
 #include "quant/round_to_ggml.h"
 #include "quant/rounding_job.h"
@@ -89,7 +90,7 @@ void check_options(const QuantSpec& spec, const RoundingJob& job) {
 QTensor round_to_blocks(const Tensor& weight, const QuantSpec& spec, std::string_view name, ThreadPool& pool) {
   const std::optional<GgmlType> type = ggml_type_of(spec);
   require(type.has_value(), name, "expected a format that GGUF holds, got {}", to_string(spec));
-  return unpack_ggml(*type, round_to_ggml(to_f32(weight), *type, name, pool), weight.dim(1), name);
+  return unpack_ggml(*type, round_to_ggml(weight, *type, name, pool), weight.dim(1), name, pool);
 }
 
 }  // namespace

@@ -54,11 +54,17 @@ WorkingModule& WorkingWeights::get(const std::string& module) {
   return loaded_.emplace(module, std::move(work)).first->second;
 }
 
-float WorkingWeights::largest_magnitude(const std::string& module) {
-  const bool loaded = loaded_.contains(module);
-  const float amax = halftone::largest_magnitude(get(module).weight, module, pool_);
-  if (!loaded) release(module);
-  return amax;
+WorkingModule WorkingWeights::view(const std::string& module) const {
+  if (const auto it = loaded_.find(module); it != loaded_.end()) return it->second;
+  WorkingModule work;
+  work.info = &info(module);
+  work.weight = checkpoint_.tensor(work.info->stored + ".weight");
+  work.dtype = work.weight.dtype();
+  return work;
+}
+
+float WorkingWeights::largest_magnitude(const std::string& module) const {
+  return halftone::largest_magnitude(view(module).weight, module, pool_);
 }
 
 void WorkingWeights::release(const std::string& module) {

@@ -16,7 +16,7 @@ struct WorkingModule {
   const ModuleInfo* info = nullptr;
   DType dtype = DType::kBF16;  // of the stored weight
   DType bias_dtype = DType::kBF16;
-  Tensor weight;  // f32, as the module's shape; part of `storage`, which may be larger
+  Tensor weight;  // f32 (view(): as stored), as the module's shape; part of `storage`, which may be larger
   Tensor storage;
   Tensor bias;  // f32 [outputs] or undefined
   bool weight_changed = false, bias_changed = false;
@@ -28,12 +28,14 @@ class WorkingWeights {
 
   // Loads the module at first use. Throws Error when there is none.
   WorkingModule& get(const std::string& module);
+  // The module as it is now: what get() loaded, or else the weight as the checkpoint stores it, in its dtype, a view into
+  // the map, without a bias. For those who read rows once: widening all of them first costs more than rounding them.
+  WorkingModule view(const std::string& module) const;
   const ModuleInfo& info(const std::string& module) const;
   // Of the weight in the checkpoint.
   std::int64_t stored_bytes(const std::string& module) const;
-  // The largest magnitude of the module's weight, which is not kept if it was not loaded. Throws Error for NaN and
-  // infinity.
-  float largest_magnitude(const std::string& module);
+  // The largest magnitude of the module's weight. Throws Error for NaN and infinity.
+  float largest_magnitude(const std::string& module) const;
   // Drops one module without a word.
   void release(const std::string& module);
   // Drops what is loaded, after handing the changed tensors to `changed` under their names, in their stored type.

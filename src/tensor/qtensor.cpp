@@ -129,6 +129,54 @@ void decode_row(const QTensor& q, std::int64_t row, float* out) {
   }
 }
 
+// Scales (with the global one), zeros and offsets of some neighbouring groups.
+constexpr std::int64_t kGroupsAtOnce = 64;
+struct GroupValues {
+  std::array<float, kGroupsAtOnce> scales, zeros, offsets;
+};
+
+// stored_float() of n numbers from `begin` on.
+void load_floats(const Tensor& tensor, std::int64_t begin, std::int64_t n, float* out) {
+  if (tensor.dtype() == DType::kF32) {
+    std::copy_n(tensor.data<float>() + begin, n, out);
+  } else if (tensor.dtype() == DType::kI8) {
+    std::copy_n(tensor.data<std::int8_t>() + begin, n, out);
+  } else if (tensor.dtype() == DType::kF16) {
+    const auto* bits = tensor.bits<std::uint16_t>() + begin;
+    for (std::int64_t i = 0; i < n; ++i) out[i] = f16::decode(bits[i]);
+  } else {
+    for (std::int64_t i = 0; i < n; ++i) out[i] = stored_float(tensor, begin + i);
+  }
+}
+
+void load_groups(const QTensor& q, std::int64_t begin, std::int64_t n, GroupValues& values) {
+  values.scales[0] = 1;  // where there are none there is one group
+  if (q.scales.defined()) load_floats(q.scales, begin, n, values.scales.data());
+  for (std::int64_t i = 0; i < n; ++i) {
+    float& scale = values.scales[static_cast<std::size_t>(i)];
+    scale = q.inverse_global ? scale / q.global_scale : scale * q.global_scale;
+  }
+  if (q.zeros.defined()) load_floats(q.zeros, begin, n, values.zeros.data());
+  if (q.offsets.defined()) load_floats(q.offsets, begin, n, values.offsets.data());
+}
+
+#if defined(__x86_64__)
+// Where the compiler may not assume the instruction, std::fma is a call for each number.
+__attribute__((target("avx2,fma"))) void add_offset_avx2(float zero, float scale, float offset, std::int64_t n,
+                                                         float* values) {
+  for (std::int64_t i = 0; i < n; ++i) values[i] = __builtin_fmaf(values[i] - zero, scale, offset);
+}
+#endif
+
+// values = (values - zero) * scale + offset, one rounding for the product and the sum.
+void add_offset(float zero, float scale, float offset, std::int64_t n, float* values) {
+#if defined(__x86_64__)
+  static const bool has_fma = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  if (has_fma) return add_offset_avx2(zero, scale, offset, n, values);
+#endif
+  for (std::int64_t i = 0; i < n; ++i) values[i] = std::fma(values[i] - zero, scale, offset);
+}
+
 // What check_qtensor demands of zeros and offsets.
 void check_beside_scales(const QTensor& q, const Tensor& tensor, DType dtype, std::string_view what,
                          std::string_view name) {
@@ -255,23 +303,25 @@ float offset_at(const QTensor& q, std::int64_t row, std::int64_t col) {
 }
 
 void dequantize_rows(const QTensor& q, std::int64_t begin, std::int64_t end, float* out) {
-  const std::int64_t cols = q.cols(), group = group_of(q);
-  for (std::int64_t r = begin; r < end; ++r) {
+  const std::int64_t cols = q.cols(), group = group_of(q), groups = (cols + group - 1) / group;
+  GroupValues values{};
+  for (std::int64_t r = begin; r < end; ++r, out += cols) {
     decode_row(q, r, out);
-    for (std::int64_t first = 0; first < cols; first += group) {
-      const float own = scale_at(q, r, first);
-      const float scale = q.inverse_global ? own / q.global_scale : own * q.global_scale;
-      const float zero = zero_at(q, r, first), offset = offset_at(q, r, first);
-      const std::int64_t last = std::min(cols, first + group);
+    const std::int64_t index = scale_index(q, r, 0);  // those of a row are neighbours
+    for (std::int64_t g = 0; g < groups; ++g) {
+      const auto at = static_cast<std::size_t>(g % kGroupsAtOnce);
+      if (at == 0) load_groups(q, index + g, std::min(groups - g, kGroupsAtOnce), values);
+      float* run = out + g * group;
+      const std::int64_t n = std::min(group, cols - g * group);
+      const float scale = values.scales[at], zero = values.zeros[at];
       if (q.offsets.defined()) {
-        for (std::int64_t c = first; c < last; ++c) out[c] = std::fma(out[c] - zero, scale, offset);
+        add_offset(zero, scale, values.offsets[at], n, run);
       } else if (q.zeros.defined()) {
-        for (std::int64_t c = first; c < last; ++c) out[c] = (out[c] - zero) * scale;
+        for (std::int64_t c = 0; c < n; ++c) run[c] = (run[c] - zero) * scale;
       } else {
-        for (std::int64_t c = first; c < last; ++c) out[c] *= scale;
+        for (std::int64_t c = 0; c < n; ++c) run[c] *= scale;
       }
     }
-    out += cols;
   }
 }
 

@@ -52,15 +52,16 @@ TEST(Observer, HistogramIsThatOfModelOpt) {
 }
 
 TEST(Observer, FindsWhatModelOptFinds) {
+  ThreadPool pool(2);
   for (const Json& row : golden()) {
     SCOPED_TRACE(row["name"].get<std::string>());
     const Histogram histogram = collect(row, 1).histogram;
     for (const auto& [percentile, amax] : row["percentile"].items()) {
       EXPECT_FLOAT_EQ(percentile_amax(histogram, std::stod(percentile)), amax.get<float>()) << percentile;
     }
-    EXPECT_FLOAT_EQ(entropy_amax(histogram), row["entropy"].get<float>());
-    EXPECT_FLOAT_EQ(mse_amax(histogram, InputQuant::Kind::kStaticInt8), row["mse_int8"].get<float>());
-    EXPECT_FLOAT_EQ(mse_amax(histogram, InputQuant::Kind::kStaticE4M3), row["mse_e4m3"].get<float>());
+    EXPECT_FLOAT_EQ(entropy_amax(histogram, pool), row["entropy"].get<float>());
+    EXPECT_FLOAT_EQ(mse_amax(histogram, InputQuant::Kind::kStaticInt8, pool), row["mse_int8"].get<float>());
+    EXPECT_FLOAT_EQ(mse_amax(histogram, InputQuant::Kind::kStaticE4M3, pool), row["mse_e4m3"].get<float>());
   }
 }
 
@@ -75,14 +76,15 @@ TEST(Observer, ThreadsChangeNothing) {
 
 TEST(Observer, MaxIsTheLargestAndOthersNeverMore) {
   const InputStatistics statistics = collect(golden()[2], 1);
+  ThreadPool pool(1);
   const auto amax = [&](Observer::Kind kind) {
-    return observed_amax({kind, 99.0}, statistics, InputQuant::Kind::kStaticInt8);
+    return observed_amax({kind, 99.0}, statistics, InputQuant::Kind::kStaticInt8, pool);
   };
   EXPECT_EQ(amax(Observer::Kind::kMax), statistics.tensor_absmax());
   EXPECT_LT(amax(Observer::Kind::kPercentile), statistics.tensor_absmax());
   EXPECT_LE(amax(Observer::Kind::kEntropy), statistics.tensor_absmax());
   EXPECT_LE(amax(Observer::Kind::kMse), statistics.tensor_absmax());
-  EXPECT_EQ(observed_amax({Observer::Kind::kPercentile, 100.0}, statistics, InputQuant::Kind::kDynamicNvfp4),
+  EXPECT_EQ(observed_amax({Observer::Kind::kPercentile, 100.0}, statistics, InputQuant::Kind::kDynamicNvfp4, pool),
             std::min(statistics.tensor_absmax(), percentile_amax(statistics.histogram, 100.0)));
 }
 
@@ -92,7 +94,7 @@ TEST(Observer, ZerosAndOutliersAreCounted) {
   constexpr TokenClass kText[] = {TokenClass::kText};
   add_sample(Tensor::from({0, 0}, {1, 2}), kText, pool, statistics);
   EXPECT_EQ(statistics.histogram.width, 0);
-  EXPECT_EQ(observed_amax({Observer::Kind::kMse, 0}, statistics, InputQuant::Kind::kStaticInt8), 0);
+  EXPECT_EQ(observed_amax({Observer::Kind::kMse, 0}, statistics, InputQuant::Kind::kStaticInt8, pool), 0);
   add_sample(Tensor::from({1, -1e-3f}, {1, 2}), kText, pool, statistics);
   // a million times larger: bins are joined, and none is lost
   add_sample(Tensor::from({1e6f, 0.5f}, {1, 2}), kText, pool, statistics);
@@ -115,15 +117,16 @@ TEST(Observer, NeverClipsEverythingAway) {
   row[7] = 1e4f;  // one in 2048, so that 99.9 % of the values lie in the first bin
   add_sample(Tensor::from(row, {1, 2048}), kText, pool, statistics);
   EXPECT_EQ(percentile_amax(statistics.histogram, 99.9), 0);
-  EXPECT_EQ(observed_amax({Observer::Kind::kPercentile, 99.9}, statistics, InputQuant::Kind::kStaticInt8),
+  EXPECT_EQ(observed_amax({Observer::Kind::kPercentile, 99.9}, statistics, InputQuant::Kind::kStaticInt8, pool),
             statistics.histogram.edge(1));
 }
 
 TEST(Observer, WithoutAHistogramOnlyMaxIsKnown) {
+  ThreadPool pool(1);
   InputStatistics statistics = empty_statistics(2);
   statistics.absmax = {1, 2};
-  EXPECT_EQ(observed_amax({}, statistics, InputQuant::Kind::kStaticInt8), 2);
-  EXPECT_THROW(observed_amax({Observer::Kind::kEntropy, 0}, statistics, InputQuant::Kind::kStaticInt8), Error);
+  EXPECT_EQ(observed_amax({}, statistics, InputQuant::Kind::kStaticInt8, pool), 2);
+  EXPECT_THROW(observed_amax({Observer::Kind::kEntropy, 0}, statistics, InputQuant::Kind::kStaticInt8, pool), Error);
 }
 
 TEST(Observer, ASampleCountsOnceInModelOptsMean) {
