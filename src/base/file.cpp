@@ -31,6 +31,8 @@ void sync_to_disk(const fs::path& path) {
   require(::fsync(file.get()) == 0 || errno == EINVAL, "write folder", "{}: cannot write: {}", path.string(), reason());
 }
 
+fs::path parent_of(const fs::path& path) { return path.has_parent_path() ? path.parent_path() : fs::path("."); }
+
 // Both names at once: at no moment is there none.
 bool exchange(const fs::path& a, const fs::path& b) {
   return ::renameat2(AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), RENAME_EXCHANGE) == 0;
@@ -46,13 +48,23 @@ bool process_lives(std::string_view number) {
 void remove_leftovers(const fs::path& final_path) {
   const std::string prefix = final_path.filename().string() + ".partial-";
   std::error_code error;
-  const fs::path parent = final_path.has_parent_path() ? final_path.parent_path() : fs::path(".");
-  for (fs::directory_iterator entry(parent, error), end; !error && entry != end; entry.increment(error)) {
+  for (fs::directory_iterator entry(parent_of(final_path), error), end; !error && entry != end;
+       entry.increment(error)) {
     const std::string name = entry->path().filename().string();
     if (!name.starts_with(prefix) || process_lives(std::string_view(name).substr(prefix.size()))) continue;
     std::error_code ignored;
     if (const FolderLock lock = lock_folder(entry->path()); lock.held) fs::remove_all(entry->path(), ignored);
   }
+}
+
+// A process of this number may live on another machine or in another container, and write there.
+void remove_namesake(const fs::path& temporary) {
+  std::error_code error;
+  if (!fs::exists(temporary, error)) return;
+  const FolderLock lock = lock_folder(temporary);
+  require(lock.state != FolderLock::State::kElsewhere, "write folder", "{}: another process writes it now",
+          temporary.string());
+  fs::remove_all(temporary, error);
 }
 
 }  // namespace
@@ -105,7 +117,12 @@ void write_file_atomically(const fs::path& path, std::string_view content) {
     throw;
   }
   fs::rename(temporary, path, error);
-  require(!error, "write file", "{}: cannot rename into place: {}", path.string(), error.message());
+  if (error) {
+    std::error_code ignored;
+    fs::remove(temporary, ignored);
+    fail("write file", "{}: cannot rename into place: {}", path.string(), error.message());
+  }
+  sync_to_disk(parent_of(path));
 }
 
 PendingFolder::PendingFolder(fs::path final_path) : final_(std::move(final_path)) {
@@ -113,7 +130,7 @@ PendingFolder::PendingFolder(fs::path final_path) : final_(std::move(final_path)
   temporary_ = final_.string() + ".partial-" + std::to_string(::getpid());
   std::error_code error;
   remove_leftovers(final_);
-  fs::remove_all(temporary_, error);
+  remove_namesake(temporary_);
   for (fs::path parent = final_.parent_path(); !parent.empty() && !fs::exists(parent, error);
        parent = parent.parent_path()) {
     made_parents_.push_back(parent);
@@ -143,7 +160,7 @@ void PendingFolder::commit(bool replace) {
   } else {
     move_into_place();
   }
-  sync_to_disk(final_.has_parent_path() ? final_.parent_path() : fs::path("."));
+  sync_to_disk(parent_of(final_));
 }
 
 // For file systems that cannot exchange two names: the old folder moves aside first, and back if that was for nothing.

@@ -34,7 +34,7 @@ class MappedFile {
 std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes = 1ull << 30);
 
 // Writes to a temporary neighbour, flushes it to disk, and renames it over `path`. Throws Error; then `path` is as it
-// was.
+// was, or new where only its folder could not be flushed.
 void write_file_atomically(const std::filesystem::path& path, std::string_view content);
 
 // A folder that appears under its final name only when it is complete: write into path(), then commit().

@@ -9,8 +9,8 @@
 namespace halftone {
 
 // Errors name the file and the system's reason. At most two windows of kDirtyWindow bytes wait in the page cache to be
-// written back, so that a slow disk slows the writer down instead of filling memory; finish() waits until the data are
-// on the disk (fdatasync).
+// written back, of all files together that are open at a time (and two MiB of each where they are many), so that a slow
+// disk slows the writer down instead of filling memory; finish() waits until the data are on the disk (fdatasync).
 class OutputFile {
  public:
   static constexpr std::int64_t kDirtyWindow = 64 << 20;
@@ -30,6 +30,7 @@ class OutputFile {
  private:
   [[noreturn]] void refuse(const char* what, std::int64_t bytes, int error) const;
   void start_writeback();
+  int close();
 
   std::filesystem::path path_;
   int fd_ = -1;

@@ -1,8 +1,10 @@
 #include "base/file.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "base/error.h"
+#include "base/folder_lock.h"
 #include "base/hash.h"
 
 namespace halftone {
@@ -29,6 +31,27 @@ TEST_F(FileTest, WritesReadsAndMaps) {
   EXPECT_THROW(read_file(folder_ / "missing"), Error);
   EXPECT_THROW(MappedFile(folder_ / "missing"), Error);
   EXPECT_THROW(write_file_atomically(folder_ / "none" / "a", "x"), Error);
+}
+
+TEST_F(FileTest, LeavesNoTemporaryFileWhereItCannotRename) {
+  fs::create_directories(folder_ / "a" / "inner");
+  EXPECT_THROW(write_file_atomically(folder_ / "a", "x"), Error);
+  EXPECT_TRUE(fs::exists(folder_ / "a" / "inner"));
+  EXPECT_FALSE(fs::exists(folder_ / "a.tmp"));
+}
+
+TEST_F(FileTest, LeavesAFolderAloneThatAProcessOfTheSameNumberWrites) {
+  const fs::path namesake = folder_ / ("out.partial-" + std::to_string(::getpid()));
+  fs::create_directories(namesake);
+  {
+    const FolderLock lock = lock_folder(namesake);  // as one in another container would hold it
+    ASSERT_EQ(lock.state, FolderLock::State::kOurs);
+    EXPECT_THROW(PendingFolder(folder_ / "out"), Error);
+    EXPECT_TRUE(fs::exists(namesake));
+  }
+  write_file_atomically(namesake / "left", "x");
+  const PendingFolder pending(folder_ / "out");
+  EXPECT_FALSE(fs::exists(pending.path() / "left"));
 }
 
 TEST_F(FileTest, FolderAppearsWhole) {
