@@ -39,8 +39,10 @@ QuantizationReport write_folder(const Checkpoint& source, const Recipe& recipe, 
   writer.finish(report.kv);
   report.seconds = writing.seconds();
   const Timer reading;
-  values.check(folder, source, report.kv, stream);
+  values.check(folder, source, report.kv, stream, progress);
+  if (progress) progress("hashing the source", 0, 1);
   report.source_hash = source.content_hash();
+  if (progress) progress("hashing the source", 1, 1);
   report.read_back_seconds = reading.seconds();
   for (const auto& [name, info] : source.tensors()) report.input_bytes += info.nbytes;
   return report;

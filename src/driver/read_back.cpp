@@ -1,8 +1,10 @@
 #include "driver/read_back.h"
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cstring>
+#include <thread>
 #include <vector>
 
 #include "base/checksum.h"
@@ -118,7 +120,7 @@ void WrittenValues::check_tensor(const Checkpoint& written, const Checkpoint& so
 }
 
 void WrittenValues::check(const std::filesystem::path& folder, const Checkpoint& source, const KvQuantization& kv,
-                          Stream& stream) const {
+                          Stream& stream, const Progress& progress) const {
   const Checkpoint written = Checkpoint::open(folder);
   std::vector<std::string> modules, tensors;
   for (const auto& [module, digest] : modules_) modules.push_back(module);
@@ -127,13 +129,23 @@ void WrittenValues::check(const std::filesystem::path& folder, const Checkpoint&
     if (!of_module || name.ends_with(".bias")) tensors.push_back(name);
   }
   const auto count = [](const auto& list) { return static_cast<std::int64_t>(list.size()); };
-  stream.pool->parallel_for(count(modules) + count(tensors), [&](std::int64_t i) {
+  const std::int64_t total = count(modules) + count(tensors);
+  const auto caller = std::this_thread::get_id();  // who may tell
+  std::atomic<std::int64_t> checked{0};
+  const auto tell = [&] {
+    if (progress && std::this_thread::get_id() == caller) progress("reading back", checked, total);
+  };
+  tell();
+  stream.pool->parallel_for(total, [&](std::int64_t i) {
     if (i < count(tensors)) {
       check_tensor(written, source, tensors[static_cast<std::size_t>(i)]);
     } else {
       check_module(written, modules[static_cast<std::size_t>(i - count(tensors))]);
     }
+    ++checked;
+    tell();
   });
+  tell();
   check_kv(written, kv);
 }
 

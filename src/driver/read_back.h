@@ -5,6 +5,7 @@
 #include <map>
 #include <string>
 
+#include "base/progress.h"
 #include "hf/checkpoint.h"
 #include "tensor/stream.h"
 
@@ -16,9 +17,9 @@ class WrittenValues {
   void add_tensor(const std::string& name, const Tensor& value);
 
   // Reads the folder and compares: modules and tensors with what was added, KV scales with `kv`, all other tensors with
-  // the source. Throws Error naming the tensor and what of it differs.
-  void check(const std::filesystem::path& folder, const Checkpoint& source, const KvQuantization& kv,
-             Stream& stream) const;
+  // the source. Throws Error naming the tensor and what of it differs. Progress counts tensors.
+  void check(const std::filesystem::path& folder, const Checkpoint& source, const KvQuantization& kv, Stream& stream,
+             const Progress& progress) const;
 
  private:
   using Digest = std::map<std::string, std::uint64_t, std::less<>>;  // by the part's name

@@ -137,8 +137,15 @@ TEST(QuantizeFolder, ThreadsChangeNoByte) {
   quantize_folder(calibrated_job(folder / "many"), nullptr, default_stream());
   ThreadPool one(1);
   Stream stream{&one};
-  quantize_folder(calibrated_job(folder / "one"), nullptr, stream);
+  std::vector<std::string> told;
+  const Progress progress = [&](std::string_view what, std::int64_t done, std::int64_t total) {
+    EXPECT_LE(done, total);
+    if (told.empty() || told.back() != what) told.emplace_back(what);
+  };
+  quantize_folder(calibrated_job(folder / "one"), nullptr, stream, progress);
   EXPECT_EQ(contents(folder / "many"), contents(folder / "one"));
+  // nothing that takes long is silent
+  EXPECT_THAT(told, ::testing::IsSupersetOf({"calibration layers", "layers", "reading back", "hashing the source"}));
 }
 
 TEST(QuantizeFolder, AFileThatMayNotGrowIsNamedAndTheOldFolderStays) {
