@@ -15,14 +15,25 @@ bool is_watched(const ModuleInfo& module, const CalibrateOptions& options) {
   return module.rule_class != RuleClass::kHead || options.head;
 }
 
+// The rows of a whole vision tower are in memory together; those of the decoder one layer after another.
+constexpr std::int64_t kTowerRowBytes = 256 << 20;
+
+struct Slots {
+  std::int64_t tokens, patches;
+};
+
 // Rows that fit into the options' bytes, over all watched inputs.
-std::int64_t count_slots(const Model& model, const CalibrateOptions& options) {
-  std::int64_t row_bytes = 1;
+Slots count_slots(const Model& model, const CalibrateOptions& options) {
+  std::int64_t row_bytes = 1, tower_bytes = 1;
   for (const LinearGroup& group : linear_groups(model.config(), model.modules())) {
     const ModuleInfo& info = model.module(group.readers.front());
-    if (is_watched(info, options)) row_bytes += info.shape.at(1) * static_cast<std::int64_t>(sizeof(float));
+    if (!is_watched(info, options)) continue;
+    const std::int64_t bytes = info.shape.at(1) * static_cast<std::int64_t>(sizeof(float));
+    row_bytes += bytes;
+    if (in_vision(info.rule_class)) tower_bytes += bytes;
   }
-  return std::clamp<std::int64_t>(options.max_row_bytes / row_bytes, 1, options.sample_rows);
+  const std::int64_t tokens = std::clamp<std::int64_t>(options.max_row_bytes / row_bytes, 1, options.sample_rows);
+  return {tokens, std::clamp<std::int64_t>(kTowerRowBytes / tower_bytes, 1, tokens)};
 }
 
 // Largest |x| of each head, joined into `most`. x: [tokens, heads, d]; with d = 1 of each channel.
@@ -39,9 +50,10 @@ void join_head_absmax(const Tensor& x, std::vector<float>& most) {
 }  // namespace
 
 CalibrationObserver::CalibrationObserver(const Model& model, const CalibrateOptions& options, Stream& stream)
-    : stream_(stream),
-      slots_(count_slots(model, options)),
-      kv_(static_cast<std::size_t>(model.config().decoder.layers)) {
+    : stream_(stream), kv_(static_cast<std::size_t>(model.config().decoder.layers)) {
+  const Slots slots = count_slots(model, options);
+  slots_ = slots.tokens;
+  picture_slots_ = slots.patches;
   for (LinearGroup& linears : linear_groups(model.config(), model.modules())) {
     const ModuleInfo& info = model.module(linears.readers.front());
     if (!is_watched(info, options)) continue;
@@ -58,8 +70,9 @@ void CalibrationObserver::on_linear_input(std::string_view module, const Tensor&
   Group& group = groups_[it->second];
   if (!group.statistics) {
     group.statistics = std::make_shared<InputStatistics>(empty_statistics(group.inputs));
-    group.statistics->rows = Tensor::zeros(DType::kF32, {slots_, x.dim(1)});
-    group.statistics->row_weights.resize(static_cast<std::size_t>(slots_));
+    const std::int64_t slots = group.vision ? picture_slots_ : slots_;
+    group.statistics->rows = Tensor::zeros(DType::kF32, {slots, x.dim(1)});
+    group.statistics->row_weights.resize(static_cast<std::size_t>(slots));
   }
   add_sample(x, sample_.classes, *stream_.pool, *group.statistics);
   sample_.rows->keep(x, group.statistics->rows, group.statistics->row_weights);

@@ -31,6 +31,8 @@ class CalibrationObserver final : public ModelObserver {
 
   // Rows that are kept of each input: as many as fit into the options' bytes, over all watched inputs.
   std::int64_t slots() const { return slots_; }
+  // The same of the inputs in the vision tower, which are in memory together: perhaps fewer.
+  std::int64_t picture_slots() const { return picture_slots_; }
   // Moves the statistics of the linear layers whose names start with `prefix` out, `filled` rows of each input kept.
   // Throws Error for a decoder layer that no sample reached, and for values that are not finite; layers of the vision
   // tower may be missing.
@@ -46,7 +48,7 @@ class CalibrationObserver final : public ModelObserver {
   };
 
   Stream& stream_;
-  std::int64_t slots_ = 0;
+  std::int64_t slots_ = 0, picture_slots_ = 0;
   std::vector<Group> groups_;
   std::map<std::string, std::size_t, std::less<>> first_reader_;  // group by the module that is told first
   std::vector<KvStatistics> kv_;

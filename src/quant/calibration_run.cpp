@@ -48,7 +48,7 @@ CalibrationRun::CalibrationRun(const Checkpoint& checkpoint, const CalibrationDa
       observer_(model_, options, stream),
       work_(options.work, checkpoint, data, options),
       token_sampler_(observer_.slots(), options.seed),
-      picture_sampler_(observer_.slots(), options.seed) {}
+      picture_sampler_(observer_.picture_slots(), options.seed) {}
 
 void CalibrationRun::tell(std::string_view what, std::int64_t done, std::int64_t total) const {
   if (progress_) progress_(what, done, total);
