@@ -9,15 +9,21 @@ namespace {
 
 constexpr std::string_view kWhere = "cuda attention";
 constexpr AttentionRow kRows[] = {
-    {"wgmma", has_attention_wgmma, start_attention_prompt_wgmma, start_attention_frames_wgmma},
-    {"mma", [] { return true; }, start_attention_prompt_mma, start_attention_frames_mma},
+    {"wgmma", has_attention_wgmma, true, start_attention_prompt_wgmma, start_attention_frames_wgmma},
+    {"mma", [] { return true; }, false,
+     [](const AttentionPromptArguments& arguments, void*, const Launch& launch) {
+       start_attention_prompt_mma(arguments, launch);
+     },
+     [](const AttentionFramesArguments& arguments, void*, const Launch& launch) {
+       start_attention_frames_mma(arguments, launch);
+     }},
 };
 
-const AttentionRow& choose_row(std::string_view kernel) {
+const AttentionRow& choose_row(std::string_view kernel, const void* workspace) {
   for (const AttentionRow& row : kRows) {
-    if ((kernel.empty() || row.name == kernel) && row.supports()) return row;
+    if ((kernel.empty() || row.name == kernel) && row.supports() && (workspace || !row.needs_workspace)) return row;
   }
-  fail(kWhere, "no kernel '{}' for this device", kernel);
+  fail(kWhere, "no kernel '{}' for this device, or no workspace for it", kernel);
 }
 
 constexpr std::int64_t kMostBlocks = 65535;  // of a launch's second dimension
@@ -56,6 +62,10 @@ QueryRows query_rows(const DeviceMatrix& q, const DeviceMatrix& out, float scale
 
 std::span<const AttentionRow> attention_rows() { return kRows; }
 
+std::size_t attention_prompt_workspace(std::int64_t keys, std::int64_t kv_heads, std::int64_t head_dim) {
+  return static_cast<std::size_t>(packed_bytes(keys, kv_heads, head_dim));
+}
+
 void attention_prompt(const AttentionPrompt& call, const PagedKv& kv, const Launch& launch, std::string_view kernel) {
   check_heads(call.heads, kv.head_dim, call.scale);
   require(kv.k && kv.v && kv.pages && kv.kv_heads > 0 && call.heads % kv.kv_heads == 0, kWhere,
@@ -68,9 +78,10 @@ void attention_prompt(const AttentionPrompt& call, const PagedKv& kv, const Laun
           kWhere, "{} queries from place {} on do not fit in {} pages of {}", call.q.rows, call.first,
           kv.pages_per_sequence, kPageTokens);
   if (call.q.rows == 0) return;
-  choose_row(kernel).prompt({query_rows(call.q, call.out, call.scale, call.heads, kv.head_dim), kv, call.sequence,
-                             static_cast<int>(call.first)},
-                            launch);
+  choose_row(kernel, call.workspace)
+      .prompt({query_rows(call.q, call.out, call.scale, call.heads, kv.head_dim), kv, call.sequence,
+               static_cast<int>(call.first)},
+              call.workspace, launch);
 }
 
 void attention_frames(const AttentionFrames& call, const Launch& launch, std::string_view kernel) {
@@ -86,9 +97,10 @@ void attention_frames(const AttentionFrames& call, const Launch& launch, std::st
   if (call.qkv.rows == 0) return;
   require(call.frame_ends && call.frames > 0, kWhere, "expected the ends of frames, got {} of them", call.frames);
   const QueryRows queries = query_rows(call.qkv, call.out, call.scale, call.heads, width / call.heads);
-  choose_row(kernel).frames({queries, queries.q + width, queries.q + 2 * width, call.qkv.stride, call.frame_ends,
-                             static_cast<int>(call.frames)},
-                            launch);
+  choose_row(kernel, call.workspace)
+      .frames({queries, queries.q + width, queries.q + 2 * width, call.qkv.stride, call.frame_ends,
+               static_cast<int>(call.frames)},
+              call.workspace, launch);
 }
 
 }  // namespace halftone::cuda

@@ -87,6 +87,7 @@ struct WorkspaceBytes {
     qkv = std::max(3 * x, 2 * n * columns);                                             // rounded pixels before
     inner = n * std::max(2 * static_cast<std::size_t>(source.mlp_width), 4 * columns);  // pixels in f32 before
     inner = std::max(inner, x);                                                         // the merger's after
+    inner = std::max(inner, attention_prompt_workspace(most_patches, source.heads, source.head_dim));
     rotation = 4 * n * static_cast<std::size_t>(source.head_dim / 2);
     // values of bytes, then rotations of rows and columns: no side has more than all patches
     axes = kValuesBytes + 2 * 4 * n * static_cast<std::size_t>(source.head_dim / 4);
@@ -261,7 +262,8 @@ void VisionTower::transform(const Block& block, const DeviceMatrix& added, std::
   const auto keys = static_cast<double>(n) / static_cast<double>(frames);  // of frames of one size
   std::optional<ProfiledOp> watched(std::in_place, launch, "attention_frames", 0,
                                     4.0 * static_cast<double>(n * width) * keys);
-  attention_frames({qkv, static_cast<const std::int32_t*>(workspace_.frame_ends), frames, scale, shape_.heads, mixed},
+  attention_frames({qkv, static_cast<const std::int32_t*>(workspace_.frame_ends), frames, scale, shape_.heads, mixed,
+                    workspace_.inner},
                    launch);
   watched.reset();
   multiply(block.proj, mixed, product, launch);

@@ -34,6 +34,11 @@ std::vector<std::string> kernels() {
   return names;
 }
 
+// NaN bytes, like what is around them.
+DeviceRows workspace_of(std::int64_t keys, std::int64_t kv_heads, std::int64_t d) {
+  return DeviceRows(DType::kI8, 1, static_cast<std::int64_t>(cuda::attention_prompt_workspace(keys, kv_heads, d)));
+}
+
 // Scores of some 2 in the middle, 8 at most.
 float scale_of(std::int64_t head_dim) { return 6.0f / std::sqrt(static_cast<float>(head_dim)); }
 
@@ -109,11 +114,12 @@ struct Pictures {
     const DeviceRows input(DType::kBF16, qkv, 8);
     const DeviceIntegers frame_ends(ends);
     DeviceRows out(DType::kBF16, rows(), heads * d, out_padding);
-    cuda::attention_frames(
-        {input.matrix(), frame_ends.data(), static_cast<std::int64_t>(ends.size()), scale_of(d), heads, out.matrix()},
-        stream.launch(), kernel);
+    const DeviceRows workspace = workspace_of(rows(), heads, d);
+    cuda::attention_frames({input.matrix(), frame_ends.data(), static_cast<std::int64_t>(ends.size()), scale_of(d),
+                            heads, out.matrix(), workspace.matrix().data},
+                           stream.launch(), kernel);
     stream.synchronize();
-    EXPECT_TRUE(out.padding_intact());
+    EXPECT_TRUE(out.padding_intact() && workspace.padding_intact());
     return out.values();
   }
 };
@@ -177,10 +183,12 @@ class Prompt {
     const std::int64_t width = shape_.heads * shape_.head_dim;
     const DeviceRows q(DType::kBF16, columns(qkv_, 0, width).rows(first, end), 8);
     DeviceRows out(DType::kBF16, end - first, width, 6);
-    cuda::attention_prompt({q.matrix(), 1, first, scale_of(shape_.head_dim), shape_.heads, out.matrix()}, cache_.kv(),
-                           stream_.launch(), kernel_);
+    const DeviceRows workspace = workspace_of(end, shape_.kv_heads, shape_.head_dim);
+    cuda::attention_prompt(
+        {q.matrix(), 1, first, scale_of(shape_.head_dim), shape_.heads, out.matrix(), workspace.matrix().data},
+        cache_.kv(), stream_.launch(), kernel_);
     stream_.synchronize();
-    EXPECT_TRUE(out.padding_intact());
+    EXPECT_TRUE(out.padding_intact() && workspace.padding_intact());
     return out.values();
   }
 
@@ -265,6 +273,8 @@ TEST_F(CudaAttention, SaysWhatDoesNotFit) {
   EXPECT_THROW(attend(qkv.matrix(), out.matrix(), 2, 0.0f), Error);
   EXPECT_THROW(cuda::attention_frames({qkv.matrix(), ends.data(), 1, 1.0f, 2, out.matrix()}, stream_->launch(), "none"),
                Error);
+  EXPECT_THROW(
+      cuda::attention_frames({qkv.matrix(), ends.data(), 1, 1.0f, 2, out.matrix()}, stream_->launch(), "wgmma"), Error);
   const Cache cache({2, 1, 8, {64}}, 1);
   const DeviceRows q(DType::kBF16, 4, 16);
   EXPECT_THROW(cuda::attention_prompt({q.matrix(), 0, 61, 1.0f, 2, out.matrix()}, cache.kv(), stream_->launch()),

@@ -61,6 +61,7 @@ class VisionBench {
     const cuda::DeviceMatrix qkv = random_matrix(ends.back(), 3 * heads * d), out = matrix(ends.back(), heads * d);
     const float scale = 1.0f / std::sqrt(static_cast<float>(d));
     const std::int32_t* device_ends = integers(ends);
+    void* workspace = arena_.allocate(cuda::attention_prompt_workspace(ends.back(), heads, d));
     double pairs = 0;
     for (std::int32_t begin = 0; const std::int32_t end : ends) {
       pairs += static_cast<double>(end - begin) * (end - begin);
@@ -68,8 +69,8 @@ class VisionBench {
     }
     for_rows([&](const cuda::AttentionRow& row) {
       const double ms = time([&](const cuda::Launch& launch) {
-        cuda::attention_frames({qkv, device_ends, static_cast<std::int64_t>(ends.size()), scale, heads, out}, launch,
-                               row.name);
+        cuda::attention_frames({qkv, device_ends, static_cast<std::int64_t>(ends.size()), scale, heads, out, workspace},
+                               launch, row.name);
       });
       print(name + "/" + std::string(row.name), ms, 4 * pairs * static_cast<double>(heads * d));
     });
@@ -84,6 +85,7 @@ class VisionBench {
                              v = random_matrix(pages * cuda::kPageTokens, kv_heads * kHeadDim);
     std::vector<std::int32_t> numbers(static_cast<std::size_t>(pages));
     std::iota(numbers.begin(), numbers.end(), 0);
+    void* workspace = arena_.allocate(cuda::attention_prompt_workspace(tokens, kv_heads, kHeadDim));
     const cuda::PagedKv kv{static_cast<std::uint16_t*>(k.data),
                            static_cast<std::uint16_t*>(v.data),
                            integers(numbers),
@@ -92,7 +94,7 @@ class VisionBench {
                            static_cast<int>(kHeadDim)};
     for_rows([&](const cuda::AttentionRow& row) {
       const double ms = time([&](const cuda::Launch& launch) {
-        cuda::attention_prompt({q, 0, 0, 1.0f / std::sqrt(128.0f), heads, out}, kv, launch, row.name);
+        cuda::attention_prompt({q, 0, 0, 1.0f / std::sqrt(128.0f), heads, out, workspace}, kv, launch, row.name);
       });
       print(name + "/" + std::string(row.name), ms, 2 * static_cast<double>(tokens * (tokens + 1) * heads * kHeadDim));
     });

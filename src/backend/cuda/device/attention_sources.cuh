@@ -39,6 +39,13 @@ class FrameSource {
   __device__ const std::uint16_t* v(int tile, int head) const { return args_.v + offset(tile, head); }
   __device__ std::int64_t stride() const { return args_.kv_stride; }
 
+  // Of the keys of all frames, one after another: the segment's first one; where one begins, and its value.
+  __device__ int first_key() const { return begin_; }
+  __device__ const std::uint16_t* row(bool value, int key, int kv_head) const {
+    return (value ? args_.v : args_.k) + key * args_.kv_stride + kv_head * args_.queries.head_dim;
+  }
+  __device__ int kv_head(int head) const { return head; }
+
  private:
   __device__ std::int64_t offset(int tile, int head) const {
     return static_cast<std::int64_t>(begin_ + tile * kTileKeys) * args_.kv_stride + head * args_.queries.head_dim;
@@ -65,9 +72,15 @@ class PromptSource {
   __device__ const std::uint16_t* v(int tile, int head) const { return args_.kv.v + offset(tile, head); }
   __device__ std::int64_t stride() const { return args_.kv.head_dim; }
 
+  __device__ int first_key() const { return 0; }
+  __device__ const std::uint16_t* row(bool value, int key, int kv_head) const {
+    return (value ? args_.kv.v : args_.kv.k) + key_offset(args_.kv, args_.sequence, kv_head, key);
+  }
+  __device__ int kv_head(int head) const { return head / (args_.queries.heads / args_.kv.kv_heads); }
+
  private:
   __device__ std::int64_t offset(int tile, int head) const {
-    return key_offset(args_.kv, args_.sequence, head / (args_.queries.heads / args_.kv.kv_heads), tile * kTileKeys);
+    return key_offset(args_.kv, args_.sequence, kv_head(head), tile * kTileKeys);
   }
 
   const Arguments& args_;

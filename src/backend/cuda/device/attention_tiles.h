@@ -41,7 +41,9 @@ void start_attention_prompt_mma(const AttentionPromptArguments& arguments, const
 
 // By those of compute capability 9.0a: whether this device has them and the program holds code for them.
 bool has_attention_wgmma();
-void start_attention_frames_wgmma(const AttentionFramesArguments& arguments, const Launch& launch);
-void start_attention_prompt_wgmma(const AttentionPromptArguments& arguments, const Launch& launch);
+// workspace: packed_bytes(), at a multiple of 16 bytes; keys: all rows, or first + rows of a prompt.
+std::int64_t packed_bytes(std::int64_t keys, std::int64_t kv_heads, std::int64_t head_dim);
+void start_attention_frames_wgmma(const AttentionFramesArguments& arguments, void* workspace, const Launch& launch);
+void start_attention_prompt_wgmma(const AttentionPromptArguments& arguments, void* workspace, const Launch& launch);
 
 }  // namespace halftone::cuda

@@ -1,8 +1,12 @@
 #pragma once
 // Attention by tiles with wgmma: a block takes 128 queries, 64 for each of two warpgroups that multiply, and 128 keys at a
-// time, which a third warpgroup copies. The scores of a tile are multiplied while the tile before is weighed with its values,
-// and turned into weights while that product runs; the two warpgroups take turns at the matrix units, so that one of them
+// time, which a warp of the third copies. The scores of a tile are multiplied while the tile before is weighed with its values, and
+// turned into weights while that product runs; the two warpgroups take turns at the matrix units, so that one of them
 // exponentiates while the other one multiplies (Shah et al., "FlashAttention-3", 2024).
+//
+// A first kernel brings keys and values into the order in which the matrix units read them: for each head all keys eight
+// dimensions at a time, 16 bytes a key. What a tile needs of eight dimensions is contiguous then, wherever it begins, and is
+// copied by one instruction. (Copies of 16 bytes each by threads were what bounded this kernel.)
 
 #include "backend/cuda/device/attention_sources.cuh"
 #include "backend/cuda/device/barrier.cuh"
@@ -14,26 +18,28 @@ namespace halftone::cuda {
 
 constexpr int kWarpgroup = 128, kAttentionThreads = 3 * kWarpgroup, kAttentionQueries = 128;
 
-// A tile in shared memory: columns of eight dimensions, in each 16 bytes a key. A column's padding sends the eight pieces of a
-// key to different banks. As pieces of 8 x 8 numbers, keys have the sum along the dimensions, values along the keys.
-template <int kDim>
-struct KeyTile {
-  static constexpr int kKeys = 128, kColumns = kDim / 8, kColumnBytes = kKeys * 16 + 16, kPieceBytes = 128;
-  static constexpr int kBytes = kColumns * kColumnBytes;
+// Keys (side 0) and values (side 1) in the matrix units' order: [kv_heads, 2, kDim / 8, rows, 8]. kTileKeys zeros follow the
+// last key, so that every tile is there.
+struct PackedKeys {
+  static constexpr int kTileKeys = 128;
+  std::uint16_t* data;
+  int keys, rows;  // rows: keys + kTileKeys
 
-  // Starts the copies of a warpgroup of up to kTileKeys keys, of which the first `keys` are there.
-  static __device__ __forceinline__ void copy(char* half, const std::uint16_t* source, std::int64_t stride, int keys,
-                                              int head_dim) {
-#pragma unroll 2
-    for (int i = threadIdx.x % kWarpgroup; i < kTileKeys * kColumns; i += kWarpgroup) {
-      const int key = i / kColumns, column = i % kColumns;
-      const bool there = key < keys && column * 8 < head_dim;
-      copy_async(half + column * kColumnBytes + key * 16, there ? source + key * stride + column * 8 : source, there);
-    }
+  template <int kDim>
+  __device__ std::uint16_t* at(int kv_head, int side, int column, int key) const {
+    return data + (static_cast<std::int64_t>((kv_head * 2 + side) * (kDim / 8) + column) * rows + key) * 8;
   }
 };
 
-// What the warpgroups of a block share.
+// A tile in shared memory: columns of eight dimensions, in each 16 bytes a key. As pieces of 8 x 8 numbers, keys have the sum
+// along the dimensions, values along the keys.
+template <int kDim>
+struct KeyTile {
+  static constexpr int kKeys = PackedKeys::kTileKeys, kColumns = kDim / 8, kColumnBytes = kKeys * 16, kPieceBytes = 128;
+  static constexpr int kBytes = kColumns * kColumnBytes;
+};
+
+// What the warps of a block share.
 template <int kDim>
 struct AttentionRing {
   static constexpr int kStages = kDim <= 96 ? 3 : 2;
@@ -53,29 +59,22 @@ struct AttentionRing {
   static __device__ int parity(int number) { return number / kStages % 2; }
 };
 
-// The warpgroup that copies: tile after tile the keys, then the values. It waits for a copy when two more are under way.
-template <int kDim, class Source>
-__device__ __forceinline__ void copy_tiles(const AttentionRing<kDim>& ring, const Source& source,
-                                           const Segment& segment, int tiles, int head, int head_dim) {
+// The warp that copies: tile after tile the keys, then the values, a lane a column.
+template <int kDim>
+__device__ __forceinline__ void copy_tiles(const AttentionRing<kDim>& ring, const PackedKeys& packed, int kv_head,
+                                           int first_key, int tiles) {
   using Tile = KeyTile<kDim>;
-  constexpr int kLater = 2, kHalves = Tile::kKeys / kTileKeys;
-  for (int copy = 0; copy < 2 * tiles + kLater; ++copy) {
+  const int column = threadIdx.x % 32;
+  for (int copy = 0; copy < 2 * tiles; ++copy) {
     const int side = copy % 2, number = copy / 2;
-    if (number < tiles) {
-      ring.empty(side, number).wait(AttentionRing<kDim>::parity(number) ^ 1);
-#pragma unroll
-      for (int half = 0; half < kHalves; ++half) {
-        const int page = number * kHalves + half, keys = segment.keys - page * kTileKeys;
-        const int known = keys > 0 ? page : 0;  // beyond the last key only zeros are written
-        const std::uint16_t* from = side ? source.v(known, head) : source.k(known, head);
-        Tile::copy(ring.tile(side, number) + half * kTileKeys * 16, from, source.stride(), keys, head_dim);
-      }
+    SharedBarrier& full = ring.full(side, number);
+    ring.empty(side, number).wait(AttentionRing<kDim>::parity(number) ^ 1);
+    if (column == 0) full.arrive_and_expect(Tile::kBytes);
+    __syncwarp();
+    if (column < Tile::kColumns) {
+      full.copy(ring.tile(side, number) + column * Tile::kColumnBytes,
+                packed.at<kDim>(kv_head, side, column, first_key + number * Tile::kKeys), Tile::kColumnBytes);
     }
-    end_copy_group();
-    wait_for_copy_groups<kLater>();
-    if (copy < kLater) continue;
-    publish_to_matrix_units();
-    ring.full(side, number - kLater / 2).arrive();
   }
 }
 
@@ -174,7 +173,8 @@ struct AttentionWarpgroup {
       settle(out);
       settle(weights);
       release(1, tile - 1);
-      scale_rows(out, factors);
+      // mostly no score is larger than all before
+      if (__any_sync(0xffffffffu, factors[0] != 1.0f || factors[1] != 1.0f)) scale_rows(out, factors);
       pack_weights();
     }
     if (group == 0) wait_for_turn();
@@ -196,7 +196,8 @@ struct AttentionWarpgroup {
 };
 
 template <int kDim, class Source>
-__device__ __forceinline__ void attend_with_warpgroups(const typename Source::Arguments& args) {
+__device__ __forceinline__ void attend_with_warpgroups(const typename Source::Arguments& args,
+                                                       const PackedKeys& packed) {
   using Ring = AttentionRing<kDim>;
   __shared__ typename Ring::Side sides[2];
   const Ring ring{sides, launch_memory<char>()};
@@ -204,8 +205,9 @@ __device__ __forceinline__ void attend_with_warpgroups(const typename Source::Ar
   const int head = blockIdx.x, group = threadIdx.x / kWarpgroup, head_dim = queries.head_dim;
   if (threadIdx.x < 2 * Ring::kStages) {
     typename Ring::Side& side = sides[threadIdx.x / Ring::kStages];
-    side.full[threadIdx.x % Ring::kStages].start(kWarpgroup);
+    side.full[threadIdx.x % Ring::kStages].start(1);
     side.empty[threadIdx.x % Ring::kStages].start(2 * kWarpgroup / 32);
+    publish_barriers();
   }
   __syncthreads();
   wait_for_earlier_kernels();
@@ -214,19 +216,20 @@ __device__ __forceinline__ void attend_with_warpgroups(const typename Source::Ar
   Segment segment;
   if (!source.find(blockIdx.y, kAttentionQueries, segment)) return;
   const int tiles = (segment.keys + KeyTile<kDim>::kKeys - 1) / KeyTile<kDim>::kKeys;
-
   // together what three warpgroups have at the start, 168 registers each
   if (group == 2) {
-    give_registers<40>();
-    copy_tiles<kDim>(ring, source, segment, tiles, head, head_dim);
+    give_registers<24>();
+    if (threadIdx.x / 32 == 2 * kWarpgroup / 32)
+      copy_tiles<kDim>(ring, packed, source.kv_head(head), source.first_key(), tiles);
   } else {
-    take_registers<232>();
+    take_registers<240>();
     AttentionWarpgroup<kDim> state(ring, group);
     const int first = group * 64, row = first + threadIdx.x % kWarpgroup / 32 * 16 + threadIdx.x % 32 / 4;
     load_queries<kDim>(queries.q + (segment.first_row + first) * queries.q_stride + head * head_dim, queries.q_stride,
                        segment.rows - first, head_dim, state.queries);
     const int seen[2] = {min(segment.keys, segment.seen + row), min(segment.keys, segment.seen + row + 8)};
-    state.run(tiles, queries.scale * 1.44269504f, seen, min(segment.keys, segment.seen + first));  // log2 e
+    const float step = queries.scale * 1.44269504f;  // log2 e
+    state.run(tiles, step, seen, min(segment.keys, segment.seen + first));
     const bool there[2] = {row < segment.rows, row + 8 < segment.rows};
     store_rows(state.out, queries.out + (segment.first_row + row) * queries.out_stride + head * head_dim,
                queries.out_stride, head_dim, there);
@@ -236,20 +239,46 @@ __device__ __forceinline__ void attend_with_warpgroups(const typename Source::Ar
 // A kernel without the instructions is one that takes too few threads.
 template <int kDim, class Source>
 __global__ void __launch_bounds__(kHasWarpgroups ? kAttentionThreads : 32, 1)
-    attend_warpgroups(typename Source::Arguments args) {
+    attend_warpgroups(typename Source::Arguments args, PackedKeys packed) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-  attend_with_warpgroups<kDim, Source>(args);
+  attend_with_warpgroups<kDim, Source>(args, packed);
 #endif
 }
 
-// tiles: of kAttentionQueries queries
+// A block packs 128 rows of the keys or the values of one head, a thread a row; rows beyond the last key and dimensions
+// beyond head_dim are zeros.
 template <int kDim, class Source>
-void start_warpgroups(const typename Source::Arguments& arguments, int tiles, const Launch& launch) {
+__global__ void __launch_bounds__(kWarpgroup) pack_keys(typename Source::Arguments args, PackedKeys packed) {
+  const int kv_head = blockIdx.x, side = blockIdx.z, key = blockIdx.y * kWarpgroup + threadIdx.x;
+  wait_for_earlier_kernels();
+  let_next_kernel_begin();
+  if (key >= packed.rows) return;
+  const Source source(args);
+  const auto* from =
+      reinterpret_cast<const uint4*>(source.row(side == 1, key < packed.keys ? key : packed.keys - 1, kv_head));
+  uint4 pieces[kDim / 8];
+#pragma unroll
+  for (int c = 0; c < kDim / 8; ++c) {
+    const bool there = key < packed.keys && c * 8 < args.queries.head_dim;
+    pieces[c] = there ? from[c] : make_uint4(0, 0, 0, 0);
+  }
+#pragma unroll
+  for (int c = 0; c < kDim / 8; ++c) *reinterpret_cast<uint4*>(packed.at<kDim>(kv_head, side, c, key)) = pieces[c];
+}
+
+// keys: that queries see, of kv_heads heads.  workspace: packed_bytes()
+template <int kDim, class Source>
+void start_warpgroups(const typename Source::Arguments& arguments, int keys, int kv_heads, int query_tiles,
+                      void* workspace, const Launch& launch) {
   constexpr std::size_t kBytes = AttentionRing<kDim>::kBytes;
+  const PackedKeys packed{static_cast<std::uint16_t*>(workspace), keys, keys + PackedKeys::kTileKeys};
+  const dim3 parts(static_cast<unsigned>(kv_heads), static_cast<unsigned>((packed.rows + kWarpgroup - 1) / kWarpgroup),
+                   2);
+  start_kernel(launch, "cuda attention", pack_keys<kDim, Source>, parts, dim3(kWarpgroup), 0, arguments, packed);
   const auto kernel = attend_warpgroups<kDim, Source>;
   allow_shared_memory(kernel, kBytes, "cuda attention");
-  const dim3 blocks(static_cast<unsigned>(arguments.queries.heads), static_cast<unsigned>(tiles));
-  start_kernel(launch, "cuda attention", kernel, blocks, dim3(kAttentionThreads), kBytes, arguments);
+  const dim3 blocks(static_cast<unsigned>(arguments.queries.heads), static_cast<unsigned>(query_tiles));
+  start_kernel(launch, "cuda attention", kernel, blocks, dim3(kAttentionThreads), kBytes, arguments, packed);
 }
 
 }  // namespace halftone::cuda

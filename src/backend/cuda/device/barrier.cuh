@@ -16,6 +16,19 @@ class SharedBarrier {
   __device__ __forceinline__ void arrive() {
     asm volatile("{.reg .b64 state; mbarrier.arrive.shared::cta.b64 state, [%0];}" ::"r"(address()) : "memory");
   }
+  // Arrives, and lets the phase end when `bytes` more have been copied, too.
+  __device__ __forceinline__ void arrive_and_expect(int bytes) {
+    asm volatile("{.reg .b64 state; mbarrier.arrive.expect_tx.shared::cta.b64 state, [%0], %1;}" ::"r"(address()),
+                 "r"(bytes)
+                 : "memory");
+  }
+  // Starts a copy to shared memory that this barrier expects: `bytes`, a multiple of 16, between multiples of 16 bytes.
+  __device__ __forceinline__ void copy(void* shared, const void* source, int bytes) {
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+                     static_cast<std::uint32_t>(__cvta_generic_to_shared(shared))),
+                 "l"(source), "r"(bytes), "r"(address())
+                 : "memory");
+  }
   // Waits for the end of phase 0, 2, ... (parity 0) or 1, 3, ... (parity 1), whichever of the last two it is.
   __device__ __forceinline__ void wait(int parity) {
     asm volatile(
@@ -35,9 +48,9 @@ class SharedBarrier {
   std::uint64_t state_;
 };
 
-// What this thread wrote to shared memory can be read by the matrix units.
-__device__ __forceinline__ void publish_to_matrix_units() {
-  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+// Barriers that were started can be used by copies.
+__device__ __forceinline__ void publish_barriers() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
 
 // Barriers of a whole block by number, 1 to 15, for `threads` threads that wait or arrive.

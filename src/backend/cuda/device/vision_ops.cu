@@ -7,7 +7,7 @@
 namespace halftone::cuda {
 namespace {
 
-constexpr int kThreads = 256, kPiece = 8;
+constexpr int kThreads = 256, kNormThreads = 128, kPiece = 8;
 
 __device__ __forceinline__ void unpack(const uint4& words, float (&values)[kPiece]) {
 #pragma unroll
@@ -35,9 +35,10 @@ __device__ __forceinline__ void load_floats(const float* x, float (&values)[kPie
 }
 
 // One warp a row, which stays in registers; the mean and the mean square distance from it are summed one after the other.
+// Few enough registers that 4,224 rows run at once on the 132 multiprocessors of an H200.
 template <int kPieces>
-__global__ void __launch_bounds__(kThreads) layer_norm(LayerNormArguments args) {
-  const int row = blockIdx.x * (kThreads / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
+__global__ void __launch_bounds__(kNormThreads, kPieces <= 5 ? 8 : 4) layer_norm(LayerNormArguments args) {
+  const int row = blockIdx.x * (kNormThreads / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
   wait_for_earlier_kernels();
   let_next_kernel_begin();
   if (row >= args.rows) return;
@@ -163,10 +164,10 @@ dim3 blocks_of(int rows, int cols) {
 }  // namespace
 
 void start_layer_norm(const LayerNormArguments& arguments, const Launch& launch) {
-  constexpr int kRows = kThreads / 32, kCols = 32 * kPiece;
+  constexpr int kRows = kNormThreads / 32, kCols = 32 * kPiece;
   const dim3 blocks(static_cast<unsigned>((arguments.rows + kRows - 1) / kRows));
   const auto start = [&](auto kernel) {
-    start_kernel(launch, "cuda layer_norm", kernel, blocks, dim3(kThreads), 0, arguments);
+    start_kernel(launch, "cuda layer_norm", kernel, blocks, dim3(kNormThreads), 0, arguments);
   };
   if (arguments.cols <= 2 * kCols) return start(layer_norm<2>);
   if (arguments.cols <= 5 * kCols) return start(layer_norm<5>);
