@@ -169,6 +169,7 @@ struct AttentionWarpgroup {
       wait_for_products<1>();
       settle(scores);
       weigh(tile, step, seen, least, factors);
+      settle(scores);  // else the compiler waits first and exponentiates then
       wait_for_products<0>();
       settle(out);
       settle(weights);
