@@ -32,6 +32,11 @@ std::size_t input_bytes(const DecoderShape& shape) {
 
 std::size_t table_bytes(const Tensor& tensor) { return DeviceArena::padded(static_cast<std::size_t>(tensor.nbytes())); }
 
+// What a prompt's attention packs the keys of one sequence into.
+std::size_t packed_key_bytes(const DecoderShape& shape, std::int64_t pages) {
+  return DeviceArena::padded(attention_prompt_workspace(pages * kPageTokens, shape.kv_heads, shape.head_dim));
+}
+
 }  // namespace
 
 CudaRunner::Sizes CudaRunner::sizes_of(const ModelWeights& weights, const DeviceLimits& limits) {
@@ -47,8 +52,8 @@ CudaRunner::Sizes CudaRunner::sizes_of(const ModelWeights& weights, const Device
   sizes.workspace =
       weights.decoder->buffer_bytes(kMostPromptRows, kDecodeTokens) +
       DeviceArena::padded(static_cast<std::size_t>(limits.picture_tokens * shape.hidden) * sizeof(std::uint16_t)) +
-      input_bytes(shape) + table_bytes(limits.cos) + table_bytes(limits.sin) +
-      DecodeSteps::bytes(shape, limits.sequences, sizes.pages_per_sequence * kPageTokens);
+      input_bytes(shape) + packed_key_bytes(shape, sizes.pages_per_sequence) + table_bytes(limits.cos) +
+      table_bytes(limits.sin) + DecodeSteps::bytes(shape, limits.sequences, sizes.pages_per_sequence * kPageTokens);
   return sizes;
 }
 
@@ -73,6 +78,7 @@ CudaRunner::CudaRunner(std::shared_ptr<const ModelWeights> weights, const Device
   }
   inputs_.cos = workspace_.allocate<float>(rows * static_cast<std::size_t>(shape.head_dim / 2));
   inputs_.sin = workspace_.allocate<float>(rows * static_cast<std::size_t>(shape.head_dim / 2));
+  packed_keys_ = workspace_.allocate(packed_key_bytes(shape, sizes_.pages_per_sequence));
   make_cache();
   const float *cos = upload_floats(limits.cos, workspace_), *sin = upload_floats(limits.sin, workspace_);
   steps_ = std::make_unique<DecodeSteps>(DecodeSteps::Model{decoder_, buffers_, kv_, cos, sin}, limits.sequences,
@@ -202,8 +208,9 @@ void CudaRunner::prompt(const DevicePrompt& prompt) {
   pass.attend = [&](const DeviceMatrix& q, const PagedKv& kv, std::int64_t begin, const DeviceMatrix& mixed) {
     const auto keys = static_cast<double>(first + begin) + 0.5 * static_cast<double>(q.rows + 1);
     const ProfiledOp watched(launch, "attention_prompt", 0, 4.0 * static_cast<double>(q.rows * q.cols) * keys);
-    attention_prompt({q, static_cast<std::int32_t>(prompt.sequence), first + begin, scale, shape.heads, mixed}, kv,
-                     launch);
+    attention_prompt(
+        {q, static_cast<std::int32_t>(prompt.sequence), first + begin, scale, shape.heads, mixed, packed_keys_}, kv,
+        launch);
   };
   decoder_.run(rows, pass, kv_, buffers_, launch);
   pages_.append(prompt.sequence, rows);

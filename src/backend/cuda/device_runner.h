@@ -72,7 +72,8 @@ class CudaRunner final : public DeviceRunner {
   std::int32_t* page_table_ = nullptr;  // [sequences, pages_per_sequence]
   std::vector<PagedKv> kv_;             // of each layer
   DeviceDecoder::Buffers buffers_;
-  DeviceMatrix pictures_;  // [picture_tokens, hidden]
+  void* packed_keys_ = nullptr;  // of one sequence, for a prompt's attention
+  DeviceMatrix pictures_;        // [picture_tokens, hidden]
   std::int64_t pictures_held_ = 0;
   std::int64_t prompt_rows_ = 0;  // tokens of the last prompt
   struct PromptInputs {
