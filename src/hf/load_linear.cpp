@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "hf/checkpoint.h"
+#include "hf/config_fields.h"
 #include "hf/int_packing.h"
 #include "hf/load_nf4.h"
 #include "hf/load_transposed.h"
@@ -261,6 +262,14 @@ bool is_transposed(Storage storage) {
   return storage == Storage::kAwq || storage == Storage::kGptq || storage == Storage::kGptqV2;
 }
 
+// Where inputs were put into another order, g_idx alone says which.
+void check_act_order(const Checkpoint& checkpoint, const ModuleReader& reader) {
+  const OrderedJson* config = find_field(checkpoint.config(), "quantization_config", reader.source());
+  const bool reordered = config && bool_field(*config, "desc_act", reader.source()).value_or(false);
+  require(!reordered || reader.has("g_idx"), reader.source(),
+          "tensor '{}': missing; the configuration says desc_act, inputs in another order", reader.name("g_idx"));
+}
+
 }  // namespace
 
 LinearParts load_linear(const Checkpoint& checkpoint, std::string_view module) {
@@ -270,6 +279,7 @@ LinearParts load_linear(const Checkpoint& checkpoint, std::string_view module) {
   if (scheme && is_transposed(scheme->storage)) {
     // these configurations do not say which modules they mean: a weight says that this one stayed as it was
     if (reader.has("qweight") || !reader.has("weight")) {
+      check_act_order(checkpoint, reader);
       read_transposed(reader, *scheme, parts);
       parts.bias = reader.read_bias(parts.weight.rows());
       return parts;

@@ -56,6 +56,7 @@ class Nf4Reader {
 
   // Compared by division: the stated shape may be anything.
   void check_shape(const Tensor& bytes) const {
+    tensors_.expect_shape("weight", bytes, {bytes.numel(), 1}, kRule);  // [1, n] would mean the transposed matrix
     const std::int64_t weights = 2 * bytes.numel();
     const bool fits = shape_.size() == 2 && shape_[0] > 0 && shape_[1] > 0 && weights % shape_[0] == 0 &&
                       weights / shape_[0] == shape_[1];

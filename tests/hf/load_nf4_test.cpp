@@ -72,6 +72,8 @@ TEST_F(LoadNf4, ErrorsNameTheTensorAndTheRule) {
   EXPECT_THAT(error_with("weight.quant_map", {}), HasSubstr("tensor 'm.weight.quant_map': missing"));
   EXPECT_THAT(error_with("weight.quant_map", filled(DType::kF32, {16})), HasSubstr("expected the levels of NF4"));
   EXPECT_THAT(error_with("weight", filled(DType::kU8, {383, 1})), HasSubstr("for the stated shape"));
+  EXPECT_THAT(error_with("weight", filled(DType::kU8, {1, 384})),
+              HasSubstr("tensor 'm.weight': expected shape [384, 1]"));
   EXPECT_THAT(error_with("weight", filled(DType::kBF16, {6, 128})), HasSubstr("tensor 'm.weight': expected U8"));
   EXPECT_THAT(error_with("weight.absmax", filled(DType::kU8, {11})),
               HasSubstr("'m.weight.absmax': expected shape [12]"));

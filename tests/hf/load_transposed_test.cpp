@@ -153,6 +153,9 @@ TEST_F(LoadTransposed, DamagedModules) {
   EXPECT_THAT(error(), HasSubstr("g_idx': expected groups below 2, found 16843009 at 0"));
   part("g_idx") = filled(DType::kI32, {64}, 0);
   EXPECT_THAT(error(), HasSubstr("g_idx': expected 32 inputs in each group"));
+  tensors_.erase(std::string(kModule) + ".g_idx");
+  config_["quantization_config"]["desc_act"] = true;
+  EXPECT_THAT(error(), HasSubstr("up_proj.g_idx': missing; the configuration says desc_act"));
   part("g_idx") = filled(DType::kI32, {63}, 0);
   EXPECT_THAT(error(), HasSubstr("g_idx': expected shape [64]"));
 }

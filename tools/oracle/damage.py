@@ -30,7 +30,7 @@ class Copy:
         self.config = json.loads((folder / "config.json").read_text())
         hf = folder / "hf_quant_config.json"
         self.hf = json.loads(hf.read_text()) if hf.exists() else None
-        self.module = next(n.rsplit(".", 1)[0] for n in self.tensors if LAYER in n)
+        self.module = next(n[: n.index(LAYER) + len(LAYER)] for n in self.tensors if LAYER in n)
 
     def clone(self):
         other = copy.copy(self)
@@ -89,12 +89,34 @@ def group(c):
     return next(iter(c.config["quantization_config"].get("config_groups", {}).values()), None)
 
 
+def without_order(c):
+    """g_idx says what a file without it has anyway, unless inputs were put into another order."""
+    if f"{c.module}.g_idx" not in c.tensors:
+        return None
+    c.config["quantization_config"]["desc_act"] = True
+    return replace("g_idx", None)(c)
+
+
 def argument(field, value, where="weights"):
     def apply(c):
         if c.hf is not None or not group(c) or not group(c).get(where) or group(c)[where].get(field) in (value, None):
             return None
         group(c)[where][field] = value
         return field
+
+    return apply
+
+
+def state(field, value):
+    """A field of what bitsandbytes stores as JSON in a tensor."""
+
+    def apply(c):
+        name = f"{c.module}.weight.quant_state.bitsandbytes__nf4"
+        if name not in c.tensors:
+            return None
+        changed = {**json.loads(bytes(c.tensors[name].tolist())), field: value}
+        c.tensors[name] = torch.tensor(list(json.dumps(changed).encode()), dtype=torch.uint8)
+        return f"field '{field}'" if field in ("quant_type", "blocksize", "nested_offset") else "tensor"
 
     return apply
 
@@ -134,7 +156,8 @@ def targets(c):
 
 
 KINDS = {}
-for part in ("weight", "weight_packed", "qweight", "weight_scale", "scales", "qzeros", "g_idx", "weight_shape", "weight_zero_point",
+for part in ("weight", "weight_packed", "qweight", "weight.absmax", "weight.nested_absmax", "weight.nested_quant_map", "weight.quant_map",
+             "weight.quant_state.bitsandbytes__nf4", "weight_scale", "scales", "qzeros", "g_idx", "weight_shape", "weight_zero_point",
              "weight_scale_2", "weight_global_scale", "input_scale", "input_global_scale",
              "weight_quantizer._svdquant_lora_a", "weight_quantizer._svdquant_lora_b"):
     KINDS[f"{part} missing"] = replace(part, None)
@@ -152,6 +175,7 @@ for part in ("weight_scale_2", "weight_global_scale", "input_scale", "input_glob
 KINDS["E8M0 scale of 255"] = replace("weight_scale", lambda t: torch.full_like(t, 255) if t.dtype == torch.uint8 else t)
 KINDS["weight_shape negative"] = replace("weight_shape", lambda t: -t)
 KINDS["weight_shape huge"] = replace("weight_shape", lambda t: t * 2**40)
+KINDS["g_idx missing"] = without_order
 KINDS["g_idx out of range"] = replace("g_idx", poke(10**6))
 KINDS["g_idx negative"] = replace("g_idx", poke(-1))
 KINDS["pre_quant_scale too short"] = replace("pre_quant_scale", lambda t: t[:-1])
@@ -177,6 +201,11 @@ KINDS["layer ignored"] = ignored
 KINDS["no target"] = targets
 KINDS["AWQ, GPTQ: bits"] = setting("bits", 3)
 KINDS["AWQ, GPTQ: group size"] = setting("group_size", 48)
+KINDS["bitsandbytes: type"] = setting("bnb_4bit_quant_type", "fp4")
+KINDS["bitsandbytes: 8 bits"] = setting("load_in_4bit", False)
+for field, value in (("quant_type", "fp4"), ("blocksize", 0), ("blocksize", 2**40), ("blocksize", 32), ("shape", [2**62, 4]), ("shape", [-1, -1]),
+                     ("shape", [7]), ("nested_blocksize", 16), ("nested_offset", "much")):
+    KINDS[f"bitsandbytes: {field} {value}"] = state(field, value)
 KINDS["AWQ: version"] = lambda c: setting("version", "marlin")(c) if c.config["quantization_config"]["quant_method"] == "awq" else None
 
 
