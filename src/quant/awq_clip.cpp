@@ -19,8 +19,9 @@ float best_amax(const AwqClipLinear& linear, float amax, const Losses& losses) {
   return round_to(linear.amax_dtype, amax * kClipRatios[static_cast<std::size_t>(best)]);
 }
 
-// The sum of n numbers in f32 in the order of torch on AVX2, for bf16 in memory: sixteen at a time, in four accumulators
-// of eight lanes. Another order moves a sum of bf16 now and then by its last place, and shares that nearly tie change.
+// The sum of n numbers in f32 in the order of torch on AVX2, for bf16 and f16 in memory: sixteen at a time, in four
+// accumulators of eight lanes. Another order moves a sum of bf16 now and then by its last place, and shares that nearly
+// tie change.
 float sum_by_lanes(const float* x, std::int64_t n) {
   constexpr std::int64_t kLanes = 8, kAccumulators = 4;
   float sums[kAccumulators][kLanes] = {};
@@ -39,21 +40,22 @@ float sum_by_lanes(const float* x, std::int64_t n) {
   return total;
 }
 
-// sum of R(x w), rounded. products: room for n.
-float group_output(const float* x, const float* w, std::int64_t n, DType dtype, float* products) {
-  if (dtype == DType::kBF16) {  // the usual dtype, without a call for each product
-    for (std::int64_t i = 0; i < n; ++i) products[i] = bf16::round(x[i] * w[i]);
-  } else {
-    for (std::int64_t i = 0; i < n; ++i) products[i] = round_to(dtype, x[i] * w[i]);
-  }
-  return round_to(dtype, sum_by_lanes(products, n));
+// How torch 2.15 on AVX2 adds numbers in f32: another order moves the sum by a last place, and shares of the clipping
+// that nearly tie change. It depends on how many sums lie side by side (aten/src/ATen/native/cpu/SumKernel.cpp).
+enum class RowOrder : std::uint8_t { kOneChain, kFourChains, kLanes };
+
+RowOrder row_order(std::int64_t group, std::int64_t groups, std::int64_t rows) {
+  constexpr std::int64_t kLanes = 8, kChains = 4;
+  if (groups == 1) return rows < kLanes ? RowOrder::kFourChains : RowOrder::kLanes;
+  const std::int64_t together = groups < kLanes ? kChains : kLanes * kChains;
+  return group < groups / together * together ? RowOrder::kOneChain : RowOrder::kFourChains;
 }
 
-// The sum of n numbers in f32 as torch adds rows: sixteen by sixteen.
-float sum_by_sixteen(const float* x, std::int64_t n) {
+// One chain: n numbers, each `step` after the last, sixteen by sixteen.
+float sum_by_sixteen(const float* x, std::int64_t n, std::int64_t step) {
   float total = 0, part = 0;
   for (std::int64_t i = 0; i < n; ++i) {
-    part += x[i];
+    part += x[i * step];
     if (i % 16 != 15) continue;
     total += part;
     part = 0;
@@ -61,15 +63,46 @@ float sum_by_sixteen(const float* x, std::int64_t n) {
   return part + total;
 }
 
+float sum_in_four_chains(const float* x, std::int64_t n, std::int64_t step) {
+  constexpr std::int64_t kChains = 4;
+  const std::int64_t whole = n / kChains;
+  float sums[kChains];
+  for (std::int64_t k = 0; k < kChains; ++k) sums[k] = sum_by_sixteen(x + k * step, whole, kChains * step);
+  for (std::int64_t i = whole * kChains; i < n; ++i) sums[0] += x[i * step];
+  return sums[0] + sums[1] + sums[2] + sums[3];
+}
+
+float sum_rows(const float* x, std::int64_t n, RowOrder order) {
+  if (order == RowOrder::kOneChain) return sum_by_sixteen(x, n, 1);
+  if (order == RowOrder::kFourChains) return sum_in_four_chains(x, n, 1);
+  constexpr std::int64_t kLanes = 8;
+  float total = 0;
+  for (std::int64_t i = n / kLanes * kLanes; i < n; ++i) total += x[i];
+  for (std::int64_t k = 0; k < kLanes; ++k) total += sum_in_four_chains(x + k, n / kLanes, kLanes);
+  return total;
+}
+
+// sum of R(x w), rounded. products: room for n.
+float group_output(const float* x, const float* w, std::int64_t n, DType dtype, float* products) {
+  if (dtype == DType::kBF16) {  // the usual dtype, without a call for each product
+    for (std::int64_t i = 0; i < n; ++i) products[i] = bf16::round(x[i] * w[i]);
+  } else {
+    for (std::int64_t i = 0; i < n; ++i) products[i] = round_to(dtype, x[i] * w[i]);
+  }
+  if (dtype == DType::kF32) return sum_rows(products, n, row_order(0, 1, n));
+  return round_to(dtype, sum_by_lanes(products, n));
+}
+
 // The sum over batches of the mean over a batch's tokens, in f32 as the tool has it, because shares tie in f32 that do
 // not tie in f64. Rows that count 1 / n are batches of n.
-float batch_loss(const InputStatistics& inputs, const std::vector<float>& squares) {
+float batch_loss(const InputStatistics& inputs, const std::vector<float>& squares, std::int64_t group,
+                 std::int64_t groups) {
   float loss = 0;
   const std::int64_t tokens = std::ssize(squares);
   for (std::int64_t first = 0; first < tokens;) {
     const auto wanted = static_cast<std::int64_t>(std::llround(1 / row_weight(inputs, first)));
     const std::int64_t n = std::clamp<std::int64_t>(wanted, 1, tokens - first);
-    loss += sum_by_sixteen(squares.data() + first, n) / static_cast<float>(n);
+    loss += sum_rows(squares.data() + first, n, row_order(group, groups, n)) / static_cast<float>(n);
     first += n;
   }
   return loss;
@@ -94,7 +127,8 @@ Losses group_losses(const AwqClipLinear& linear, const InputStatistics& inputs, 
       const float d = round_to(linear.dtype, y - wanted[static_cast<std::size_t>(t)]);
       squares[static_cast<std::size_t>(t)] = d * d;
     }
-    losses[k] = batch_loss(inputs, squares);
+    losses[k] =
+        batch_loss(inputs, squares, first / linear.spec.group, (cols + linear.spec.group - 1) / linear.spec.group);
   }
   return losses;
 }
