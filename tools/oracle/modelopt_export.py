@@ -92,7 +92,7 @@ def search_results(model, tensors):
 
 
 def measured_again(model, tensors):
-    """SVDQuant measures the scaled inputs in a second run, through layers that are already split."""
+    """SVDQuant and awq_full measure the scaled inputs in a second run, through layers that are already split or scaled."""
     for name, module in model.named_modules():
         quantizer = getattr(module, "input_quantizer", None)
         if quantizer is not None and getattr(quantizer, "_amax", None) is not None and quantizer._amax.numel() == 1:
@@ -109,7 +109,7 @@ def export(checkpoint, name, lists, out):
         mtq.quantize(model, configuration(MODELOPT[name][0]), lambda m: run_samples_plain(m, lists))
         cache_statistics(model, tensors)
         found = search_results(model, tensors)
-        if "SVDQUANT" in MODELOPT[name][0]:
+        if "SVDQUANT" in MODELOPT[name][0] or "AWQ_FULL" in MODELOPT[name][0]:
             measured_again(model, tensors)
         shutil.rmtree(out, ignore_errors=True)
         export_hf_checkpoint(model, export_dir=out)
