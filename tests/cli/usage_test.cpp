@@ -43,6 +43,14 @@ TEST(Help, EveryCommandHasOne) {
   EXPECT_THAT(version.out, StartsWith("halftone "));
 }
 
+TEST(Device, WithoutAGpuTheErrorSaysWhatIsMissing) {
+  if (std::filesystem::exists("/dev/nvidiactl")) GTEST_SKIP() << "there is a GPU";
+  const Outcome outcome = run_program({"chat", kModel, "--device", "cuda", "-p", "What is this?"});
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.out, IsEmpty());
+  EXPECT_THAT(outcome.err, StartsWith("error: [cuda] "));
+}
+
 struct Case {
   Arguments arguments;
   std::string said;  // on stderr
