@@ -1,8 +1,9 @@
 #pragma once
 // Attention by tiles with wgmma: a block takes 128 queries, 64 for each of two warpgroups that multiply, and 128 keys at a
-// time, which a warp of the third copies. The scores of a tile are multiplied while the tile before is weighed with its values, and
-// turned into weights while that product runs; the two warpgroups take turns at the matrix units, so that one of them
-// exponentiates while the other one multiplies (Shah et al., "FlashAttention-3", 2024).
+// time, which a warp of the third copies. The scores of a tile are started together with the product of the weights and the
+// values of the tile before; the two warpgroups take turns at the matrix units, so that one of them exponentiates while the
+// other one multiplies (Shah et al., "FlashAttention-3", 2024). The compiler places the wait for both products before the
+// exponentials; to force it behind them took as long for pictures and 6 % longer for prompts on an H200.
 //
 // A first kernel brings keys and values into the order in which the matrix units read them: for each head all keys eight
 // dimensions at a time, 16 bytes a key. What a tile needs of eight dimensions is contiguous then, wherever it begins, and is
@@ -169,7 +170,6 @@ struct AttentionWarpgroup {
       wait_for_products<1>();
       settle(scores);
       weigh(tile, step, seen, least, factors);
-      settle(scores);  // else the compiler waits first and exponentiates then
       wait_for_products<0>();
       settle(out);
       settle(weights);
