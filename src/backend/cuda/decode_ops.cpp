@@ -27,6 +27,8 @@ double bytes_of(const DeviceMatrix& matrix) {
   return static_cast<double>(matrix.rows * matrix.cols) * static_cast<double>(dtype_size(matrix.dtype));
 }
 
+bool aligned(const void* address, std::uintptr_t unit) { return reinterpret_cast<std::uintptr_t>(address) % unit == 0; }
+
 std::uint16_t* bf16_data(const DeviceMatrix& matrix) { return static_cast<std::uint16_t*>(matrix.data); }
 
 }  // namespace
@@ -69,24 +71,43 @@ void rope_append(const RopeAppend& call, const PagedKv& kv, const Launch& launch
                     launch);
 }
 
-std::int64_t attention_workspace(std::int64_t rows, std::int64_t heads, std::int64_t head_dim, std::int64_t longest) {
-  return rows * heads * ((longest + kSplitKeys - 1) / kSplitKeys) * (head_dim + 2);
+std::int64_t attention_workspace(std::int64_t rows, std::int64_t heads, std::int64_t head_dim) {
+  return rows * heads * kMostSplits * (head_dim + kPartExtremes);
 }
 
 void attention_decode(const AttentionDecode& call, const PagedKv& kv, const Launch& launch) {
   constexpr std::string_view kWhere = "cuda attention";
+  const DeviceMatrix &qkv = call.qkv, &out = call.out;
   check_kv(kv, call.heads, kWhere);
-  check_matrix(call.q, DType::kBF16, call.q.rows, call.heads * kv.head_dim, kWhere);
-  check_matrix(call.out, DType::kBF16, call.q.rows, call.heads * kv.head_dim, kWhere);
-  require(call.lengths && call.workspace && call.longest >= 1 &&
-              call.longest <= std::int64_t{kv.pages_per_sequence} * kPageTokens,
+  check_matrix(qkv, DType::kBF16, qkv.rows, (call.heads + 2 * kv.kv_heads) * kv.head_dim, kWhere);
+  check_matrix(out, DType::kBF16, qkv.rows, call.heads * kv.head_dim, kWhere);
+  require(aligned(qkv.data, 16) && qkv.stride % 8 == 0 && aligned(out.data, 8) && out.stride % 4 == 0 &&
+              aligned(call.cos, 16) && aligned(call.sin, 16) && aligned(call.workspace, 16),
+          kWhere, "expected rows that begin at multiples of 16 bytes, got strides of {} and {} elements", qkv.stride,
+          out.stride);
+  require(call.lengths && call.cos && call.sin && call.workspace && call.counters && call.scale > 0 &&
+              call.longest >= 1 && call.longest <= std::int64_t{kv.pages_per_sequence} * kPageTokens,
           kWhere, "{} keys do not fit in {} pages of {}", call.longest, kv.pages_per_sequence, kPageTokens);
-  if (call.q.rows == 0) return;
+  if (qkv.rows == 0) return;
+  AttentionDecodeArguments arguments{};
+  arguments.qkv = bf16_data(qkv);
+  arguments.qkv_stride = qkv.stride;
+  arguments.cos = call.cos;
+  arguments.sin = call.sin;
+  arguments.positions = call.positions;
+  arguments.kv = kv;
+  arguments.sequences = call.sequences;
+  arguments.lengths = call.lengths;
+  arguments.scale = call.scale;
+  arguments.partial = call.workspace;
+  arguments.done = call.counters;
+  arguments.out = bf16_data(out);
+  arguments.out_stride = out.stride;
+  arguments.rows = static_cast<int>(qkv.rows);
+  arguments.heads = static_cast<int>(call.heads);
+  arguments.longest = static_cast<int>(call.longest);
   const ProfiledOp watched(launch, "attention_decode", 0);  // the lengths lie on the device
-  start_attention_decode({bf16_data(call.q), call.q.stride, kv, call.sequences, call.lengths, call.scale,
-                          call.workspace, bf16_data(call.out), call.out.stride, static_cast<int>(call.q.rows),
-                          static_cast<int>(call.heads), static_cast<int>((call.longest + kSplitKeys - 1) / kSplitKeys)},
-                         launch);
+  start_attention_decode(arguments, launch);
 }
 
 std::int64_t argmax_workspace(std::int64_t rows) {

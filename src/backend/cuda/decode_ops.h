@@ -36,22 +36,27 @@ struct RopeAppend {
 };
 void rope_append(const RopeAppend& call, const PagedKv& kv, const Launch& launch);
 
-// ops/attention.h for one query a sequence, which sees the first lengths[row] >= 1 keys of sequences[row] (null: of the
-// sequence of its own number); both lie on the device.
-//   q, out: [rows, heads head_dim].  workspace: attention_workspace() floats.
-// Softmax in f32 without rounding the probabilities, in splits of kSplitKeys keys. Error against exact arithmetic:
-// (length + head_dim) 2^-22 (1 + 2 max |score|) max |v|, then bf16.
+// The newest token of each row: rope_append(), then ops/attention.h for its query, which sees the first lengths[row] >= 1 keys
+// of sequences[row] (null: of the sequence of its own number), its own among them as the last. No two rows are of one
+// sequence.
+//   qkv: [rows, (heads + 2 kv_heads) head_dim], stays as it is; rows begin at multiples of 16 bytes.  out: [rows, heads
+//   head_dim], rows at multiples of 8 bytes.  cos, sin, positions: as RopeAppend has them, rows at multiples of 16 bytes.
+//   workspace: attention_workspace() floats.  counters: [rows, kv_heads], zeros before and after.
+// Everything but qkv is read before the kernel before this one has ended: it must not write them.
+// Softmax in f32, the probabilities in 16 bits. Error against exact arithmetic:
+// ((length + head_dim) 2^-22 (1 + 2 max |score|) + 2^-17) max |v|, then bf16. A row's bits hang on its own length alone.
 struct AttentionDecode {
-  DeviceMatrix q;
-  const std::int32_t* sequences = nullptr;
-  const std::int32_t* lengths = nullptr;
+  DeviceMatrix qkv;
+  const float *cos = nullptr, *sin = nullptr;
+  const std::int32_t *positions = nullptr, *sequences = nullptr, *lengths = nullptr;
   std::int64_t longest = 0;  // that lengths may hold
-  float scale = 1.0f;
+  float scale = 1.0f;        // positive
   std::int64_t heads = 0;
   float* workspace = nullptr;
+  std::uint32_t* counters = nullptr;
   DeviceMatrix out;
 };
-std::int64_t attention_workspace(std::int64_t rows, std::int64_t heads, std::int64_t head_dim, std::int64_t longest);
+std::int64_t attention_workspace(std::int64_t rows, std::int64_t heads, std::int64_t head_dim);
 void attention_decode(const AttentionDecode& call, const PagedKv& kv, const Launch& launch);
 
 // tokens[r] = the first column of the largest logit, gaps[r] = how far the next largest is below it; -1 and NaN where a

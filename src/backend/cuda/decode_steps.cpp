@@ -12,28 +12,33 @@ constexpr std::int64_t kLongestStep = 512;
 
 std::int64_t round_up(std::int64_t value, std::int64_t unit) { return (value + unit - 1) / unit * unit; }
 
+std::size_t attention_bytes(const DecoderShape& shape, std::int64_t rows) {
+  return static_cast<std::size_t>(attention_workspace(rows, shape.heads, shape.head_dim)) * sizeof(float);
+}
+std::size_t counter_bytes(const DecoderShape& shape, std::int64_t rows) {
+  return static_cast<std::size_t>(rows * shape.kv_heads) * sizeof(std::uint32_t);
+}
+
 }  // namespace
 
-std::size_t DecodeSteps::bytes(const DecoderShape& shape, std::int64_t rows, std::int64_t longest) {
+std::size_t DecodeSteps::bytes(const DecoderShape& shape, std::int64_t rows) {
   const auto count = static_cast<std::size_t>(rows);
-  const std::int64_t keys = round_up(longest, kLongestStep);
-  const auto attention = static_cast<std::size_t>(attention_workspace(rows, shape.heads, shape.head_dim, keys));
-  return 6 * DeviceArena::padded(count * 4) + DeviceArena::padded(attention * sizeof(float)) +
+  return 5 * DeviceArena::padded(count * 4) + DeviceArena::padded(attention_bytes(shape, rows)) +
+         DeviceArena::padded(counter_bytes(shape, rows)) +
          DeviceArena::padded(static_cast<std::size_t>(argmax_workspace(rows)));
 }
 
-DecodeSteps::DecodeSteps(const Model& model, std::int64_t rows, std::int64_t longest, DeviceArena& workspace,
-                         const DeviceStream& stream)
+DecodeSteps::DecodeSteps(const Model& model, std::int64_t rows, DeviceArena& workspace, const DeviceStream& stream)
     : model_(model), stream_(stream), capacity_(rows) {
   const auto count = static_cast<std::size_t>(rows);
-  for (std::int32_t** array : {&rows_.tokens, &rows_.positions, &rows_.sequences, &rows_.slots, &rows_.lengths}) {
+  for (std::int32_t** array : {&rows_.tokens, &rows_.positions, &rows_.sequences, &rows_.lengths}) {
     *array = workspace.allocate<std::int32_t>(count);
   }
   rows_.gaps = workspace.allocate<float>(count);
   const DecoderShape& shape = model.decoder.shape();
-  const std::int64_t keys = round_up(longest, kLongestStep);
-  attention_memory_ =
-      workspace.allocate<float>(static_cast<std::size_t>(attention_workspace(rows, shape.heads, shape.head_dim, keys)));
+  attention_memory_ = static_cast<float*>(workspace.allocate(attention_bytes(shape, rows)));
+  attention_counters_ = static_cast<std::uint32_t*>(workspace.allocate(counter_bytes(shape, rows)));
+  check(cudaMemsetAsync(attention_counters_, 0, counter_bytes(shape, rows), stream.launch().stream), kWhere);
   argmax_memory_ = workspace.allocate(static_cast<std::size_t>(argmax_workspace(rows)));
   for (std::int64_t i = 0; i < kResults; ++i) results_.push_back({PinnedMemory(count * 8), DeviceEvent()});
 }
@@ -42,12 +47,11 @@ void DecodeSteps::load(std::span<const DeviceStepRow> rows, std::span<const std:
   require(!rows.empty() && static_cast<std::int64_t>(rows.size()) <= capacity_, kWhere,
           "expected 1 to {} sequences at once, got {}", capacity_, rows.size());
   count_ = static_cast<std::int64_t>(rows.size());
-  std::vector<std::int32_t> tokens, positions, sequences, slots, held;
+  std::vector<std::int32_t> tokens, positions, sequences, held;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     tokens.push_back(rows[i].token);
     positions.push_back(rows[i].position);
     sequences.push_back(static_cast<std::int32_t>(rows[i].sequence));
-    slots.push_back(static_cast<std::int32_t>(lengths[i]));
     held.push_back(static_cast<std::int32_t>(lengths[i] + 1));
   }
   const auto copy = [&](std::int32_t* target, const std::vector<std::int32_t>& values) {
@@ -57,7 +61,6 @@ void DecodeSteps::load(std::span<const DeviceStepRow> rows, std::span<const std:
   copy(rows_.tokens, tokens);
   copy(rows_.positions, positions);
   copy(rows_.sequences, sequences);
-  copy(rows_.slots, slots);
   copy(rows_.lengths, held);
 }
 
@@ -65,16 +68,17 @@ void DecodeSteps::run(std::int64_t longest, const Launch& launch) const {
   const DecoderShape& shape = model_.decoder.shape();
   const DeviceMatrix hidden = rows_of(model_.buffers.hidden, 0, count_);
   embedding({model_.decoder.embedding(), rows_.tokens, hidden, {}, nullptr}, launch);
-  DeviceDecoder::Pass pass{model_.cos, model_.sin, rows_.positions, rows_.sequences, rows_.slots, 0, 0, {}};
-  const float scale = 1.0f / std::sqrt(static_cast<float>(shape.head_dim));
-  pass.attend = [&](const DeviceMatrix& q, const PagedKv& kv, std::int64_t, const DeviceMatrix& mixed) {
-    attention_decode({q, rows_.sequences, rows_.lengths, longest, scale, shape.heads, attention_memory_, mixed}, kv,
-                     launch);
+  DeviceDecoder::Pass pass;
+  pass.attend = [&](const DeviceMatrix& qkv, const PagedKv& kv, std::int64_t, const DeviceMatrix& mixed) {
+    attention_decode({qkv, model_.cos, model_.sin, rows_.positions, rows_.sequences, rows_.lengths, longest,
+                      1.0f / std::sqrt(static_cast<float>(shape.head_dim)), shape.heads, attention_memory_,
+                      attention_counters_, mixed},
+                     kv, launch);
   };
   model_.decoder.run(count_, pass, model_.kv, model_.buffers, launch);
   model_.decoder.logits(hidden, model_.buffers, launch);
-  argmax({rows_of(model_.buffers.logits, 0, count_), argmax_memory_, rows_.tokens, rows_.gaps, rows_.slots,
-          rows_.lengths, rows_.positions},
+  argmax({rows_of(model_.buffers.logits, 0, count_), argmax_memory_, rows_.tokens, rows_.gaps, nullptr, rows_.lengths,
+          rows_.positions},
          launch);
 }
 

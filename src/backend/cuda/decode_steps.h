@@ -19,10 +19,9 @@ class DecodeSteps {
     const std::vector<PagedKv>& kv;
     const float *cos, *sin;  // by position
   };
-  static std::size_t bytes(const DecoderShape& shape, std::int64_t rows, std::int64_t longest);
-  // rows, longest: of a step, and keys of a sequence, at most.
-  DecodeSteps(const Model& model, std::int64_t rows, std::int64_t longest, DeviceArena& workspace,
-              const DeviceStream& stream);
+  static std::size_t bytes(const DecoderShape& shape, std::int64_t rows);
+  // rows: of a step, at most.
+  DecodeSteps(const Model& model, std::int64_t rows, DeviceArena& workspace, const DeviceStream& stream);
 
   // Sets what the next step starts from. lengths: tokens in the rows' caches before it.
   void load(std::span<const DeviceStepRow> rows, std::span<const std::int64_t> lengths);
@@ -35,7 +34,7 @@ class DecodeSteps {
 
  private:
   struct Rows {
-    std::int32_t *tokens, *positions, *sequences, *slots, *lengths;
+    std::int32_t *tokens, *positions, *sequences, *lengths;
     float* gaps;
   };
   const DeviceGraph& graph(std::int64_t longest);
@@ -46,6 +45,7 @@ class DecodeSteps {
   std::int64_t count_ = 0;  // of rows
   Rows rows_{};
   float* attention_memory_ = nullptr;
+  std::uint32_t* attention_counters_ = nullptr;
   void* argmax_memory_ = nullptr;
   std::map<std::pair<std::int64_t, std::int64_t>, std::unique_ptr<DeviceGraph>> graphs_;  // by rows and longest
   struct Result {

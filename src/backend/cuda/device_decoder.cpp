@@ -81,13 +81,10 @@ void DeviceDecoder::run_layer(const Layer& layer, std::int64_t rows, std::int64_
   const DeviceMatrix hidden = rows_of(buffers.hidden, 0, rows), qkv = rows_of(buffers.qkv, 0, rows);
   layer.qkv.run({hidden, layer.input_norm, shape_.norm_eps, qkv, {}, false, pass.prompt_rows}, buffers.products,
                 launch);
-  rope_append({qkv, pass.cos, pass.sin, pass.sequences, pass.slots, shape_.heads, pass.positions}, kv, launch);
-  if (first == rows) return;
-  DeviceMatrix q = rows_of(qkv, first, rows);
-  q.cols = shape_.q_width();
   const DeviceMatrix mixed = rows_of(buffers.mixed, first, rows), x = rows_of(hidden, first, rows),
                      mlp = rows_of(buffers.mlp, first, rows);
-  pass.attend(q, kv, first, mixed);
+  pass.attend(qkv, kv, first, mixed);
+  if (first == rows) return;
   layer.o.run({mixed, nullptr, 0.0f, x, x, false, pass.prompt_rows}, buffers.products, launch);
   layer.gate_up.run({x, layer.mlp_norm, shape_.norm_eps, mlp, {}, true, pass.prompt_rows}, buffers.products, launch);
   layer.down.run({mlp, nullptr, 0.0f, x, x, false, pass.prompt_rows}, buffers.products, launch);

@@ -33,12 +33,12 @@ class DeviceDecoder {
 
   // What differs between a prompt and a step of decoding.
   struct Pass {
-    const float *cos = nullptr, *sin = nullptr;
-    const std::int32_t *positions = nullptr, *sequences = nullptr, *slots = nullptr;  // as RopeAppend has them
-    std::int64_t prompt_rows = 0;                                                     // as DeviceProducts has it
+    std::int64_t prompt_rows = 0;   // as DeviceProducts has it
     std::int64_t first_wanted = 0;  // rows before it are not needed after the last layer
-    // mixed = attention of q, rows [first, M) of both.
-    std::function<void(const DeviceMatrix& q, const PagedKv& kv, std::int64_t first, const DeviceMatrix& mixed)> attend;
+    // Rotates q and k of all rows and puts k and v into the cache; mixed = attention of the rows [first, M), which may be
+    // none.  qkv: all rows, mixed: those.
+    std::function<void(const DeviceMatrix& qkv, const PagedKv& kv, std::int64_t first, const DeviceMatrix& mixed)>
+        attend;
   };
   // All layers on the first `rows` rows of buffers.hidden, in place.  kv: the cache of each layer.
   void run(std::int64_t rows, const Pass& pass, const std::vector<PagedKv>& kv, const Buffers& buffers,

@@ -128,8 +128,10 @@ void DeviceProducts::run_part(const Part& part, const Call& call, const DeviceMa
   }
   DeviceMatrix codes = input;
   const bool quantizes = part.weight.input.kind != InputQuant::Kind::kNone;
-  const bool by_token = scales_tokens(part.weight.input.kind);
-  if (normalize || quantizes) {
+  const bool prepares = normalize || quantizes;
+  const bool on_the_way = prepares && call.prompt_rows == 0 && linear_prepares(part.weight, input);
+  const bool by_token = scales_tokens(part.weight.input.kind) && !on_the_way;
+  if (prepares && !on_the_way) {
     const DType dtype = !quantizes                          ? DType::kBF16
                         : prompt                            ? linear_prompt_input(part.weight)
                         : part.weight.multiplies_integers() ? DType::kI8
@@ -139,13 +141,23 @@ void DeviceProducts::run_part(const Part& part, const Call& call, const DeviceMa
                    by_token ? buffers.scales() : nullptr},
                   launch);
   }
-  LinearCall product{codes, by_token ? buffers.scales() : nullptr, y, residual, call.silu_mul && fuses_silu(call)};
+  LinearCall product;
+  product.x = codes;
+  product.prepares = on_the_way;
+  product.norm = on_the_way && normalize ? call.norm : nullptr;
+  product.eps = call.eps;
+  product.x_scales = by_token ? buffers.scales() : nullptr;
+  product.y = y;
+  product.residual = residual;
+  product.silu_mul = call.silu_mul && fuses_silu(call);
   product.workspace = buffers.prompt();
   product.workspace_bytes = buffers.prompt_bytes();
   product.tuned_rows = call.prompt_rows;
   run_product(part.weight, product, launch);
   if (!part.has_low_rank) return;
   product.x = input;
+  product.prepares = false;
+  product.norm = nullptr;
   product.x_scales = nullptr;
   product.y = buffers.rank(x.rows, part.low_rank_a.rows);
   product.residual = {};

@@ -53,7 +53,7 @@ CudaRunner::Sizes CudaRunner::sizes_of(const ModelWeights& weights, const Device
       weights.decoder->buffer_bytes(kMostPromptRows, kDecodeTokens) +
       DeviceArena::padded(static_cast<std::size_t>(limits.picture_tokens * shape.hidden) * sizeof(std::uint16_t)) +
       input_bytes(shape) + packed_key_bytes(shape, sizes.pages_per_sequence) + table_bytes(limits.cos) +
-      table_bytes(limits.sin) + DecodeSteps::bytes(shape, limits.sequences, sizes.pages_per_sequence * kPageTokens);
+      table_bytes(limits.sin) + DecodeSteps::bytes(shape, limits.sequences);
   return sizes;
 }
 
@@ -82,7 +82,7 @@ CudaRunner::CudaRunner(std::shared_ptr<const ModelWeights> weights, const Device
   make_cache();
   const float *cos = upload_floats(limits.cos, workspace_), *sin = upload_floats(limits.sin, workspace_);
   steps_ = std::make_unique<DecodeSteps>(DecodeSteps::Model{decoder_, buffers_, kv_, cos, sin}, limits.sequences,
-                                         sizes_.pages_per_sequence * kPageTokens, workspace_, stream_);
+                                         workspace_, stream_);
 }
 
 CudaRunner::~CudaRunner() {
@@ -202,10 +202,13 @@ void CudaRunner::prompt(const DevicePrompt& prompt) {
   embedding({decoder_.embedding(), inputs_.tokens, rows_of(buffers_.hidden, 0, rows), pictures_,
              prompt.picture_rows.empty() ? nullptr : inputs_.picture_rows},
             launch);
-  DeviceDecoder::Pass pass{inputs_.cos,      inputs_.sin,         nullptr, inputs_.sequences, inputs_.slots,
-                           kTunedPromptRows, prompt.first_wanted, {}};
+  DeviceDecoder::Pass pass{kTunedPromptRows, prompt.first_wanted, {}};
   const float scale = 1.0f / std::sqrt(static_cast<float>(shape.head_dim));
-  pass.attend = [&](const DeviceMatrix& q, const PagedKv& kv, std::int64_t begin, const DeviceMatrix& mixed) {
+  pass.attend = [&](const DeviceMatrix& qkv, const PagedKv& kv, std::int64_t begin, const DeviceMatrix& mixed) {
+    rope_append({qkv, inputs_.cos, inputs_.sin, inputs_.sequences, inputs_.slots, shape.heads}, kv, launch);
+    if (begin == rows) return;
+    DeviceMatrix q = rows_of(qkv, begin, rows);
+    q.cols = shape.q_width();
     const auto keys = static_cast<double>(first + begin) + 0.5 * static_cast<double>(q.rows + 1);
     const ProfiledOp watched(launch, "attention_prompt", 0, 4.0 * static_cast<double>(q.rows * q.cols) * keys);
     attention_prompt(

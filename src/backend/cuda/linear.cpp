@@ -23,15 +23,19 @@ int choose_warps(const LinearWeight& weight) {
   return warps;
 }
 
-bool decode_supports(const LinearWeight& weight, const LinearCall& call) {
-  const auto address = reinterpret_cast<std::uintptr_t>(call.x.data);
-  const std::int64_t stride = call.x.stride * static_cast<std::int64_t>(dtype_size(call.x.dtype));
+// Scales of groups of another size go with no chunk; rows are read by 16 bytes.
+bool decode_reads(const LinearWeight& weight, const DeviceMatrix& x) {
+  const auto address = reinterpret_cast<std::uintptr_t>(x.data);
+  const std::int64_t stride = x.stride * static_cast<std::int64_t>(dtype_size(x.dtype));
   const bool scales = weight.group_scales
                           ? weight.spec.element == Element::kInt4 && weight.group == decode_chunk(CodeType::kInt4)
                           : !weight.spec.asymmetric;
+  return x.rows <= kDecodeTokens && x.dtype != DType::kF8E4M3 && address % 16 == 0 && stride % 16 == 0 && scales;
+}
+
+bool decode_supports(const LinearWeight& weight, const LinearCall& call) {
   const bool pairs = !call.silu_mul || weight.rows % (2 * kTileRows) == 0;
-  return call.x.rows <= kDecodeTokens && call.x.dtype != DType::kF8E4M3 && address % 16 == 0 && stride % 16 == 0 &&
-         scales && pairs;
+  return decode_reads(weight, call.x) && (!call.prepares || linear_prepares(weight, call.x)) && pairs;
 }
 
 constexpr LinearRow kRows[] = {
@@ -41,15 +45,17 @@ constexpr LinearRow kRows[] = {
      }},
     {"cublas", linear_prompt_supports, run_linear_prompt},
     {"any",
-     [](const LinearWeight&, const LinearCall& call) { return !call.silu_mul && call.x.dtype != DType::kF8E4M3; },
+     [](const LinearWeight&, const LinearCall& call) {
+       return !call.silu_mul && !call.prepares && call.x.dtype != DType::kF8E4M3;
+     },
      [](const LinearWeight& weight, const LinearCall& call, const Launch& launch) {
        start_linear_any(linear_arguments(weight, call), launch);
      }},
 };
 
 void check_call(const LinearWeight& weight, const LinearCall& call) {
-  const DType x_type = weight.multiplies_integers() ? DType::kI8 : DType::kBF16;
-  require(call.x.data && (call.x.dtype == x_type || call.x.dtype == linear_prompt_input(weight)) &&
+  const DType x_type = weight.multiplies_integers() && !call.prepares ? DType::kI8 : DType::kBF16;
+  require(call.x.data && (call.x.dtype == x_type || (!call.prepares && call.x.dtype == linear_prompt_input(weight))) &&
               call.x.cols == weight.cols && call.x.stride >= weight.cols,
           kWhere, "expected an input {} [tokens, {}], got {} [{}, {}]", dtype_name(x_type), weight.cols,
           dtype_name(call.x.dtype), call.x.rows, call.x.cols);
@@ -60,8 +66,9 @@ void check_call(const LinearWeight& weight, const LinearCall& call) {
           dtype_name(call.y.dtype), call.y.rows, call.y.cols);
   require(!call.silu_mul || (weight.rows % 2 == 0 && call.y.dtype == DType::kBF16 && !call.residual.data), kWhere,
           "the product of gates and values is BF16, of an even number of rows and without a residual");
-  require((call.x_scales != nullptr) == scales_tokens(weight.input.kind), kWhere,
+  require((call.x_scales != nullptr) == (!call.prepares && scales_tokens(weight.input.kind)), kWhere,
           "scales of tokens are needed where they differ, and there alone");
+  require(call.prepares || !call.norm, kWhere, "a norm is a part of preparing the input");
   if (!call.residual.data) return;
   require(call.y.dtype == DType::kBF16 && call.residual.dtype == DType::kBF16 && call.residual.rows == call.y.rows &&
               call.residual.cols == call.y.cols && call.residual.stride >= call.y.cols,
@@ -76,6 +83,13 @@ std::string name_of(const LinearRow& row, const LinearWeight& weight, const Line
 }
 
 }  // namespace
+
+bool linear_prepares(const LinearWeight& weight, const DeviceMatrix& x) {
+  constexpr std::int64_t kMostTokens = 2;
+  const std::int64_t element = weight.multiplies_integers() ? 1 : 2;
+  return decode_reads(weight, x) && x.rows <= kMostTokens &&
+         x.rows * staged_stride(static_cast<int>(weight.cols * element)) <= kMostStagedBytes;
+}
 
 std::span<const LinearRow> linear_rows() { return kRows; }
 

@@ -17,6 +17,11 @@ struct LinearCall {
   // [M, K], rows * stride elements long: bf16, or INT8 codes where the weight and its input are INT8. Quantized inputs are
   // codes (prepare_input.h). The row "cublas" wants them as linear_prompt_input() says.
   DeviceMatrix x;
+  // Then x is bf16 as it was before all this, and the row "decode" makes h and its codes of it on the way, with the bits of
+  // prepare_input(); linear_prepares() says whether it does. norm: [K] or null.
+  bool prepares = false;
+  const float* norm = nullptr;
+  float eps = 0.0f;
   // [M], s_in of each token, where the input's scales are the tokens'; else null.
   const float* x_scales = nullptr;
   // [M, N] bf16 or f32.
@@ -32,6 +37,9 @@ struct LinearCall {
   std::size_t workspace_bytes = 0;
   std::int64_t tuned_rows = 0;
 };
+
+// Whether "decode" prepares x itself: one or two tokens that fit into shared memory, for every block does it again.
+bool linear_prepares(const LinearWeight& weight, const DeviceMatrix& x);
 
 struct LinearRow {
   std::string_view name;

@@ -1,5 +1,7 @@
 #include "backend/cuda/linear_arguments.h"
 
+#include "backend/cuda/prepare_input.h"
+
 namespace halftone::cuda {
 namespace {
 
@@ -52,6 +54,8 @@ LinearArguments linear_arguments(const LinearWeight& weight, const LinearCall& c
   arguments.y_f32 = call.y.dtype == DType::kF32;
   arguments.silu_mul = call.silu_mul;
   arguments.m = static_cast<int>(call.x.rows);
+  arguments.prepares = call.prepares;
+  if (call.prepares) arguments.in = input_rows(call.x, call.norm, call.eps, weight.input);
   return arguments;
 }
 

@@ -7,6 +7,23 @@
 
 namespace halftone::cuda {
 
+InputRows input_rows(const DeviceMatrix& x, const float* norm, float eps, const InputQuant& input) {
+  const InputQuant::Kind kind = input.kind;
+  const bool e4m3 = kind == InputQuant::Kind::kStaticE4M3 || kind == InputQuant::Kind::kDynamicE4M3;
+  InputRows rows{};
+  rows.x = static_cast<const std::uint16_t*>(x.data);
+  rows.x_stride = x.stride;
+  rows.norm = norm;
+  rows.eps = eps;
+  rows.step = input.step();
+  rows.codes = kind == InputQuant::Kind::kNone ? InputCodes::kNone : e4m3 ? InputCodes::kE4M3 : InputCodes::kInt8;
+  rows.by_token = scales_tokens(kind);
+  rows.aligned = reinterpret_cast<std::uintptr_t>(x.data) % 16 == 0 && x.stride % 8 == 0;
+  rows.rows = static_cast<int>(x.rows);
+  rows.cols = static_cast<int>(x.cols);
+  return rows;
+}
+
 void prepare_input(const PrepareInput& call, const Launch& launch) {
   constexpr std::string_view kWhere = "cuda prepare_input";
   const InputQuant::Kind kind = call.input.kind;
@@ -24,18 +41,11 @@ void prepare_input(const PrepareInput& call, const Launch& launch) {
           "scales of tokens are written where they differ, and there alone");
   if (call.x.rows == 0 || call.x.cols == 0) return;
   PrepareInputArguments arguments{};
-  arguments.x = static_cast<const std::uint16_t*>(call.x.data);
-  arguments.x_stride = call.x.stride;
-  arguments.norm = call.norm;
-  arguments.eps = call.eps;
-  arguments.codes = kind == InputQuant::Kind::kNone ? InputCodes::kNone : e4m3 ? InputCodes::kE4M3 : InputCodes::kInt8;
-  arguments.step = call.input.step();
+  arguments.in = input_rows(call.x, call.norm, call.eps, call.input);
   arguments.y = call.y.data;
   arguments.y_stride = call.y.stride;
   arguments.y_bytes = call.y.dtype != DType::kBF16;
   arguments.y_scales = call.y_scales;
-  arguments.rows = static_cast<int>(call.x.rows);
-  arguments.cols = static_cast<int>(call.x.cols);
   const ProfiledOp watched(launch, "prepare_input", 4.0 * static_cast<double>(call.x.rows * call.x.cols));
   start_prepare_input(arguments, launch);
 }

@@ -2,8 +2,9 @@
 // The input of a product from the hidden state in one pass: RMSNorm, then quantization, each only where it is wanted.
 //   h = x, or bf16(w * bf16(x / sqrt(mean(x^2) + eps)))          ops/norm.h, Numerics::kBF16
 //   y = h, or the codes of h as ops/linear.h's x'                 in bf16, which holds every code, or in one byte
-// The mean is summed in f64. Error: h is within one bf16 step of the CPU's; codes are exactly those of h.
+// The mean is summed in f64, in the one order of device/input_rows.cuh. Error: h is within one bf16 step of the CPU's; codes are exactly those of h.
 
+#include "backend/cuda/device/prepare_input.h"
 #include "backend/cuda/device_matrix.h"
 #include "backend/cuda/launch.h"
 #include "tensor/qtensor.h"
@@ -21,6 +22,9 @@ struct PrepareInput {
 
 // Throws Error("[cuda prepare_input] ...") when shapes, dtypes or the kind of quantization do not fit.
 void prepare_input(const PrepareInput& call, const Launch& launch);
+
+// What kernels are given of a PrepareInput's x, norm, eps and input.
+InputRows input_rows(const DeviceMatrix& x, const float* norm, float eps, const InputQuant& input);
 
 // y[:, j] = bf16(x[:, order[j]] * scales[order[j]]), each only where it is given: what stands before some products.
 //   x, y: [rows, cols] bf16, not the same.  scales, order: [cols].

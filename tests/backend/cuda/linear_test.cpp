@@ -4,6 +4,7 @@
 
 #include "backend/cuda/decode_ops.h"
 #include "backend/cuda/linear_prompt.h"
+#include "backend/cuda/prepare_input.h"
 #include "tests/backend/cuda/device_rows.h"
 #include "tests/ops/linear_cases.h"
 
@@ -74,7 +75,13 @@ class DeviceProduct {
     DeviceRows y(y_type, m, n, kernel == "cublas" ? padding(n, 8) : 3);
     const std::size_t bytes = cuda::linear_prompt_workspace(weight_, m);
     cuda::DeviceArena workspace("test", bytes);
-    cuda::LinearCall call{input.matrix(), nullptr, y.matrix(), {}, silu_mul, workspace.allocate(bytes), bytes, kTuned};
+    cuda::LinearCall call;
+    call.x = input.matrix();
+    call.y = y.matrix();
+    call.silu_mul = silu_mul;
+    call.workspace = workspace.allocate(bytes);
+    call.workspace_bytes = bytes;
+    call.tuned_rows = kTuned;
     if (scales_tokens(source_.input.kind)) call.x_scales = static_cast<const float*>(scales.matrix().data);
     std::unique_ptr<DeviceRows> added;
     if (residual) {
@@ -84,6 +91,32 @@ class DeviceProduct {
     cuda::linear(weight_, call, stream_.launch(), kernel);
     stream_.synchronize();
     EXPECT_TRUE(y.padding_intact()) << kernel;
+    return y.values();
+  }
+
+  // [M, N] of an x that is normalized and quantized first, by the product itself or before it.  norm: [K] or null.
+  Tensor run_preparing(const Tensor& x, const float* norm, bool on_the_way) {
+    const std::int64_t m = x.dim(0), k = x.dim(1);
+    const DeviceRows input(DType::kBF16, x, padding(k, 8));
+    DeviceRows y(DType::kF32, m, source_.rows(), 3), codes(input_type("decode"), m, k, padding(k, 16)),
+        scales(DType::kF32, m, 1);
+    const bool by_token = scales_tokens(source_.input.kind);
+    cuda::LinearCall call;
+    call.y = y.matrix();
+    if (on_the_way) {
+      call.x = input.matrix();
+      call.prepares = true;
+      call.norm = norm;
+      call.eps = 1e-6f;
+    } else {
+      auto* token_scales = by_token ? static_cast<float*>(scales.matrix().data) : nullptr;
+      cuda::prepare_input({input.matrix(), norm, 1e-6f, source_.input, codes.matrix(), token_scales}, stream_.launch());
+      call.x = codes.matrix();
+      call.x_scales = token_scales;
+    }
+    cuda::linear(weight_, call, stream_.launch(), "decode");
+    stream_.synchronize();
+    EXPECT_TRUE(y.padding_intact());
     return y.values();
   }
 
@@ -290,6 +323,25 @@ TEST_F(CudaLinear, MultipliesGatesWithValuesAsTheOpDoes) {
       const float a = got.data<float>()[i], b = expected.data<float>()[i];
       ASSERT_TRUE(a == b || (std::isnan(a) && std::isnan(b)))
           << format.name << " element " << i << ": " << a << ", not " << b;
+    }
+  }
+}
+
+TEST_F(CudaLinear, PreparesItsInputWithTheBitsOfTheOp) {
+  const LinearShape shapes[] = {{1, 17, 1536}, {2, 24, 515}, {2, 16, 3584}, {2, 9, 8}, {1, 40, 8960}};
+  for (const LinearFormat& format : device_formats()) {
+    for (const LinearShape& shape : shapes) {
+      const QTensor weight = testing::random_weight(format, shape.n, shape.k, 5);
+      const Tensor none;
+      DeviceProduct product(LinearSource{{&weight, 1}, {&none, 1}, format.input});
+      if (product.kernels(shape.m)[0] != "decode") continue;
+      const Tensor x = bf16_values(testing::random_input(shape.m, shape.k, 6));
+      const DeviceRows norm(DType::kF32, testing::random_input(1, shape.k, 7));
+      for (const float* w : {static_cast<const float*>(norm.matrix().data), static_cast<const float*>(nullptr)}) {
+        const Tensor got = product.run_preparing(x, w, true), wanted = product.run_preparing(x, w, false);
+        ASSERT_EQ(std::memcmp(got.raw(), wanted.raw(), static_cast<std::size_t>(got.nbytes())), 0)
+            << format.name << " " << shape.m << " x " << shape.k << (w ? " with a norm" : "");
+      }
     }
   }
 }

@@ -2,6 +2,8 @@
 
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
 #include <numeric>
 
 #include "backend/cuda/decode_ops.h"
@@ -54,8 +56,9 @@ class Step {
     mixed_ = matrix(DType::kBF16, q);
     mlp_ = matrix(DType::kBF16, model.mlp);
     logits_ = matrix(DType::kF32, model.vocabulary);
-    attention_memory_ = arena_.allocate<float>(
-        static_cast<std::size_t>(cuda::attention_workspace(batch, model.heads, kHeadDim, kKeys)));
+    attention_memory_ =
+        arena_.allocate<float>(static_cast<std::size_t>(cuda::attention_workspace(batch, model.heads, kHeadDim)));
+    attention_counters_ = upload(std::vector<std::uint32_t>(static_cast<std::size_t>(batch * model.kv_heads)));
     gaps_ = arena_.allocate<float>(static_cast<std::size_t>(batch));
     argmax_memory_ = arena_.allocate(static_cast<std::size_t>(cuda::argmax_workspace(batch)));
   }
@@ -135,7 +138,6 @@ class Step {
     std::iota(sequences.begin(), sequences.end(), 0);
     const std::int32_t* page_table = upload(numbers);
     sequences_ = upload(sequences);
-    slots_ = upload(std::vector<std::int32_t>(static_cast<std::size_t>(batch_), kKeys - 1));
     lengths_ = upload(std::vector<std::int32_t>(static_cast<std::size_t>(batch_), kKeys));
     tokens_ = upload(std::vector<std::int32_t>(static_cast<std::size_t>(batch_), 1));
     rotation_ = upload(std::vector<float>(static_cast<std::size_t>(batch_ * kHeadDim / 2), 0.7f));
@@ -153,13 +155,24 @@ class Step {
   // y = the product of x, normalized and quantized first as the weight wants it.
   void multiply(const cuda::LinearWeight& weight, cuda::DeviceMatrix x, bool norm, const cuda::DeviceMatrix& y,
                 bool residual, const cuda::Launch& launch, bool silu_mul = false) {
+    cuda::LinearCall call;
+    call.x = x;
     if (norm || weight.input.kind != InputQuant::Kind::kNone) {
-      cuda::DeviceMatrix prepared = weight.multiplies_integers() ? codes_ : input_;
-      prepared.cols = prepared.stride = x.cols;
-      cuda::prepare_input({x, norm ? ones_ : nullptr, 1e-6f, weight.input, prepared, nullptr}, launch);
-      x = prepared;
+      if (cuda::linear_prepares(weight, x)) {
+        call.prepares = true;
+        call.norm = norm ? ones_ : nullptr;
+        call.eps = 1e-6f;
+      } else {
+        cuda::DeviceMatrix prepared = weight.multiplies_integers() ? codes_ : input_;
+        prepared.cols = prepared.stride = x.cols;
+        cuda::prepare_input({x, norm ? ones_ : nullptr, 1e-6f, weight.input, prepared, nullptr}, launch);
+        call.x = prepared;
+      }
     }
-    cuda::linear(weight, {x, nullptr, y, residual ? y : cuda::DeviceMatrix{}, silu_mul}, launch);
+    call.y = y;
+    if (residual) call.residual = y;
+    call.silu_mul = silu_mul;
+    cuda::linear(weight, call, launch);
   }
 
   void run(const cuda::Launch& launch) {
@@ -171,16 +184,16 @@ class Step {
                     launch);
     for (std::size_t i = 0; i < layers_.size(); ++i) {
       const Layer& layer = layers_[i];
-      multiply(layer.qkv, hidden_, true, qkv_, false, launch);
-      cuda::rope_append({qkv_, rotation_, rotation_, sequences_, slots_, model_.heads, nullptr}, kv_[i], launch);
-      cuda::DeviceMatrix q = qkv_;
-      q.cols = model_.heads * kHeadDim;
-      cuda::attention_decode({q, sequences_, lengths_, kKeys, 1.0f / std::sqrt(static_cast<float>(kHeadDim)),
-                              model_.heads, attention_memory_, mixed_},
-                             kv_[i], launch);
-      multiply(layer.o, mixed_, false, hidden_, true, launch);
-      multiply(layer.gate_up, hidden_, true, mlp_, false, launch, true);
-      multiply(layer.down, mlp_, false, hidden_, true, launch);
+      const char* skip = std::getenv("SKIP") ? std::getenv("SKIP") : "";
+      if (!std::strchr(skip, 'q')) multiply(layer.qkv, hidden_, true, qkv_, false, launch);
+      if (!std::strchr(skip, 'a'))
+        cuda::attention_decode({qkv_, rotation_, rotation_, nullptr, sequences_, lengths_, kKeys,
+                                1.0f / std::sqrt(static_cast<float>(kHeadDim)), model_.heads, attention_memory_,
+                                attention_counters_, mixed_},
+                               kv_[i], launch);
+      if (!std::strchr(skip, 'o')) multiply(layer.o, mixed_, false, hidden_, true, launch);
+      if (!std::strchr(skip, 'g')) multiply(layer.gate_up, hidden_, true, mlp_, false, launch, true);
+      if (!std::strchr(skip, 'd')) multiply(layer.down, mlp_, false, hidden_, true, launch);
     }
     multiply(head_, hidden_, true, logits_, false, launch);
     cuda::argmax({logits_, argmax_memory_, tokens_, gaps_, nullptr, nullptr, nullptr}, launch);
@@ -193,8 +206,9 @@ class Step {
   cuda::DeviceArena arena_;
   std::int64_t weight_bytes_ = 0;
   float *ones_ = nullptr, *rotation_ = nullptr, *gaps_ = nullptr, *attention_memory_ = nullptr;
+  std::uint32_t* attention_counters_ = nullptr;
   void* argmax_memory_ = nullptr;
-  std::int32_t *sequences_ = nullptr, *slots_ = nullptr, *lengths_ = nullptr, *tokens_ = nullptr;
+  std::int32_t *sequences_ = nullptr, *lengths_ = nullptr, *tokens_ = nullptr;
   std::vector<Layer> layers_;
   cuda::LinearWeight head_;
   std::vector<cuda::PagedKv> kv_;

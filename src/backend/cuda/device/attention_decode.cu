@@ -1,133 +1,359 @@
-// Attention of one query a sequence. A block takes kSplitKeys keys of one sequence and one key-value head, and all query
-// heads that share it: a thread computes the scores of one key, then the output of one dimension. A second kernel joins the
-// splits. Where a split begins depends on the place in the sequence alone, and so does the order of every sum.
-#include "backend/cuda/device/decode_ops.h"
-#include "backend/cuda/device/instructions.cuh"
+// Attention of the newest token of each sequence: its q and k are rotated, its k and v go into the cache, and it attends.
+//
+// A block takes some tiles of kSplitKeys keys of one sequence and one key-value head, and all query heads that share it; a
+// warp takes 16 keys of a tile. What the warps found is joined in shared memory, what the blocks found by the last one of a
+// head to be done. Which keys a warp and a block take follows from the row's own length, and so does the order of every sum.
+// The keys of earlier tokens are read before the kernels before this one have ended.
+#include "backend/cuda/device/attention_mma.cuh"
 #include "backend/cuda/device/paged_kv.cuh"
 #include "backend/cuda/device/reduce.cuh"
-#include "backend/cuda/device/start_kernel.cuh"
 
 namespace halftone::cuda {
 namespace {
 
-constexpr int kThreads = kSplitKeys;
-static_assert(kThreads >= kMaxHeadDim, "a thread is one dimension in the second half");
-static_assert(kSplitKeys % kPageTokens == 0, "a split begins with a page");
+constexpr int kWarps = 8, kThreads = 32 * kWarps, kPages = kSplitKeys / kPageTokens;
+static_assert(kWarps * 16 == kSplitKeys, "a warp takes 16 keys");
 
-__device__ __forceinline__ float minus_infinity() { return __uint_as_float(0xff800000u); }
+// Which keys a block takes.
+struct Split {
+  int length, splits;   // keys of the row, and the blocks that share them
+  int first_tile, end;  // tiles of kSplitKeys keys
 
-// q . k for kShared queries; k: 16-byte aligned, queries: [kShared][kMaxHeadDim].
-template <int kShared>
-__device__ __forceinline__ void dot_products(const std::uint16_t* k, const float (*queries)[kMaxHeadDim], int head_dim,
-                                             float (&dots)[kShared]) {
-#pragma unroll 8
-  for (int j = 0; j < head_dim; j += 8) {
-    const uint4 words = *reinterpret_cast<const uint4*>(k + j);
+  __device__ Split(int keys, int split) : length(keys) {
+    const int tiles = (keys + kSplitKeys - 1) / kSplitKeys, each = (tiles + kMostSplits - 1) / kMostSplits;
+    splits = (tiles + each - 1) / each;
+    first_tile = split * each;
+    end = min(first_tile + each, tiles);
+  }
+  __device__ bool has_newest_key() const { return end * kSplitKeys >= length; }
+};
+
+// A warp's results for eight heads: lane 4 h + t holds those of head h, of the dimensions 8 b + 2 t and the next one. The
+// matrix units take 16 rows: below the eight of weights in bf16 stand those of what their rounding left, so that the
+// products are those of weights of 16 bits.
+template <int kDim>
+struct DecodeAttention {
+  using Rows = SharedRows<kDim>;
+  std::uint32_t queries[kDim / 16][2];
+  float out[kDim / 8][4] = {};
+  float largest = minus_infinity(), sum = 0.0f;
+
+  // shared: eight queries
+  __device__ __forceinline__ void load_queries(const std::uint16_t* shared) {
+    const int lane = threadIdx.x % 32;
+    const std::uint16_t* own = shared + lane / 4 * Rows::kStride + lane % 4 * 2;
 #pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      const std::uint32_t word = i / 2 == 0 ? words.x : i / 2 == 1 ? words.y : i / 2 == 2 ? words.z : words.w;
-      const float key = __uint_as_float(i % 2 ? word & 0xffff0000u : word << 16);
-#pragma unroll
-      for (int h = 0; h < kShared; ++h) dots[h] = fmaf(queries[h][j + i], key, dots[h]);
+    for (int k = 0; k < kDim / 16; ++k) {
+      queries[k][0] = *reinterpret_cast<const std::uint32_t*>(own + k * 16);
+      queries[k][1] = *reinterpret_cast<const std::uint32_t*>(own + k * 16 + 8);
     }
   }
+
+  // The scores of 16 keys, those from `count` on hidden: of keys 8 b + 2 t + i.
+  __device__ __forceinline__ void score(const std::uint16_t* keys, int count, float (&scores)[2][2]) const {
+    const int lane = threadIdx.x % 32;
+    const std::uint16_t* own = keys + (lane / 16 * 8 + lane % 8) * Rows::kStride + lane / 8 % 2 * 8;
+    float products[2][4] = {};
+#pragma unroll
+    for (int k = 0; k < kDim / 16; ++k) {
+      const std::uint32_t rows[4] = {queries[k][0], 0, queries[k][1], 0};
+      std::uint32_t words[4];
+      load_matrices(words, own + k * 16);
+      multiply_bf16(products[0], rows, words[0], words[1]);
+      multiply_bf16(products[1], rows, words[2], words[3]);
+    }
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const bool seen = i / 2 * 8 + lane % 4 * 2 + i % 2 < count;
+      scores[i / 2][i % 2] = seen ? products[i / 2][i % 2] : minus_infinity();
+    }
+  }
+
+  // count >= 1: of the 16 keys those that are seen.
+  __device__ __forceinline__ void take(const std::uint16_t* keys, const std::uint16_t* values, int count, float step) {
+    float weights[2][2];
+    score(keys, count, weights);
+    float now = fmaxf(fmaxf(weights[0][0], weights[0][1]), fmaxf(weights[1][0], weights[1][1]));
+    now = fmaxf(now, __shfl_xor_sync(0xffffffffu, now, 1));
+    now = fmaxf(fmaxf(now, __shfl_xor_sync(0xffffffffu, now, 2)), largest);
+    const float factor = power_of_two((largest - now) * step), shift = -now * step;
+    largest = now;
+    sum *= factor;
+    std::uint32_t pairs[4];
+#pragma unroll
+    for (int b = 0; b < 2; ++b) {
+      const float low = power_of_two(fmaf(weights[b][0], step, shift)),
+                  high = power_of_two(fmaf(weights[b][1], step, shift));
+      sum += low + high;
+      pairs[2 * b] = pack_bf16x2(low, high);
+      pairs[2 * b + 1] = pack_bf16x2(low - round_bf16(low), high - round_bf16(high));
+    }
+    add_values(values, pairs, factor);
+  }
+
+  __device__ __forceinline__ void add_values(const std::uint16_t* values, const std::uint32_t (&pairs)[4],
+                                             float factor) {
+    const int lane = threadIdx.x % 32;
+    const std::uint16_t* own = values + lane % 16 * Rows::kStride + lane / 16 * 8;
+    scale_rows(out, {factor, factor});
+#pragma unroll
+    for (int b = 0; b < kDim / 8; b += 2) {
+      std::uint32_t words[4];
+      load_transposed(words, own + b * 8);
+      multiply_bf16(out[b], pairs, words[0], words[1]);
+      multiply_bf16(out[b + 1], pairs, words[2], words[3]);
+    }
+  }
+
+  // values: [8, kDim], extremes: [8]
+  __device__ __forceinline__ void store(float* values, float2* extremes) {
+    const int head = threadIdx.x % 32 / 4, part = threadIdx.x % 4;
+    sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+    sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+    if (part == 0) extremes[head] = make_float2(largest, sum);
+#pragma unroll
+    for (int b = 0; b < kDim / 8; ++b) {
+      *reinterpret_cast<float2*>(values + head * kDim + b * 8 + part * 2) =
+          make_float2(out[b][0] + out[b][2], out[b][1] + out[b][3]);
+    }
+  }
+};
+
+// Four dimensions of one head, over parts of its keys.
+struct Joined {
+  float4 out = make_float4(0, 0, 0, 0);
+  float largest = minus_infinity(), sum = 0.0f;
+
+  // extremes(p), values(p): largest score and sum of part p, and its four dimensions, asked for kAtOnce ahead.
+  template <int kAtOnce, class Extremes, class Values>
+  __device__ __forceinline__ void join(int parts, float step, Extremes extremes, Values values) {
+    for (int p = 0; p < parts; ++p) largest = Largest()(largest, extremes(p).x);
+    for (int first = 0; first < parts; first += kAtOnce) {
+      float4 v[kAtOnce];
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) v[i] = values(min(first + i, parts - 1));
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) {
+        if (first + i < parts) add(extremes(first + i), v[i], step);
+      }
+    }
+  }
+  __device__ __forceinline__ void add(float2 extreme, const float4& v, float step) {
+    const float factor = power_of_two((extreme.x - largest) * step);
+    sum = fmaf(extreme.y, factor, sum);
+    out = make_float4(fmaf(v.x, factor, out.x), fmaf(v.y, factor, out.y), fmaf(v.z, factor, out.z),
+                      fmaf(v.w, factor, out.w));
+  }
+  __device__ __forceinline__ void store(std::uint16_t* target) const {
+    *reinterpret_cast<uint2*>(target) =
+        make_uint2(pack_bf16x2(out.x / sum, out.y / sum), pack_bf16x2(out.z / sum, out.w / sum));
+  }
+};
+
+// Four pairs of a head, rotated as rope_append() does. x, target: the head's first element; j: the first pair.
+__device__ __forceinline__ void rotate(const std::uint16_t* x, const float* cos, const float* sin, int j, int half,
+                                       std::uint16_t* target) {
+  const uint2 low = *reinterpret_cast<const uint2*>(x + j), high = *reinterpret_cast<const uint2*>(x + j + half);
+  const float4 c = *reinterpret_cast<const float4*>(cos + j), s = *reinterpret_cast<const float4*>(sin + j);
+  const auto value = [](const uint2& v, int i) {
+    const std::uint32_t word = i / 2 ? v.y : v.x;
+    return __uint_as_float(i % 2 ? word & 0xffff0000u : word << 16);
+  };
+  float a[4], b[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const float cosine = i == 0 ? c.x : i == 1 ? c.y : i == 2 ? c.z : c.w;
+    const float sine = i == 0 ? s.x : i == 1 ? s.y : i == 2 ? s.z : s.w;
+    a[i] = round_bf16(value(low, i) * cosine) - round_bf16(value(high, i) * sine);
+    b[i] = round_bf16(value(high, i) * cosine) + round_bf16(value(low, i) * sine);
+  }
+  *reinterpret_cast<uint2*>(target + j) = make_uint2(pack_bf16x2(a[0], a[1]), pack_bf16x2(a[2], a[3]));
+  *reinterpret_cast<uint2*>(target + j + half) = make_uint2(pack_bf16x2(b[0], b[1]), pack_bf16x2(b[2], b[3]));
 }
 
-template <int kShared>
-__global__ void __launch_bounds__(kThreads) attend_split(AttentionDecodeArguments args) {
-  __shared__ float queries[kShared][kMaxHeadDim];
-  __shared__ float weights[kShared][kSplitKeys];
-  __shared__ float slots[2][kShared][kThreads / 32];
-  const int split = blockIdx.x, kv_head = blockIdx.y, row = blockIdx.z, head_dim = args.kv.head_dim;
+// One block's work. stages: one or two of kSplitKeys rows of keys and as many of values.
+template <int kDim>
+struct DecodeBlock {
+  using Rows = SharedRows<kDim>;
+  static constexpr int kHalfStage = kSplitKeys * Rows::kStride;  // elements
+
+  const AttentionDecodeArguments& args;
+  const Split split;
+  const int kv_head, row, sequence, head_dim;
+  std::uint16_t* stages;
+  int stage_count;
+
+  __device__ std::uint16_t* keys(int tile) const {
+    return stages + (tile - split.first_tile) % stage_count * (2 * kHalfStage);
+  }
+
+  // Starts the copies of a tile's keys and values: all but the newest ones, which are zero for now.
+  __device__ void copy_tile(int tile) const {
+    for (int p = 0; p < kPages; ++p) {
+      const int first = tile * kSplitKeys + p * kPageTokens, count = split.length - 1 - first;
+      const std::int64_t from = key_offset(args.kv, sequence, kv_head, count > 0 ? first : 0);
+      std::uint16_t* target = keys(tile) + p * kPageTokens * Rows::kStride;
+      Rows::template copy<kThreads>(target, args.kv.k + from, head_dim, count, kPageTokens, head_dim);
+      Rows::template copy<kThreads>(target + kHalfStage, args.kv.v + from, head_dim, count, kPageTokens, head_dim);
+    }
+    end_copy_group();
+  }
+
+  // The rotated queries, and in the block that has it the newest key with its value. new_key, new_value: [kDim] in shared
+  // memory.
+  __device__ void rotate_newest(int position, std::uint16_t* queries, std::uint16_t* new_key,
+                                std::uint16_t* new_value) const {
+    const int shared_heads = args.heads / args.kv.kv_heads, half = head_dim / 2, quads = half / 4;
+    const std::uint16_t* qkv = args.qkv + row * args.qkv_stride;
+    const float *cos = args.cos + static_cast<std::int64_t>(position) * half,
+                *sin = args.sin + static_cast<std::int64_t>(position) * half;
+    const int rotated = shared_heads + (split.has_newest_key() ? 1 : 0);
+    for (int i = threadIdx.x; i < rotated * quads; i += kThreads) {
+      const int h = i / quads, head = h < shared_heads ? kv_head * shared_heads + h : args.heads + kv_head;
+      rotate(qkv + head * head_dim, cos, sin, i % quads * 4, half,
+             h < shared_heads ? queries + h * Rows::kStride : new_key);
+    }
+    if (!split.has_newest_key()) return;
+    const std::uint16_t* value = qkv + (args.heads + args.kv.kv_heads + kv_head) * head_dim;
+    for (int j = threadIdx.x * 8; j < head_dim; j += kThreads * 8) {
+      *reinterpret_cast<uint4*>(new_value + j) = *reinterpret_cast<const uint4*>(value + j);
+    }
+  }
+
+  // The newest key and value go among the others, and into the cache.
+  __device__ void append(int tile, const std::uint16_t* new_key, const std::uint16_t* new_value) const {
+    const int slot = split.length - 1;
+    std::uint16_t* target = keys(tile) + slot % kSplitKeys * Rows::kStride;
+    const std::int64_t cached = key_offset(args.kv, sequence, kv_head, slot);
+    for (int j = threadIdx.x * 8; j < head_dim; j += kThreads * 8) {
+      const uint4 k = *reinterpret_cast<const uint4*>(new_key + j), v = *reinterpret_cast<const uint4*>(new_value + j);
+      *reinterpret_cast<uint4*>(target + j) = k;
+      *reinterpret_cast<uint4*>(target + kHalfStage + j) = v;
+      *reinterpret_cast<uint4*>(args.kv.k + cached + j) = k;
+      *reinterpret_cast<uint4*>(args.kv.v + cached + j) = v;
+    }
+  }
+};
+
+template <int kDim>
+__global__ void __launch_bounds__(kThreads, 2) attend_newest(AttentionDecodeArguments args) {
+  using Block = DecodeBlock<kDim>;
+  using Rows = SharedRows<kDim>;
+  __shared__ __align__(16) std::uint16_t queries[kMaxSharedHeads * Rows::kStride], newest[2][kDim];
+  __shared__ float2 extremes[kWarps][kMaxSharedHeads], part_extremes[kMaxSharedHeads][kMostSplits];
+  __shared__ bool is_last;
+  const int row = blockIdx.z, kv_head = blockIdx.y, warp = threadIdx.x / 32;
+  const Block block{args,
+                    Split(__ldcg(args.lengths + row), blockIdx.x),
+                    kv_head,
+                    row,
+                    args.sequences ? __ldcg(args.sequences + row) : row,
+                    args.kv.head_dim,
+                    launch_memory<std::uint16_t>(),
+                    args.stages};
+  const Split& split = block.split;
+  const bool works = static_cast<int>(blockIdx.x) < split.splits;
+  if (works) block.copy_tile(split.first_tile);
+  const int position = args.positions ? __ldcg(args.positions + row) : row;
+  for (int i = threadIdx.x; i < kMaxSharedHeads * Rows::kStride; i += kThreads) queries[i] = 0;
+  __syncthreads();
   wait_for_earlier_kernels();
   let_next_kernel_begin();
-  const int first = split * kSplitKeys, count = min(args.lengths[row] - first, kSplitKeys);
-  if (count <= 0) return;
-  const int sequence = args.sequences ? args.sequences[row] : row;
-  const std::uint16_t* q = args.q + row * args.q_stride + kv_head * kShared * head_dim;
-  for (int i = threadIdx.x; i < kShared * head_dim; i += kThreads)
-    queries[i / head_dim][i % head_dim] = bf16_value(q[i]);
+  if (!works) return;
+  block.rotate_newest(position, queries, newest[0], newest[1]);
   __syncthreads();
 
-  float scores[kShared] = {}, largest[kShared], sums[kShared];
-  const bool sees = threadIdx.x < count;
-  if (sees) {
-    dot_products<kShared>(args.kv.k + key_offset(args.kv, sequence, kv_head, first + threadIdx.x), queries, head_dim,
-                          scores);
-  }
-#pragma unroll
-  for (int h = 0; h < kShared; ++h) {
-    scores[h] = sees ? scores[h] * args.scale : minus_infinity();
-    largest[h] = reduce_block(scores[h], slots[0][h], Largest());
-  }
-#pragma unroll
-  for (int h = 0; h < kShared; ++h) {
-    const float weight = sees ? expf(scores[h] - largest[h]) : 0.0f;
-    weights[h][threadIdx.x] = weight;
-    sums[h] = reduce_block(weight, slots[1][h], Sum());  // its barrier is that of `weights`, too
+  const float step = args.scale * 1.44269504f;  // log2 e
+  DecodeAttention<kDim> state;
+  state.load_queries(queries);
+  for (int tile = split.first_tile; tile < split.end; ++tile) {
+    wait_for_copy_groups<0>();
+    __syncthreads();  // the tile is there for all, and nobody reads the other stage any more
+    if (tile + 1 < split.end) block.copy_tile(tile + 1);
+    if ((tile + 1) * kSplitKeys >= split.length) {
+      block.append(tile, newest[0], newest[1]);
+      __syncthreads();
+    }
+    const std::uint16_t* keys = block.keys(tile) + warp * 16 * Rows::kStride;
+    const int count = split.length - tile * kSplitKeys - warp * 16;
+    if (count > 0) state.take(keys, keys + Block::kHalfStage, count, step);
   }
 
-  if (threadIdx.x >= head_dim) return;
-  float outputs[kShared] = {};
-  for (int begin = 0; begin < count; begin += kPageTokens) {
-    const std::uint16_t* values = args.kv.v + key_offset(args.kv, sequence, kv_head, first + begin) + threadIdx.x;
-    const int end = min(kPageTokens, count - begin);
-#pragma unroll 16
-    for (int s = 0; s < end; ++s) {
-      const float value = bf16_value(values[s * head_dim]);
-#pragma unroll
-      for (int h = 0; h < kShared; ++h) outputs[h] = fmaf(weights[h][begin + s], value, outputs[h]);
+  // the warps' results take the stages' place
+  __syncthreads();
+  auto* values = launch_memory<float>();
+  state.store(values + warp * kMaxSharedHeads * kDim, extremes[warp]);
+  __syncthreads();
+  const int shared_heads = args.heads / args.kv.kv_heads, quads = args.kv.head_dim / 4;
+  const std::int64_t first_head = static_cast<std::int64_t>(row) * args.heads + kv_head * shared_heads;
+  const int part_width = args.kv.head_dim + kPartExtremes;
+  std::uint16_t* out = args.out + row * args.out_stride + kv_head * shared_heads * args.kv.head_dim;
+  for (int i = threadIdx.x; i < shared_heads * quads; i += kThreads) {
+    const int head = i / quads, col = i % quads * 4;
+    Joined all;
+    all.template join<kWarps>(
+        kWarps, step, [&](int w) { return extremes[w][head]; },
+        [&](int w) { return *reinterpret_cast<const float4*>(values + (w * kMaxSharedHeads + head) * kDim + col); });
+    if (split.splits == 1) {
+      all.store(out + head * args.kv.head_dim + col);
+      continue;
     }
+    float* part = args.partial + ((first_head + head) * kMostSplits + blockIdx.x) * part_width;
+    *reinterpret_cast<float4*>(part + col) = all.out;
+    if (col == 0) *reinterpret_cast<float2*>(part + args.kv.head_dim) = make_float2(all.largest, all.sum);
   }
-#pragma unroll
-  for (int h = 0; h < kShared; ++h) {
-    const std::int64_t head = static_cast<std::int64_t>(row) * args.heads + kv_head * kShared + h;
-    float* partial = args.partial + (head * args.splits + split) * (head_dim + 2);
-    partial[threadIdx.x] = outputs[h];
-    if (threadIdx.x == 0) {
-      partial[head_dim] = largest[h];
-      partial[head_dim + 1] = sums[h];
-    }
+  if (split.splits == 1) return;
+
+  // the last block of these heads to come here finds the parts of all; it leaves the counter as it was
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    std::uint32_t* done = args.done + row * args.kv.kv_heads + kv_head;
+    is_last = atomicAdd(done, 1) + 1 == static_cast<std::uint32_t>(split.splits);
+    if (is_last) *done = 0;
+  }
+  __syncthreads();
+  if (!is_last) return;
+  __threadfence();
+  for (int i = threadIdx.x; i < shared_heads * kMostSplits; i += kThreads) {
+    const int head = i / kMostSplits, p = i % kMostSplits;
+    if (p >= split.splits) continue;
+    const float* part = args.partial + ((first_head + head) * kMostSplits + p) * part_width;
+    part_extremes[head][p] = __ldcg(reinterpret_cast<const float2*>(part + args.kv.head_dim));
+  }
+  __syncthreads();
+  for (int i = threadIdx.x; i < shared_heads * quads; i += kThreads) {
+    const int head = i / quads, col = i % quads * 4;
+    const float* parts = args.partial + (first_head + head) * kMostSplits * part_width;
+    constexpr int kAtOnce = 12;
+    Joined all;
+    all.template join<kAtOnce>(
+        split.splits, step, [&](int p) { return part_extremes[head][p]; },
+        [&](int p) { return __ldcg(reinterpret_cast<const float4*>(parts + p * part_width + col)); });
+    all.store(out + head * args.kv.head_dim + col);
   }
 }
 
-// One block a head, one thread a dimension.
-__global__ void __launch_bounds__(kMaxHeadDim) join_splits(AttentionDecodeArguments args) {
-  const int head = blockIdx.x, row = blockIdx.y, head_dim = args.kv.head_dim;
-  wait_for_earlier_kernels();
-  let_next_kernel_begin();
-  const int splits = (args.lengths[row] + kSplitKeys - 1) / kSplitKeys;
-  const float* partial =
-      args.partial + (static_cast<std::int64_t>(row) * args.heads + head) * args.splits * (head_dim + 2);
-  if (threadIdx.x >= head_dim) return;
-  float largest = minus_infinity();
-  for (int s = 0; s < splits; ++s) largest = Largest()(largest, partial[s * (head_dim + 2) + head_dim]);
-  float sum = 0, output = 0;
-  for (int s = 0; s < splits; ++s) {
-    const float* part = partial + s * (head_dim + 2);
-    const float factor = expf(part[head_dim] - largest);
-    sum = fmaf(part[head_dim + 1], factor, sum);
-    output = fmaf(part[threadIdx.x], factor, output);
-  }
-  args.out[row * args.out_stride + head * head_dim + threadIdx.x] = bf16_code(output / sum);
-}
-
-template <int kShared>
-void start_shared(const AttentionDecodeArguments& arguments, const Launch& launch) {
-  const dim3 blocks(static_cast<unsigned>(arguments.splits), static_cast<unsigned>(arguments.kv.kv_heads),
-                    static_cast<unsigned>(arguments.rows));
-  start_kernel(launch, "cuda attention", attend_split<kShared>, blocks, dim3(kThreads), 0, arguments);
+template <int kDim>
+void start(AttentionDecodeArguments arguments, int tiles, const Launch& launch) {
+  constexpr std::size_t kStage = 2 * DecodeBlock<kDim>::kHalfStage * sizeof(std::uint16_t);
+  static_assert(kStage >= kWarps * kMaxSharedHeads * kDim * sizeof(float), "the results take a stage's place");
+  arguments.stages = tiles > kMostSplits ? 2 : 1;
+  const auto kernel = attend_newest<kDim>;
+  allow_shared_memory(kernel, 2 * kStage, "cuda attention");
+  const dim3 blocks(static_cast<unsigned>(tiles < kMostSplits ? tiles : kMostSplits),
+                    static_cast<unsigned>(arguments.kv.kv_heads), static_cast<unsigned>(arguments.rows));
+  start_kernel(launch, "cuda attention", kernel, blocks, dim3(kThreads),
+               static_cast<std::size_t>(arguments.stages) * kStage, arguments);
 }
 
 }  // namespace
 
 void start_attention_decode(const AttentionDecodeArguments& arguments, const Launch& launch) {
-  using Start = void (*)(const AttentionDecodeArguments&, const Launch&);
-  constexpr Start kStarts[kMaxSharedHeads] = {start_shared<1>, start_shared<2>, start_shared<3>, start_shared<4>,
-                                              start_shared<5>, start_shared<6>, start_shared<7>, start_shared<8>};
-  kStarts[arguments.heads / arguments.kv.kv_heads - 1](arguments, launch);
-  const dim3 blocks(static_cast<unsigned>(arguments.heads), static_cast<unsigned>(arguments.rows));
-  start_kernel(launch, "cuda attention", join_splits, blocks, dim3(kMaxHeadDim), 0, arguments);
+  const int tiles = (arguments.longest + kSplitKeys - 1) / kSplitKeys, dim = arguments.kv.head_dim;
+  if (dim <= 64) return start<64>(arguments, tiles, launch);
+  if (dim <= 96) return start<96>(arguments, tiles, launch);
+  start<128>(arguments, tiles, launch);
 }
 
 }  // namespace halftone::cuda

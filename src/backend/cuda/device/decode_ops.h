@@ -70,19 +70,23 @@ struct RopeAppendArguments {
 };
 void start_rope_append(const RopeAppendArguments& arguments, const Launch& launch);
 
-constexpr int kSplitKeys = 128;  // keys of one block
+constexpr int kSplitKeys = 128, kMostSplits = 32;  // keys that a block takes at once, and blocks of a row and key head
 constexpr int kMaxHeadDim = 128, kMaxSharedHeads = 8;
+constexpr int kPartExtremes = 4;  // floats after a part's result: its largest score, its sum, and two for alignment
 struct AttentionDecodeArguments {
-  const std::uint16_t* q;  // [rows, heads, head_dim]
-  std::int64_t q_stride;   // from row to row
+  const std::uint16_t* qkv;  // [rows, (heads + 2 kv_heads) head_dim], not rotated
+  std::int64_t qkv_stride;
+  const float *cos, *sin;         // [positions, head_dim / 2]
+  const std::int32_t* positions;  // [rows]: rows of cos and sin; null: the row's own number
   PagedKv kv;
   const std::int32_t* sequences;  // [rows]: whose pages a row reads; null: its own number
-  const std::int32_t* lengths;    // [rows]: keys that the query sees
+  const std::int32_t* lengths;    // [rows]: keys that the query sees, the newest one included
   float scale;
-  float* partial;      // [rows, heads, splits, head_dim + 2]
-  std::uint16_t* out;  // [rows, heads, head_dim]
+  float* partial;       // [rows, heads, kMostSplits, head_dim + kPartExtremes]
+  std::uint32_t* done;  // [rows, kv_heads]: zeros, before and after
+  std::uint16_t* out;   // [rows, heads, head_dim]
   std::int64_t out_stride;
-  int rows, heads, splits;  // splits * kSplitKeys is at least the largest length
+  int rows, heads, longest, stages;  // longest: at least the largest length; stages: set when it starts
 };
 void start_attention_decode(const AttentionDecodeArguments& arguments, const Launch& launch);
 

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "backend/cuda/launch.h"
+#include "backend/cuda/device/prepare_input.h"
 
 namespace halftone::cuda {
 
@@ -33,10 +33,16 @@ struct LinearArguments {
   // rows n and n + N / 2 are the gate and the value of output n: y[m, n] = bf16(bf16(silu(gate)) value), [M, N / 2]
   bool silu_mul;
   int m, n, k, group;
+  // start_linear_decode() alone: the rows of x are `in` before they are prepared, and x is unused
+  bool prepares;
+  InputRows in;
 };
 
 // warps: of a block, 4, 8 or 16. The order of summation hangs on it.
 void start_linear_decode(const LinearArguments& arguments, int warps, const Launch& launch);
+// Bytes of shared memory that the rows of x of one product may take there, and what m rows of `row_bytes` bytes take.
+constexpr int kMostStagedBytes = 40 * 1024;
+constexpr int staged_stride(int row_bytes) { return (row_bytes + 127) / 128 * 128 + 64; }
 // Inputs of a row that a warp takes at once.
 int decode_chunk(CodeType type);
 void start_linear_any(const LinearArguments& arguments, const Launch& launch);

@@ -1,14 +1,18 @@
 // The product for few tokens, which takes as long as reading the weight: M <= kDecodeTokens.
 //
-// A block owns two tiles of 8 rows of W and all of K. Its warps take chunks of K in turn: warp w the chunks w, w + warps, ...
-// A lane copies 16 bytes of a row at a time to a ring of its own in shared memory, kStages ahead of their use, so that much
-// of the weight is under way whatever the registers hold. The matrix units multiply them with kBlocks times eight rows of
-// x; what they make of rows that are not there is left out. So the order of summation does not depend on M at all: within a
-// warp by chunks, ascending; then over the warps, ascending.
+// A block takes two tiles of 8 rows of W at a time, and all of K. Its warps take chunks of K in turn: warp w the chunks w,
+// w + warps, ... A lane copies 16 bytes of a row at a time to a ring of its own in shared memory, kStages ahead of their use
+// and on into the block's next two tiles, so that much of the weight is under way whatever the registers hold. Rows of x for
+// which there is room lie in shared memory, prepared there where they are not yet; a load of x among those of the weight
+// would wait for all that was asked for before it. The matrix units multiply them with kBlocks times eight rows of x; what
+// they make of rows that are not there is left out. So the order of summation does not depend on M at all: within a warp by
+// chunks, ascending; then over the warps, ascending.
 
+#include <algorithm>
 #include <type_traits>
 
 #include "backend/cuda/device/code_words.cuh"
+#include "backend/cuda/device/input_rows.cuh"
 #include "backend/cuda/device/linear_result.cuh"
 #include "backend/cuda/device/start_kernel.cuh"
 
@@ -16,7 +20,7 @@ namespace halftone::cuda {
 namespace {
 
 constexpr std::uint32_t kNoZero = 0x4308;  // bf16(136)
-constexpr int kMaxThreads = 512, kTiles = 2, kStages = 6;
+constexpr int kMaxThreads = 512, kTiles = 2, kStages = 4;
 
 // One chunk of one tile in the ring: the lanes' codes and, where a chunk is a group, its scales and zeros.
 template <bool kGroups>
@@ -32,9 +36,10 @@ struct ChunkSlot<true> {
 
 // The scale of one row of a tile.
 __device__ __forceinline__ float row_scale(const uint4* scales, ScaleType type, int row) {
-  if (type == ScaleType::kF32) return reinterpret_cast<const float*>(scales)[row];
-  const std::uint16_t code = reinterpret_cast<const std::uint16_t*>(scales)[row];
-  return type == ScaleType::kBF16 ? bf16_value(code) : f16_value(code);
+  const auto* words = reinterpret_cast<const std::uint32_t*>(scales);
+  if (type == ScaleType::kF32) return __uint_as_float(words[row]);
+  const std::uint32_t code = words[row / 2] >> (row % 2 * 16);
+  return type == ScaleType::kBF16 ? __uint_as_float(code << 16) : f16_value(static_cast<std::uint16_t>(code));
 }
 
 // 16 bytes of a row of x, zero from `valid` elements on. Rows begin at multiples of 16 bytes: what lies behind the last
@@ -64,61 +69,100 @@ struct DecodeWarp {
   using Slot = ChunkSlot<kGroups>;
 
   const LinearArguments& args;
-  Slot* ring;     // [kStages, kTiles]
-  int row, part;  // of this lane: row / 4 and its rest
-  int chunks;     // of K
-  const char* base[kTiles];
-  int tile[kTiles];
+  Slot* ring;  // [kStages, kTiles]
+  const int lane, warp, warps;
+  const int row, part;             // of this lane: lane / 4 and its rest
+  const int tiles, pairs, chunks;  // of W, and of K
+  int stage = 0;
+  // the next copy: a chunk of two tiles, where they lie, and where their scales and zeros lie that this lane copies
+  int copy_pair, copy_chunk;
+  const char* codes[kTiles];
+  const uint4* group[kTiles];
+  int group_step = 0;      // from chunk to chunk; 0: another lane's
   const char* x[kBlocks];  // this lane's tokens, and its part
-  Sum total[kBlocks][4] = {};
+  Sum total[kBlocks][4];
 
   __device__ DecodeWarp(const LinearArguments& arguments, Slot* block_ring)
       : args(arguments),
         ring(block_ring + threadIdx.x / 32 * (kStages * kTiles)),
-        row(threadIdx.x % 32 / 4),
-        part(threadIdx.x % 4),
-        chunks((arguments.k + Words::kChunk - 1) / Words::kChunk) {
+        lane(threadIdx.x % 32),
+        warp(threadIdx.x / 32),
+        warps(blockDim.x / 32),
+        row(lane / 4),
+        part(lane % 4),
+        tiles((arguments.n + kTileRows - 1) / kTileRows),
+        pairs((tiles + kTiles - 1) / kTiles),
+        chunks((arguments.k + Words::kChunk - 1) / Words::kChunk),
+        copy_pair(warp < chunks ? static_cast<int>(blockIdx.x) : pairs),
+        copy_chunk(warp) {
+    if constexpr (kGroups) {
+      if (lane < scale_pieces()) group_step = scale_pieces();
+      if (lane == 2 && args.group_zeros) group_step = 1;
+    }
+    point_at(static_cast<int>(blockIdx.x));
+  }
+
+  // x: [M] rows, `stride` bytes from one to the next. Tokens that are not there are multiplied as others are, and left out.
+  __device__ __forceinline__ void read_from(const char* rows, std::int64_t stride) {
 #pragma unroll
     for (int b = 0; b < kBlocks; ++b) {
-      // tokens that are not there are multiplied as others are, and left out
-      x[b] = arguments.x + min(b * kTokenBlock + row, arguments.m - 1) * arguments.x_stride +
+      x[b] = rows + min(b * kTokenBlock + row, args.m - 1) * stride +
              Words::offset(part, 0) * static_cast<int>(sizeof(XElement));
     }
-    const int tiles = (args.n + kTileRows - 1) / kTileRows;
+  }
+
+  __device__ __forceinline__ int tile(int pair, int i) const {
+    return args.silu_mul ? pair + i * (tiles / 2) : min(pair * kTiles + i, tiles - 1);
+  }
+  // Pieces of 16 bytes that hold the scales of a group of a tile.
+  __device__ __forceinline__ int scale_pieces() const { return args.group_scale_type == ScaleType::kF32 ? 2 : 1; }
+
+  __device__ __forceinline__ void point_at(int pair) {
 #pragma unroll
     for (int i = 0; i < kTiles; ++i) {
-      tile[i] = args.silu_mul ? static_cast<int>(blockIdx.x) + i * (tiles / 2)
-                              : min(static_cast<int>(blockIdx.x) * kTiles + i, tiles - 1);
-      base[i] = kTiled ? args.codes + tile[i] * args.row_bytes + (threadIdx.x % 32) * 16
-                       : args.codes + min(tile[i] * kTileRows + row, args.n - 1) * args.row_bytes + part * 16;
+      const int at = tile(pair, i);
+      codes[i] = kTiled ? args.codes + at * args.row_bytes + lane * 16
+                        : args.codes + min(at * kTileRows + row, args.n - 1) * args.row_bytes + part * 16;
+      if constexpr (kGroups) {
+        const auto* source = reinterpret_cast<const uint4*>(lane == 2 ? args.group_zeros : args.group_scales);
+        group[i] = source + static_cast<std::int64_t>(at) * chunks * group_step + (lane == 2 ? 0 : lane);
+      }
     }
   }
 
-  // Starts the copies of one chunk. What is copied is there: tiles are padded to whole chunks, rows to 16 bytes.
-  __device__ __forceinline__ void copy(int chunk, Slot* slots) const {
-    const bool there = kTiled || chunk * Words::kChunk + Words::offset(part, 0) < args.k;
+  // Starts the next chunk's copies. What is copied is there: tiles are padded to whole chunks, rows to 16 bytes.
+  __device__ __forceinline__ void copy_next(int into) {
+    if (copy_pair < pairs) {
+      const bool there = kTiled || copy_chunk * Words::kChunk + Words::offset(part, 0) < args.k;
+      const std::int64_t offset = static_cast<std::int64_t>(copy_chunk) * Words::kStep;
+      Slot* slots = ring + into * kTiles;
 #pragma unroll
-    for (int i = 0; i < kTiles; ++i) {
-      const std::int64_t offset = static_cast<std::int64_t>(chunk) * Words::kStep;
-      copy_async(&slots[i].codes[threadIdx.x % 32], there ? base[i] + offset : base[i], there);
-      if constexpr (kGroups) copy_group(tile[i] * chunks + chunk, slots[i]);
+      for (int i = 0; i < kTiles; ++i) {
+        copy_async(&slots[i].codes[lane], there ? codes[i] + offset : codes[i], there);
+        if constexpr (kGroups) {
+          if (group_step > 0) {
+            copy_async(reinterpret_cast<uint4*>(&slots[i]) + 32 + lane, group[i] + copy_chunk * group_step, true);
+          }
+        }
+      }
+      copy_chunk += warps;
+      if (copy_chunk >= chunks) {
+        copy_chunk = warp;
+        copy_pair += static_cast<int>(gridDim.x);
+        if (copy_pair < pairs) point_at(copy_pair);
+      }
     }
+    end_copy_group();
   }
-
-  // Lanes 0 and 1 copy the scales of a group, lane 2 its zeros. group: of all groups of all tiles.
-  __device__ __forceinline__ void copy_group(std::int64_t group, Slot& slot) const {
-    const int lane = threadIdx.x % 32, pieces = args.group_scale_type == ScaleType::kF32 ? 2 : 1;
-    if (lane < pieces) {
-      copy_async(&slot.scales[lane], static_cast<const uint4*>(args.group_scales) + group * pieces + lane, true);
-    } else if (lane == 2 && args.group_zeros) {
-      copy_async(&slot.zeros, args.group_zeros + group * kTileRows, true);
-    }
+  __device__ __forceinline__ void begin() {
+#pragma unroll
+    for (int s = 0; s < kStages; ++s) copy_next(s);
   }
 
   // kLast: the chunk at the end of K, which may be a part of one.
   template <bool kLast>
   __device__ __forceinline__ void multiply(int chunk, const Slot* slots) {
-    const uint4 low = slots[0].codes[threadIdx.x % 32], high = slots[1].codes[threadIdx.x % 32];
+    const uint4 low = slots[0].codes[lane], high = slots[1].codes[lane];
     const std::uint32_t low_zero = minus_zero(slots[0]), high_zero = minus_zero(slots[1]);
 #pragma unroll
     for (int b = 0; b < kBlocks; ++b) {
@@ -180,107 +224,211 @@ struct DecodeWarp {
     }
   }
 
-  // All chunks of this warp.
+  // total = this warp's share of two tiles' products
   __device__ __forceinline__ void run() {
-    const int step = static_cast<int>(blockDim.x / 32), whole = args.k / Words::kChunk;
-    int next = static_cast<int>(threadIdx.x / 32), chunk = next;
-    // the weights do not depend on earlier kernels: their first copies are under way before x is there
 #pragma unroll
-    for (int s = 0; s < kStages; ++s, next += step) {
-      if (next < chunks) copy(next, ring + s * kTiles);
-      end_copy_group();
+    for (int b = 0; b < kBlocks; ++b) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) total[b][i] = 0;
     }
-    wait_for_earlier_kernels();
-    // not before: kernels that wait would take the room of those that work
-    let_next_kernel_begin();
-    int stage = 0;
-    for (; chunk < whole; chunk += step, next += step) {
+    const int whole = args.k / Words::kChunk;
+    int chunk = warp;
+    for (; chunk < whole; chunk += warps) {
       wait_for_stage();
       multiply<false>(chunk, ring + stage * kTiles);
-      if constexpr (kGroups) __syncwarp();  // all lanes have read the scales that are now replaced
-      if (next < chunks) copy(next, ring + stage * kTiles);
-      end_copy_group();
-      stage = stage + 1 == kStages ? 0 : stage + 1;
+      end_stage();
     }
     if (chunk < chunks) {
       wait_for_stage();
       multiply<true>(chunk, ring + stage * kTiles);
+      end_stage();
     }
   }
 
+  __device__ __forceinline__ void end_stage() {
+    if constexpr (kGroups) __syncwarp();  // all lanes have read the scales that are now replaced
+    copy_next(stage);
+    stage = stage + 1 == kStages ? 0 : stage + 1;
+  }
   __device__ __forceinline__ static void wait_for_stage() {
     wait_for_copy_groups<kStages - 1>();
     if constexpr (kGroups) __syncwarp();  // other lanes' copies, too
   }
 };
 
-template <typename Words, bool kGroups, int kBlocks>
-__global__ void __launch_bounds__(kMaxThreads) linear_decode(const LinearArguments args) {
+// x goes to shared memory, prepared where it is not yet.
+template <typename XElement>
+__device__ __forceinline__ void stage_rows(const LinearArguments& args, char* staged, int stride,
+                                           InputScratch<kTokenBlock>& scratch) {
+  if (args.prepares) {
+    prepare_rows(args.in, scratch, [&](int row, int col, const float(&values)[kPiece]) {
+      char* target = staged + row * stride + col * static_cast<int>(sizeof(XElement));
+      if constexpr (sizeof(XElement) == 1) {
+#pragma unroll
+        for (int i = 0; i < kPiece; ++i) target[i] = static_cast<signed char>(values[i]);
+      } else {
+        *reinterpret_cast<uint4*>(target) =
+            make_uint4(pack_bf16x2(values[0], values[1]), pack_bf16x2(values[2], values[3]),
+                       pack_bf16x2(values[4], values[5]), pack_bf16x2(values[6], values[7]));
+      }
+    });
+  } else {
+    const int pieces = (args.k * static_cast<int>(sizeof(XElement)) + 15) / 16;
+    for (int i = threadIdx.x; i < args.m * pieces; i += blockDim.x) {
+      const int row = i / pieces, at = i % pieces * 16;
+      *reinterpret_cast<uint4*>(staged + row * stride + at) =
+          *reinterpret_cast<const uint4*>(args.x + row * args.x_stride + at);
+    }
+  }
+  __syncthreads();
+}
+
+// The outputs of two tiles: thread i finishes the element i, i + threads, ... of [kTiles, tokens, 8 rows]. What it needs for
+// that besides the sums is read while they are made.
+template <int kBlocks>
+struct PairOutputs {
+  static constexpr int kOutputs = kBlocks * kTokenBlock * kTileRows;  // of a tile
+  static constexpr bool kReadsResidual = kBlocks == 1;                // a block has at least as many threads as outputs
+  static_assert(kTiles * kOutputs <= 128 || !kReadsResidual, "a thread has one output");
+
+  const LinearArguments& args;
+  int first, second;  // this thread's rows of W
+  RowTerms first_terms, second_terms;
+  float residual = 0.0f;
+
+  template <typename Warp>
+  __device__ PairOutputs(const Warp& state, int pair)
+      : args(state.args),
+        first(state.tile(pair, 0) * kTileRows + static_cast<int>(threadIdx.x) % kTileRows),
+        second(state.tile(pair, 1) * kTileRows + static_cast<int>(threadIdx.x) % kTileRows),
+        first_terms(args, min(first, args.n - 1)),
+        second_terms(args, min(second, args.n - 1)) {
+    const int at = threadIdx.x, m = token(at), n = row(at);
+    if (kReadsResidual && !args.silu_mul && at < kTiles * kOutputs && m < args.m && n < args.n) {
+      residual = load_residual(args, m, n);
+    }
+  }
+  __device__ __forceinline__ static int token(int at) { return at % kOutputs / kTileRows; }
+  __device__ __forceinline__ int row(int at) const { return at < kOutputs ? first : second; }
+
+  // sum_of(at): of the element `at`; x_scale(m): of token m.
+  template <class Sums, class Scales>
+  __device__ __forceinline__ void store(Sums sum_of, Scales x_scale) const {
+    if (args.silu_mul) {
+      for (int at = threadIdx.x; at < kOutputs && token(at) < args.m; at += blockDim.x) {
+        const int m = token(at);
+        const float gate = first_terms.value(sum_of(at), x_scale(m)),
+                    up = second_terms.value(sum_of(at + kOutputs), x_scale(m));
+        store_result(args, m, first, silu_product(round_bf16(gate), round_bf16(up)));
+      }
+      return;
+    }
+    // the last tile may be there twice
+    const int tiles = first == second ? 1 : kTiles;
+    for (int at = threadIdx.x; at < tiles * kOutputs; at += blockDim.x) {
+      const int m = token(at), n = row(at);
+      if (m >= args.m || n >= args.n) continue;
+      const float sum = sum_of(at);
+      const float value = at < kOutputs ? first_terms.value(sum, x_scale(m)) : second_terms.value(sum, x_scale(m));
+      store_result(args, m, n, value, kReadsResidual ? residual : load_residual(args, m, n));
+    }
+  }
+};
+
+// Shared memory: the rings of the warps, then their sums where kStaged, then the rows of x, staged_stride bytes each.
+template <typename Words, bool kGroups, int kBlocks, bool kStaged>
+__global__ void __launch_bounds__(kMaxThreads) linear_decode(const LinearArguments args, int staged_stride) {
+  __shared__ InputScratch<kTokenBlock> scratch;
   using Warp = DecodeWarp<Words, kGroups, kBlocks>;
   using Sum = typename Warp::Sum;
   constexpr int kTokens = kBlocks * kTokenBlock, kOutputs = kTokens * kTileRows;  // of a tile
-  const int warp = threadIdx.x / 32, warps = blockDim.x / 32, row = threadIdx.x % kTileRows;
+  const bool scaled_here = args.prepares && args.in.by_token;
+  const auto x_scale = [&](int m) { return scaled_here ? scratch.step[m] : args.x_scales ? args.x_scales[m] : 1.0f; };
   Warp state(args, launch_memory<typename Warp::Slot>());
-  // of the outputs that this thread finishes, read early
-  const int first = state.tile[0] * kTileRows + row, second = state.tile[1] * kTileRows + row;
-  const RowTerms first_terms(args, min(first, args.n - 1)), second_terms(args, min(second, args.n - 1));
-  state.run();
-
-  // [warps, kTiles, tokens, 8 rows] over the ring, which nothing reads or writes any more
-  auto* partial = launch_memory<Sum>();
-  wait_for_copy_groups<0>();
-  __syncthreads();
-#pragma unroll
-  for (int b = 0; b < kBlocks; ++b) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int token = b * kTokenBlock + 2 * state.part + i % 2;
-      partial[((warp * kTiles + i / 2) * kTokens + token) * kTileRows + state.row] = state.total[b][i];
-    }
+  const int ring_bytes = state.warps * (kStages * kTiles * static_cast<int>(sizeof(typename Warp::Slot)));
+  // the weights do not depend on earlier kernels: their first copies are under way before x is there
+  state.begin();
+  wait_for_earlier_kernels();
+  // not before: kernels that wait would take the room of those that work
+  let_next_kernel_begin();
+  // without rows of x a block has one pair of tiles, and the sums take the ring's place
+  auto* partial = reinterpret_cast<Sum*>(launch_memory<char>() + (kStaged ? ring_bytes : 0));
+  if constexpr (kStaged) {
+    char* staged =
+        launch_memory<char>() + ring_bytes + state.warps * (kTiles * kOutputs * static_cast<int>(sizeof(Sum)));
+    stage_rows<typename Warp::XElement>(args, staged, staged_stride, scratch);
+    state.read_from(staged, staged_stride);
+  } else {
+    state.read_from(args.x, args.x_stride);
   }
-  __syncthreads();
-  // i: token and row of a tile
-  const auto sum_of = [&](int tile, int i) {
-    Sum sum = partial[tile * kOutputs + i];
-    for (int w = 1; w < warps; ++w) sum += partial[(w * kTiles + tile) * kOutputs + i];
-    return static_cast<float>(sum);
-  };
-  if (args.silu_mul) {
-    for (int i = threadIdx.x; i < kOutputs && i / kTileRows < args.m; i += blockDim.x) {
-      const int m = i / kTileRows;
-      const float gate = first_terms.value(args, m, sum_of(0, i)), up = second_terms.value(args, m, sum_of(1, i));
-      store_result(args, m, first, silu_product(round_bf16(gate), round_bf16(up)));
+  for (int pair = blockIdx.x; pair < state.pairs; pair += gridDim.x) {
+    const PairOutputs<kBlocks> outputs(state, pair);
+    state.run();
+    if constexpr (!kStaged) wait_for_copy_groups<0>();
+    __syncthreads();  // nobody reads the sums of the pair before, or the ring, any more
+#pragma unroll
+    for (int b = 0; b < kBlocks; ++b) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int token = b * kTokenBlock + 2 * state.part + i % 2;
+        partial[((state.warp * kTiles + i / 2) * kTokens + token) * kTileRows + state.row] = state.total[b][i];
+      }
     }
-    return;
-  }
-  // the last tile may be there twice
-  const int tiles = state.tile[0] == state.tile[1] ? 1 : kTiles;
-  for (int at = threadIdx.x; at < tiles * kOutputs; at += blockDim.x) {
-    const int tile = at / kOutputs, i = at % kOutputs, m = i / kTileRows, n = tile == 0 ? first : second;
-    if (m >= args.m || n >= args.n) continue;
-    const float sum = sum_of(tile, i);
-    store_result(args, m, n, tile == 0 ? first_terms.value(args, m, sum) : second_terms.value(args, m, sum));
+    __syncthreads();
+    outputs.store(
+        [&](int at) {
+          Sum sum = partial[at];
+#pragma unroll 4
+          for (int w = 1; w < state.warps; ++w) sum += partial[w * kTiles * kOutputs + at];
+          return static_cast<float>(sum);
+        },
+        x_scale);
   }
 }
 
-template <typename Words, bool kGroups, int kBlocks>
+// Blocks that share `pairs` pieces of work evenly, as many at once as the device has room for.
+int blocks_at_once(int pairs, int warps, std::size_t shared_bytes) {
+  constexpr int kThreads = 1024;                  // of a multiprocessor: enough to keep its copies going
+  constexpr std::size_t kStaticBytes = 3 * 1024;  // and what the device keeps
+  int device = 0, multiprocessors = 0, shared = 0;
+  check(cudaGetDevice(&device), "cuda linear");
+  check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device), "cuda linear");
+  check(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerMultiprocessor, device), "cuda linear");
+  const int fit = static_cast<int>(static_cast<std::size_t>(shared) / (shared_bytes + kStaticBytes));
+  const int at_once = multiprocessors * std::max(1, std::min(fit, kThreads / (32 * warps)));
+  const int rounds = (pairs + at_once - 1) / at_once;
+  return (pairs + rounds - 1) / rounds;
+}
+
+template <typename Words, bool kGroups, int kBlocks, bool kStaged>
 void start_blocks(const LinearArguments& arguments, int warps, const Launch& launch) {
-  constexpr int kRows = kTiles * kTileRows;
-  constexpr std::size_t kRing = kStages * kTiles * sizeof(ChunkSlot<kGroups>);
-  static_assert(kRing >= kTiles * kBlocks * kTokenBlock * kTileRows * sizeof(float), "the sums take the ring's place");
-  const auto kernel = linear_decode<Words, kGroups, kBlocks>;
-  allow_shared_memory(kernel, kMaxThreads / 32 * kRing, "cuda linear");
-  start_kernel(launch, "cuda linear", kernel, dim3(static_cast<unsigned>((arguments.n + kRows - 1) / kRows)),
-               dim3(static_cast<unsigned>(32 * warps)), static_cast<std::size_t>(warps) * kRing, arguments);
+  using Warp = DecodeWarp<Words, kGroups, kBlocks>;
+  constexpr std::size_t kRing = kStages * kTiles * sizeof(typename Warp::Slot);
+  constexpr std::size_t kSums = kTiles * kBlocks * kTokenBlock * kTileRows * sizeof(float);
+  static_assert(kStaged || kRing >= kSums, "the sums take the ring's place");
+  const int stride = staged_stride(arguments.k * static_cast<int>(sizeof(typename Warp::XElement)));
+  const std::size_t a_warp = kRing + (kStaged ? kSums : 0);
+  const std::size_t bytes = static_cast<std::size_t>(warps) * a_warp +
+                            (kStaged ? static_cast<std::size_t>(arguments.m) * static_cast<std::size_t>(stride) : 0);
+  const auto kernel = linear_decode<Words, kGroups, kBlocks, kStaged>;
+  allow_shared_memory(kernel, kMaxThreads / 32 * a_warp + (kStaged ? kMostStagedBytes : 0), "cuda linear");
+  const int pairs = (arguments.n + kTiles * kTileRows - 1) / (kTiles * kTileRows);
+  const int blocks = kStaged ? blocks_at_once(pairs, warps, bytes) : pairs;
+  start_kernel(launch, "cuda linear", kernel, dim3(static_cast<unsigned>(blocks)),
+               dim3(static_cast<unsigned>(32 * warps)), bytes, arguments, stride);
 }
 
 template <typename Words, bool kGroups = false>
 void start(const LinearArguments& arguments, int warps, const Launch& launch) {
   static_assert(kDecodeTokens == 8 * kTokenBlock);
-  if (arguments.m <= kTokenBlock) return start_blocks<Words, kGroups, 1>(arguments, warps, launch);
-  if (arguments.m <= 2 * kTokenBlock) return start_blocks<Words, kGroups, 2>(arguments, warps, launch);
-  if (arguments.m <= 4 * kTokenBlock) return start_blocks<Words, kGroups, 4>(arguments, warps, launch);
-  start_blocks<Words, kGroups, 8>(arguments, warps, launch);
+  const int element = arguments.integers ? 1 : 2;
+  if (arguments.m <= kTokenBlock && arguments.m * staged_stride(arguments.k * element) <= kMostStagedBytes) {
+    return start_blocks<Words, kGroups, 1, true>(arguments, warps, launch);
+  }
+  if (arguments.m <= kTokenBlock) return start_blocks<Words, kGroups, 1, false>(arguments, warps, launch);
+  if (arguments.m <= 2 * kTokenBlock) return start_blocks<Words, kGroups, 2, false>(arguments, warps, launch);
+  if (arguments.m <= 4 * kTokenBlock) return start_blocks<Words, kGroups, 4, false>(arguments, warps, launch);
+  start_blocks<Words, kGroups, 8, false>(arguments, warps, launch);
 }
 
 }  // namespace

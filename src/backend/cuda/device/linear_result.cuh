@@ -16,18 +16,27 @@ struct RowTerms {
   }
   // The last step of ops/linear.h.
   __device__ float value(const LinearArguments& args, int m, float sum) const {
-    return fmaf(scale * sum, args.x_scales ? args.x_scales[m] * factor : factor, bias);
+    return value(sum, args.x_scales ? args.x_scales[m] : 1.0f);
   }
+  __device__ float value(float sum, float x_scale) const { return fmaf(scale * sum, x_scale * factor, bias); }
 };
 
+// The residual of y[m, n], 0 where there is none.
+__device__ __forceinline__ float load_residual(const LinearArguments& args, int m, int n) {
+  return args.residual ? bf16_value(args.residual[m * args.residual_stride + n]) : 0.0f;
+}
+
 // y[m, n], after the residual where there is one.
-__device__ __forceinline__ void store_result(const LinearArguments& args, int m, int n, float value) {
+__device__ __forceinline__ void store_result(const LinearArguments& args, int m, int n, float value, float residual) {
   if (args.y_f32) {
     static_cast<float*>(args.y)[m * args.y_stride + n] = value;
     return;
   }
-  if (args.residual) value = round_bf16(value) + bf16_value(args.residual[m * args.residual_stride + n]);
+  if (args.residual) value = round_bf16(value) + residual;
   static_cast<std::uint16_t*>(args.y)[m * args.y_stride + n] = bf16_code(value);
+}
+__device__ __forceinline__ void store_result(const LinearArguments& args, int m, int n, float value) {
+  store_result(args, m, n, value, load_residual(args, m, n));
 }
 
 __device__ __forceinline__ float silu_product(float gate, float up) {

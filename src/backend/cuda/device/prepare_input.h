@@ -9,18 +9,23 @@ namespace halftone::cuda {
 
 enum class InputCodes : int { kNone, kInt8, kE4M3 };
 
-// The members of PrepareInput; strides in elements. step: of the static kinds, unused where y_scales is given.
-struct PrepareInputArguments {
+// What is made of rows: PrepareInput's members; strides in elements. step: of the static kinds.
+struct InputRows {
   const std::uint16_t* x;
   std::int64_t x_stride;
   const float* norm;
   float eps, step;
   InputCodes codes;
+  bool by_token, aligned;  // aligned: rows of x begin at multiples of 16 bytes
+  int rows, cols;
+};
+
+struct PrepareInputArguments {
+  InputRows in;
   void* y;
   std::int64_t y_stride;
-  bool y_bytes;  // codes in one byte each
-  float* y_scales;
-  int rows, cols;
+  bool y_bytes;     // codes in one byte each
+  float* y_scales;  // where by_token
 };
 
 void start_prepare_input(const PrepareInputArguments& arguments, const Launch& launch);

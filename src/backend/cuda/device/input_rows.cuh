@@ -1,0 +1,146 @@
+#pragma once
+// RMSNorm and quantization of rows by a block, as prepare_input.h has them: every kernel that prepares an input does it here.
+//
+// The squares of a row are summed in f64 in one order, whatever the block: those of the pieces of eight elements p, p + 128,
+// ... ascending, then over the pieces p of 32 lanes by halves, then over the four warps, ascending.
+
+#include "backend/cuda/device/instructions.cuh"
+#include "backend/cuda/device/prepare_input.h"
+#include "backend/cuda/device/reduce.cuh"
+#include "formats/e4m3.h"
+
+namespace halftone::cuda {
+
+constexpr int kRowThreads = 128;  // that sum the squares of a row; blocks have a multiple of them
+constexpr int kPiece = 8;         // elements that a thread takes at once
+
+// In shared memory, for up to kRows rows.
+template <int kRows>
+struct InputScratch {
+  double squares[kRows][kRowThreads / 32];
+  float inverse[kRows], step[kRows];
+  std::uint32_t largest[kRows];
+};
+
+// ops/linear_kernels.h's token_scale().
+__device__ __forceinline__ float scale_of_token(InputCodes codes, float amax) {
+  constexpr float kLeast = 0x1p-23f, kLargestFloat = 3.402823466e38f;
+  if (!(amax <= kLargestFloat)) return __uint_as_float(0x7fc00000u);
+  const float scale = amax / (codes == InputCodes::kInt8 ? 127.5f : 448.0f);
+  return scale == 0 ? kLeast : scale;
+}
+
+// x rounded to E4M3 as e4m3::encode_saturated() does.
+__device__ __forceinline__ float round_e4m3(float x) {
+#if __CUDA_ARCH__ >= 890
+  std::uint16_t code;
+  std::uint32_t halves;
+  asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(code) : "f"(0.0f), "f"(x));
+  asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(halves) : "h"(code));
+  return f16_value(static_cast<std::uint16_t>(halves));
+#else
+  return e4m3::decode(e4m3::encode_saturated(x));
+#endif
+}
+
+__device__ __forceinline__ float code_value(InputCodes codes, float quotient) {
+  if (codes == InputCodes::kE4M3) return round_e4m3(quotient);
+  const float rounded = rintf(quotient);
+  return rounded > -128.0f ? fminf(rounded, 127.0f) : -128.0f;  // NaN becomes -128, as on the CPU
+}
+
+// Elements col .. col + 7 of a row, zeros where it has ended.
+__device__ __forceinline__ void load_piece(const InputRows& in, int row, int col, float (&values)[kPiece]) {
+  const std::uint16_t* x = in.x + row * in.x_stride + col;
+  if (in.aligned && col + kPiece <= in.cols) {
+    const uint4 words = *reinterpret_cast<const uint4*>(x);
+#pragma unroll
+    for (int i = 0; i < kPiece; ++i) {
+      const std::uint32_t word = i / 2 == 0 ? words.x : i / 2 == 1 ? words.y : i / 2 == 2 ? words.z : words.w;
+      values[i] = __uint_as_float(i % 2 ? word & 0xffff0000u : word << 16);
+    }
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < kPiece; ++i) values[i] = col + i < in.cols ? bf16_value(x[i]) : 0.0f;
+}
+
+// h of eight elements.
+__device__ __forceinline__ void hidden_piece(const InputRows& in, int row, int col, float inverse,
+                                             float (&values)[kPiece]) {
+  load_piece(in, row, col, values);
+  if (!in.norm) return;
+#pragma unroll
+  for (int i = 0; i < kPiece; ++i) {
+    if (col + i < in.cols) values[i] = round_bf16(in.norm[col + i] * round_bf16(values[i] * inverse));
+  }
+}
+
+template <int kRows>
+__device__ __forceinline__ void normalize_rows(const InputRows& in, InputScratch<kRows>& scratch) {
+  for (int row = threadIdx.x / kRowThreads; row < in.rows; row += blockDim.x / kRowThreads) {
+    double sum = 0;
+#pragma unroll 2
+    for (int col = threadIdx.x % kRowThreads * kPiece; col < in.cols; col += kRowThreads * kPiece) {
+      float values[kPiece];
+      load_piece(in, row, col, values);
+#pragma unroll
+      for (int i = 0; i < kPiece; ++i) sum += static_cast<double>(values[i]) * values[i];
+    }
+    sum = reduce_warp(sum, Sum());
+    if (threadIdx.x % 32 == 0) scratch.squares[row][threadIdx.x % kRowThreads / 32] = sum;
+  }
+  __syncthreads();
+  if (static_cast<int>(threadIdx.x) < in.rows) {
+    const double* part = scratch.squares[threadIdx.x];
+    const double mean = (part[0] + part[1] + part[2] + part[3]) / in.cols;
+    scratch.inverse[threadIdx.x] = static_cast<float>(1.0 / sqrt(mean + static_cast<double>(in.eps)));
+  }
+  __syncthreads();
+}
+
+template <int kRows>
+__device__ __forceinline__ void find_token_scales(const InputRows& in, InputScratch<kRows>& scratch) {
+  if (static_cast<int>(threadIdx.x) < in.rows) scratch.largest[threadIdx.x] = 0;
+  __syncthreads();
+  for (int row = 0; row < in.rows; ++row) {
+    float largest = 0;
+    for (int col = threadIdx.x * kPiece; col < in.cols; col += blockDim.x * kPiece) {
+      float values[kPiece];
+      hidden_piece(in, row, col, in.norm ? scratch.inverse[row] : 1.0f, values);
+#pragma unroll
+      for (int i = 0; i < kPiece; ++i) largest = Largest()(largest, fabsf(values[i]));
+    }
+    largest = reduce_warp(largest, Largest());
+    // the bits of numbers that are not negative are ordered as they are, NaN above all
+    if (threadIdx.x % 32 == 0) atomicMax(&scratch.largest[row], __float_as_uint(largest));
+  }
+  __syncthreads();
+  if (static_cast<int>(threadIdx.x) < in.rows) {
+    scratch.step[threadIdx.x] = scale_of_token(in.codes, __uint_as_float(scratch.largest[threadIdx.x]));
+  }
+  __syncthreads();
+}
+
+// All threads of a block. store(row, col, values): eight elements of the result, zeros where the row has ended.
+template <int kRows, class Store>
+__device__ __forceinline__ void prepare_rows(const InputRows& in, InputScratch<kRows>& scratch, Store store) {
+  if (in.norm) normalize_rows(in, scratch);
+  if (in.by_token) find_token_scales(in, scratch);
+  const int pieces = (in.cols + kPiece - 1) / kPiece;
+  for (int i = threadIdx.x; i < in.rows * pieces; i += blockDim.x) {
+    const int row = i / pieces, col = i % pieces * kPiece;
+    float values[kPiece];
+    hidden_piece(in, row, col, in.norm ? scratch.inverse[row] : 1.0f, values);
+    if (in.codes != InputCodes::kNone) {
+      const float step = in.by_token ? scratch.step[row] : in.step;
+#pragma unroll
+      for (int j = 0; j < kPiece; ++j) {
+        if (col + j < in.cols) values[j] = code_value(in.codes, values[j] / step);
+      }
+    }
+    store(row, col, values);
+  }
+}
+
+}  // namespace halftone::cuda
