@@ -140,7 +140,7 @@ TEST(QTensor, DecodesTheElementsOfMxAndNf4) {
   EXPECT_THAT(decode(Element::kE5M2, raw<std::uint8_t>(DType::kF8E5M2, {1, 2}, {0x7b, 0x81})),
               testing::ElementsAre(114688, -0x1p-15f));
   EXPECT_THAT(decode(Element::kNF4, raw<std::uint8_t>(DType::kU8, {1, 1}, {0xf1})),
-              testing::ElementsAre(-0x1.64p0f, 2));
+              testing::ElementsAre(2 * -0.6961928009986877f, 2));
 }
 
 struct Refusal {
