@@ -9,7 +9,7 @@ relative difference of an input's static scale and of AWQ's scales (bound 1 %), 
 equal bytes in the quantized weights, AWQ's exponents that differ, and the KL divergence between the two folders, both run by
 Halftone in f32 on other texts (bound 1e-3). Beside it stands how far ModelOpt's folder is from itself when each of its
 inputs' scales is the next number of f32, the least change there is: where inputs are rounded, a model with outliers
-makes much of little, and the bound may lie below that. Two programs that add in another order cannot agree better.
+makes much of little, and the bound may lie below that.
 Exit status 1 if a bound is broken.
 
 --as-stored: the checkpoint in its own dtype, in which ModelOpt then runs the model, while Halftone calibrates in f32. Of a
