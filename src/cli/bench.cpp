@@ -102,6 +102,7 @@ void print_profile(const std::vector<DeviceOpTime>& ops, const CudaRoofline& roo
 int run_bench(const BenchFlags& flags, const Environment& environment) {
   EngineOptions options = flags.engine.options();
   options.reuse_prefix = false;
+  options.device_sequences = flags.bench.batch;
   require_usage(options.device == Device::kCuda || (!flags.profile && !flags.roofline), "--profile, --roofline",
                 "expected --device cuda");
   const auto workloads = make_workloads(flags);

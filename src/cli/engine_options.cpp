@@ -32,6 +32,7 @@ EngineOptions EngineFlags::options() const {
   options.numerics = numerics.empty() ? (options.device == Device::kCuda ? Numerics::kBF16 : Numerics::kF32)
                                       : find_numerics(numerics).value();
   options.device_kv_tokens = kv_tokens;
+  options.device_sequences = 1;
   options.kv_format = kv;
   options.threads = threads;
   if (min_pixels > 0 || max_pixels > 0) {

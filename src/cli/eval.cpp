@@ -63,7 +63,8 @@ int run_eval(EvalOptions& options, const Environment& environment) {
   EngineOptions engine_options = options.engine.options();
   engine_options.picture_cache = make_picture_cache();
   const auto engine = Engine::load(options.engine.model, engine_options);
-  options.evaluate.threads = options.engine.threads;
+  // a GPU answers one sample at a time: each session would take a cache and a workspace of its own
+  options.evaluate.threads = engine_options.device == Device::kCuda ? 1 : options.engine.threads;
   options.evaluate.stop = environment.stop;
   options.evaluate.progress = environment.progress;
   const EvaluateResult result = evaluate(engine, options.evaluate);

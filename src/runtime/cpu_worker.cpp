@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <limits>
 
 #include "runtime/kv_storage.h"
 #include "runtime/worker.h"
@@ -20,6 +21,8 @@ class CpuWorker final : public Worker {
   CpuWorker(std::shared_ptr<const EngineState> engine, ThreadPool& pool)
       : engine_(std::move(engine)), stream_{&pool, Device::kCpu} {}
 
+  std::size_t most_sequences() const override { return std::numeric_limits<std::size_t>::max(); }
+  bool reuses_decoded() const override { return true; }
   std::int64_t length(std::size_t sequence) override { return cache(sequence).length(); }
 
   void keep_prefix(std::size_t sequence, std::size_t donor, std::int64_t length) override {

@@ -14,6 +14,8 @@ class DeviceWorker final : public Worker {
         values_(pixel_values(engine_->processor())),
         runner_(engine_->device_model()->make_runner(limits_of(*engine_))) {}
 
+  std::size_t most_sequences() const override { return static_cast<std::size_t>(engine_->options().device_sequences); }
+  bool reuses_decoded() const override { return false; }
   std::int64_t length(std::size_t sequence) override { return runner_->length(sequence); }
 
   void keep_prefix(std::size_t sequence, std::size_t donor, std::int64_t length) override {

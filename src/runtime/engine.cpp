@@ -24,7 +24,7 @@ std::int64_t most_patches(const Qwen2VlProcessor& processor) {
   // as many as 2,240 x 1,680 pixels and some; the workspace grows with them
   constexpr std::int64_t kMost = 20480;
   const std::int64_t area = processor.patch_size * processor.patch_size;
-  return std::min(kMost, processor.budget.max_pixels / area);
+  return std::clamp(processor.budget.max_pixels / area, processor.merge_size * processor.merge_size, kMost);
 }
 
 std::shared_ptr<const DeviceModel> load_on_device(const Model& model, const EngineOptions& options,
@@ -173,7 +173,12 @@ LoadedPicture EngineState::load_picture_file(const PictureFile& file, ThreadPool
   const Timer resize;
   loaded.fitted = fit_picture(picture, processor_, pool);
   loaded.grid = {1, loaded.fitted.height / processor_.patch_size, loaded.fitted.width / processor_.patch_size};
-  if (!device_model_) {
+  if (device_model_) {
+    require(loaded.grid.patches() <= most_patches(processor_), file.source,
+            "expected a picture of up to {} patches of {} x {} pixels on a GPU, got {}; lower the largest picture area "
+            "(--max-pixels)",
+            most_patches(processor_), processor_.patch_size, processor_.patch_size, loaded.grid.patches());
+  } else {
     const PatchedPicture patched = cut_patches(loaded.fitted, processor_, pool);
     loaded.patches = Tensor::from(patched.patches, {loaded.grid.patches(), patched.columns});
     loaded.fitted = {};

@@ -62,7 +62,7 @@ class EngineState final : public Engine {
   LoadedPicture take_picture(PreparedPrompt::Picture& picture, ThreadPool& pool, StageTimes& times) const;
 
   const Qwen2VlProcessor& processor() const { return processor_; }
-  // Null on the CPU, where model() has the weights; on a device it knows their names and shapes alone.
+  // Null on the CPU, where model() has the weights; on a device it packs no linear layer.
   const std::shared_ptr<const DeviceModel>& device_model() const { return device_model_; }
   // Tokens that the caches of a session on a device hold together.
   std::int64_t device_kv_tokens() const;

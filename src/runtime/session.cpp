@@ -59,6 +59,8 @@ class SessionState final : public Session {
   }
 
   std::vector<Generation> generate_batch(std::span<const Prompt> prompts, const SamplingOptions& options) override {
+    require(prompts.size() <= worker_->most_sequences(), "batch", "expected at most {} prompts at once, got {}",
+            worker_->most_sequences(), prompts.size());
     std::vector<std::unique_ptr<Writer>> writers;
     std::vector<std::size_t> active;
     for (std::size_t i = 0; i < prompts.size(); ++i) {
@@ -134,8 +136,11 @@ class SessionState final : public Session {
         }
       }
     }
+    // should the worker fail, the books say that nothing is held
+    const Sequence kept = *sequences_[donor];
+    sequences_[i]->keep_prefix(*sequences_[i], 0);
     worker_->keep_prefix(i, donor, shared);
-    sequences_[i]->keep_prefix(*sequences_[donor], shared);
+    sequences_[i]->keep_prefix(kept, shared);
     worker_->prefill(i, prompt, first_wanted, times, rows);
     sequences_[i]->extend(prompt);
     return shared;
@@ -168,7 +173,9 @@ class SessionState final : public Session {
       rows.push_back({sequences[k], writer.result.tokens.back(), writer.next_position++, &writer.sampler});
     }
     std::vector<Choice> choices = worker_->step(rows);
-    for (const Worker::StepRow& row : rows) sequence(row.sequence).push(row.token);
+    if (worker_->reuses_decoded()) {
+      for (const Worker::StepRow& row : rows) sequence(row.sequence).push(row.token);
+    }
     return choices;
   }
 

@@ -25,6 +25,11 @@ class Worker {
     Sampler* sampler = nullptr;
   };
 
+  // Sequences at once, at most.
+  virtual std::size_t most_sequences() const = 0;
+  // True when a token's keys and values have the same bits whether a prompt or a step computed them, so that what was
+  // decoded may be the beginning of the next prompt.
+  virtual bool reuses_decoded() const = 0;
   // Tokens in a sequence's cache.
   virtual std::int64_t length(std::size_t sequence) = 0;
   // `sequence` keeps the first `length` tokens of `donor` (perhaps itself), whatever it held.

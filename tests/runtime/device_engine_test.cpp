@@ -1,5 +1,7 @@
 // What engine.h promises, on a GPU; and that it computes what the CPU does.
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
+
+#include <set>
 
 #include "ops/cuda_devices.h"
 #include "tests/runtime/compare_devices.h"
@@ -34,6 +36,16 @@ class DeviceEngine : public ::testing::Test {
     return sampling;
   }
 };
+
+template <typename Work>
+std::string error_of(const Work& work) {
+  try {
+    work();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
 
 struct Answer {
   std::vector<TokenId> tokens;
@@ -72,13 +84,42 @@ TEST_F(DeviceEngine, AnswersDoNotDependOnBatchesPrefixesOrWhatRanBefore) {
   EXPECT_GT(reused, 0);
 }
 
+// Sequences that end one after another, as stop tokens come.
+TEST_F(DeviceEngine, AnswersDoNotDependOnWhoStopsBefore) {
+  const auto engine = Engine::load(testing::demo_folder() / "model", options(false));
+  const std::vector<Prompt> prompts = testing::some_prompts();
+  SamplingOptions until_stop = sampling(40);
+  until_stop.ignore_eos = false;
+  const std::vector<Generation> batch = Session::create(engine)->generate_batch(prompts, until_stop);
+  std::set<std::size_t> lengths;
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    EXPECT_EQ(answer_of(batch[i]), answer_of(Session::create(engine)->generate(prompts[i], until_stop))) << i;
+    lengths.insert(batch[i].tokens.size());
+  }
+  EXPECT_GT(lengths.size(), 1u);
+}
+
+TEST_F(DeviceEngine, TheSecondTurnDoesNotDependOnTheFirstOnesSession) {
+  const auto engine = Engine::load(testing::demo_folder() / "model", options(true));
+  const auto session = Session::create(engine);
+  Prompt prompt = testing::some_prompts()[0];
+  const Generation first = session->generate(prompt, sampling(12));
+  prompt.messages.push_back({"assistant", {{ContentPart::Kind::kText, first.text}}});
+  prompt.messages.push_back(user_message("Are you sure?", 0));
+  const Generation second = session->generate(prompt, sampling(12));
+  EXPECT_GT(second.reused_tokens, 0);
+  EXPECT_EQ(answer_of(second), answer_of(Session::create(engine)->generate(prompt, sampling(12))));
+}
+
 TEST_F(DeviceEngine, PicturesFromTheCacheGiveTheSameAnswers) {
   EngineOptions with_cache = options(false);
   with_cache.picture_cache = make_picture_cache();
   const auto session = Session::create(Engine::load(testing::demo_folder() / "model", with_cache));
   const Prompt prompt = testing::some_prompts()[3];
   const Answer first = answer_of(session->generate(prompt, sampling(8)));
-  EXPECT_EQ(answer_of(session->generate(prompt, sampling(8))), first);
+  const Generation again = session->generate(prompt, sampling(8));
+  EXPECT_EQ(answer_of(again), first);
+  EXPECT_EQ(again.times.vision, 0);
 }
 
 TEST_F(DeviceEngine, DrawsTokensFromTheSeed) {
@@ -86,6 +127,7 @@ TEST_F(DeviceEngine, DrawsTokensFromTheSeed) {
   const Prompt prompt = testing::some_prompts()[0];
   const Answer first = answer_of(session->generate(prompt, sampling(20, 1.5)));
   EXPECT_EQ(answer_of(session->generate(prompt, sampling(20, 1.5))), first);
+  EXPECT_NE(answer_of(session->generate(prompt, sampling(20))).tokens, first.tokens);
 }
 
 TEST_F(DeviceEngine, SaysWhatItCannotDo) {
@@ -95,7 +137,12 @@ TEST_F(DeviceEngine, SaysWhatItCannotDo) {
   EngineOptions small = options(false);
   small.device_kv_tokens = 64;
   const auto session = Session::create(Engine::load(testing::demo_folder() / "model", small));
-  EXPECT_THROW(session->generate(testing::some_prompts()[0], sampling(100)), Error);
+  EXPECT_THAT(error_of([&] { session->generate(testing::some_prompts()[5], sampling(100)); }),
+              ::testing::HasSubstr("the cache is full"));
+  EXPECT_EQ(session->generate(testing::some_prompts()[5], sampling(4)).tokens.size(), 4u);
+  const std::vector<Prompt> many(9, testing::some_prompts()[5]);
+  EXPECT_THAT(error_of([&] { session->generate_batch(many, sampling(1)); }),
+              ::testing::HasSubstr("expected at most 8 prompts at once, got 9"));
 }
 
 }  // namespace

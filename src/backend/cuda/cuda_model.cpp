@@ -20,7 +20,8 @@ class CudaModel final : public DeviceModel {
     weights_->vision =
         std::make_unique<cuda::VisionTower>(vision, most_patches, weights_->arena, weights_->vision_workspace, stream);
     weights_->patches_per_token = vision.merge;
-    stream.synchronize();
+    // uploads go through the default stream, which runners' streams do not wait for
+    cuda::check(cudaDeviceSynchronize(), "cuda model");
   }
 
   std::unique_ptr<DeviceRunner> make_runner(const DeviceLimits& limits) const override {

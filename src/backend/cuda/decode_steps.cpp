@@ -9,6 +9,7 @@ constexpr std::string_view kWhere = "cuda decode";
 constexpr std::int64_t kResults = 2;
 // Keys by which graphs differ: a graph for longer caches starts blocks that find nothing to do.
 constexpr std::int64_t kLongestStep = 512;
+constexpr std::size_t kMostGraphs = 64;  // that are kept
 
 std::int64_t round_up(std::int64_t value, std::int64_t unit) { return (value + unit - 1) / unit * unit; }
 
@@ -83,6 +84,8 @@ void DecodeSteps::run(std::int64_t longest, const Launch& launch) const {
 }
 
 const DeviceGraph& DecodeSteps::graph(std::int64_t longest) {
+  // what runs of a graph ends before the device gives its memory back
+  if (graphs_.size() >= kMostGraphs && !graphs_.contains({count_, longest})) graphs_.clear();
   std::unique_ptr<DeviceGraph>& found = graphs_[{count_, longest}];
   if (!found) found = std::make_unique<DeviceGraph>(stream_, [&](const Launch& launch) { run(longest, launch); });
   return *found;

@@ -1,6 +1,6 @@
 #pragma once
-// Device memory taken once and handed out in order. A program holds three: weights, KV cache, workspace. Each is sized
-// before the first request, so that nothing is allocated while requests run.
+// Device memory taken once and handed out in order: weights, the KV cache, workspaces. Each is taken before the first
+// request.
 
 #include <cstddef>
 #include <string>

@@ -65,7 +65,7 @@ class DeviceProducts {
     // How many tokens the kernels of a prompt are chosen for; 0: those of decoding, for M of up to kDecodeTokens.
     std::int64_t prompt_rows = 0;
   };
-  // The kernels hang on the weights and on prompt_rows alone, not on M.
+  // The order of every sum hangs on the weights and on prompt_rows alone, not on M.
   void run(const Call& call, const ProductBuffers& buffers, const Launch& launch) const;
 
   std::int64_t inputs() const { return parts_.front().weight.cols; }

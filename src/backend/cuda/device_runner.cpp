@@ -83,6 +83,8 @@ CudaRunner::CudaRunner(std::shared_ptr<const ModelWeights> weights, const Device
   const float *cos = upload_floats(limits.cos, workspace_), *sin = upload_floats(limits.sin, workspace_);
   steps_ = std::make_unique<DecodeSteps>(DecodeSteps::Model{decoder_, buffers_, kv_, cos, sin}, limits.sequences,
                                          workspace_, stream_);
+  // uploads go through the default stream, which the runner's own does not wait for
+  check(cudaDeviceSynchronize(), kWhere);
 }
 
 CudaRunner::~CudaRunner() {
@@ -154,13 +156,13 @@ void CudaRunner::drain() {
 
 void CudaRunner::truncate(std::size_t sequence, std::int64_t length) {
   drain();
-  pages_.set_length(sequence, length);
+  pages_.truncate(sequence, length);
 }
 
 void CudaRunner::copy_prefix(std::size_t from, std::size_t to, std::int64_t length) {
   drain();
   require(length <= pages_.length(from), kWhere, "expected at most {} tokens, got {}", pages_.length(from), length);
-  pages_.set_length(to, 0);
+  pages_.truncate(to, 0);
   reserve(to, length);
   const DecoderShape& shape = decoder_.shape();
   const auto page = static_cast<std::size_t>(shape.kv_heads * kPageTokens * shape.head_dim);
@@ -186,6 +188,11 @@ void CudaRunner::prompt(const DevicePrompt& prompt) {
   const DecoderShape& shape = decoder_.shape();
   const auto rows = static_cast<std::int64_t>(prompt.tokens.size());
   require(rows >= 1 && rows <= kMostPromptRows, kWhere, "expected 1 to {} tokens, got {}", kMostPromptRows, rows);
+  const auto turns = Shape{rows, shape.head_dim / 2};
+  require((prompt.picture_rows.empty() || prompt.picture_rows.size() == prompt.tokens.size()) &&
+              prompt.cos.shape() == turns && prompt.sin.shape() == turns,
+          kWhere, "expected rotations {} and rows of pictures for {} tokens, got {} and {}", to_string(turns), rows,
+          to_string(prompt.cos.shape()), prompt.picture_rows.size());
   const std::int64_t first = pages_.length(prompt.sequence);
   reserve(prompt.sequence, first + rows);
   std::vector<std::int32_t> sequences(prompt.tokens.size(), static_cast<std::int32_t>(prompt.sequence)), slots;
@@ -218,10 +225,12 @@ void CudaRunner::prompt(const DevicePrompt& prompt) {
   decoder_.run(rows, pass, kv_, buffers_, launch);
   pages_.append(prompt.sequence, rows);
   prompt_rows_ = rows;
+  first_wanted_ = prompt.first_wanted;
+  stream_.synchronize();  // what the caller measures is the work, not its beginning
 }
 
 Tensor CudaRunner::logits(std::int64_t begin, std::int64_t end) {
-  require(begin >= 0 && begin < end && end <= prompt_rows_ && end - begin <= kDecodeTokens, kWhere,
+  require(begin >= first_wanted_ && begin < end && end <= prompt_rows_ && end - begin <= kDecodeTokens, kWhere,
           "expected up to {} of {} tokens, got {} to {}", kDecodeTokens, prompt_rows_, begin, end);
   decoder_.logits(rows_of(buffers_.hidden, begin, end), buffers_, stream_.launch());
   Tensor logits(DType::kF32, {end - begin, decoder_.shape().vocabulary});
@@ -234,6 +243,15 @@ Tensor CudaRunner::logits(std::int64_t begin, std::int64_t end) {
   return logits;
 }
 
+// True when the step after those under way needs no page that is not there: nobody has asked for its tokens yet.
+bool CudaRunner::has_room_ahead(std::span<const std::size_t> sequences) const {
+  std::int64_t wanted = 0;
+  for (const std::size_t sequence : sequences) {
+    wanted += pages_.pages_wanted(sequence, pages_.length(sequence) + steps_->under_way() + 1);
+  }
+  return wanted <= pages_.free_pages();
+}
+
 // A step of sequences whose lengths are those that the device has counted up to.
 void CudaRunner::start_step(std::span<const std::size_t> sequences) {
   std::int64_t longest = 0;
@@ -242,6 +260,7 @@ void CudaRunner::start_step(std::span<const std::size_t> sequences) {
     reserve(sequence, after);
     longest = std::max(longest, after);
   }
+  prompt_rows_ = 0;  // the step's hidden states take the place of the prompt's
   steps_->enqueue(longest);
 }
 
@@ -262,7 +281,7 @@ std::vector<DeviceChoice> CudaRunner::step(std::span<const DeviceStepRow> rows, 
     start_step(sequences);
   }
   const std::int64_t limit = std::min(limits_.cos.dim(0), sizes_.pages_per_sequence * kPageTokens);
-  if (ahead && furthest + 2 < limit) start_step(sequences);
+  if (ahead && furthest + 2 < limit && has_room_ahead(sequences)) start_step(sequences);
   const std::vector<DeviceChoice> choices = steps_->wait();
   next_.clear();
   for (std::size_t i = 0; i < rows.size(); ++i) {

@@ -57,6 +57,7 @@ class CudaRunner final : public DeviceRunner {
   static Sizes sizes_of(const ModelWeights& weights, const DeviceLimits& limits);
   void make_cache();
   void reserve(std::size_t sequence, std::int64_t tokens);
+  bool has_room_ahead(std::span<const std::size_t> sequences) const;
   void start_step(std::span<const std::size_t> sequences);
   void drain();
   DeviceMatrix take_pictures(std::int64_t count);
@@ -75,7 +76,8 @@ class CudaRunner final : public DeviceRunner {
   void* packed_keys_ = nullptr;  // of one sequence, for a prompt's attention
   DeviceMatrix pictures_;        // [picture_tokens, hidden]
   std::int64_t pictures_held_ = 0;
-  std::int64_t prompt_rows_ = 0;  // tokens of the last prompt
+  std::int64_t prompt_rows_ = 0;   // tokens of the last prompt
+  std::int64_t first_wanted_ = 0;  // the first of them whose hidden state is there
   struct PromptInputs {
     std::int32_t *tokens = nullptr, *picture_rows = nullptr, *sequences = nullptr, *slots = nullptr;
     float *cos = nullptr, *sin = nullptr;
