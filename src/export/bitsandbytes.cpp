@@ -6,6 +6,7 @@
 #include "export/layouts.h"
 #include "formats/dynamic8.h"
 #include "formats/nf4.h"
+#include "hf/int_packing.h"
 #include "hf/module_pattern.h"
 
 namespace halftone {
@@ -30,15 +31,6 @@ std::string torch_name(DType dtype) {
   return dtype == DType::kBF16 ? "bfloat16" : dtype == DType::kF16 ? "float16" : "float32";
 }
 
-// The two codes of a byte change places: bitsandbytes has the first one high.
-Tensor packed_codes(const QTensor& q) {
-  Tensor bytes(DType::kU8, {q.payload.numel(), 1});
-  const std::uint8_t* payload = q.payload.bits<std::uint8_t>();
-  std::transform(payload, payload + bytes.numel(), bytes.bits<std::uint8_t>(),
-                 [](std::uint8_t pair) { return static_cast<std::uint8_t>(pair >> 4 | pair << 4); });
-  return bytes;
-}
-
 Tensor quant_state(const ExportModule& module, DType model_dtype) {
   const QTensor& q = module.weight;
   std::string text = fmt::format(
@@ -59,7 +51,7 @@ Tensor quant_state(const ExportModule& module, DType model_dtype) {
 NamedTensors bitsandbytes_module(const std::string& name, const ExportModule& module, DType model_dtype) {
   check_module(name, module);
   const std::string weight = name + ".weight";
-  return {{weight, packed_codes(module.weight)},
+  return {{weight, swap_nibbles(module.weight.payload).reshape({module.weight.payload.numel(), 1})},
           {weight + ".absmax", module.nested.codes},
           {weight + ".nested_absmax", module.nested.absmax},
           {weight + ".nested_quant_map", Tensor::from({dynamic8::kValues.begin(), dynamic8::kValues.end()}, {256})},

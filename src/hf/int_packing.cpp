@@ -151,4 +151,12 @@ Tensor unpack_six_bits(const Tensor& packed) {
   return payload;
 }
 
+Tensor swap_nibbles(const Tensor& bytes) {
+  Tensor swapped(DType::kU8, bytes.shape());
+  const std::uint8_t* source = bytes.bits<std::uint8_t>();
+  std::transform(source, source + bytes.numel(), swapped.bits<std::uint8_t>(),
+                 [](std::uint8_t pair) { return static_cast<std::uint8_t>(pair >> 4 | pair << 4); });
+  return swapped;
+}
+
 }  // namespace halftone

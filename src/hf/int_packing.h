@@ -21,6 +21,9 @@ Tensor unpack_int32_rows(const Tensor& packed, Element element, std::int64_t row
 Tensor pack_row_pairs(const Tensor& payload, std::int64_t rows, std::int64_t cols);
 Tensor unpack_row_pairs(const Tensor& packed);
 
+// bitsandbytes' pairs of 4-bit codes have the first one high: U8, the two halves of each byte exchanged.
+Tensor swap_nibbles(const Tensor& bytes);
+
 // compressed-tensors' MXFP6: four codes of kE2M3 in three bytes, least significant first. cols is a multiple of 4.
 // U8 [rows, cols * 3 / 4] from U8 [rows, cols]; unused upper bits of a code are dropped.
 Tensor pack_six_bits(const Tensor& payload);

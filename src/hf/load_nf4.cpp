@@ -7,6 +7,7 @@
 
 #include "base/fields.h"
 #include "formats/nf4.h"
+#include "hf/int_packing.h"
 
 namespace halftone {
 namespace {
@@ -39,10 +40,7 @@ class Nf4Reader {
     QTensor q;
     q.shape = shape_;
     q.spec = {Element::kNF4, Granularity::kGroup, std::gcd(block_, q.cols())};
-    q.payload = Tensor(DType::kU8, payload_shape(Element::kNF4, q.shape));
-    std::transform(bytes.bits<std::uint8_t>(), bytes.bits<std::uint8_t>() + bytes.numel(),
-                   q.payload.bits<std::uint8_t>(),
-                   [](std::uint8_t pair) { return static_cast<std::uint8_t>(pair >> 4 | pair << 4); });
+    q.payload = swap_nibbles(bytes).reshape(payload_shape(Element::kNF4, q.shape));
     const Tensor blocks = read_scales((2 * bytes.numel() + block_ - 1) / block_);
     q.scales = Tensor(DType::kF32, scales_shape(q.spec, q.shape));
     for (std::int64_t i = 0; i < q.scales.numel(); ++i) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 namespace halftone {
+
 std::int64_t Sequence::shared_prefix(const PreparedPrompt& prompt, std::int64_t limit) const {
   std::int64_t length = 0;
   const std::int64_t most =

@@ -136,11 +136,10 @@ class SessionState final : public Session {
         }
       }
     }
-    // should the worker fail, the books say that nothing is held
-    const Sequence kept = *sequences_[donor];
-    sequences_[i]->keep_prefix(*sequences_[i], 0);
+    // should the worker fail to copy, the books say that nothing is held
+    if (donor != i) sequences_[i]->keep_prefix(*sequences_[i], 0);
     worker_->keep_prefix(i, donor, shared);
-    sequences_[i]->keep_prefix(kept, shared);
+    sequences_[i]->keep_prefix(*sequences_[donor], shared);
     worker_->prefill(i, prompt, first_wanted, times, rows);
     sequences_[i]->extend(prompt);
     return shared;

@@ -3,23 +3,14 @@
 
 #include <set>
 
-#include "ops/cuda_devices.h"
+#include "tests/ops/device_test.h"
 #include "tests/runtime/compare_devices.h"
 
 namespace halftone {
 namespace {
 
-class DeviceEngine : public ::testing::Test {
+class DeviceEngine : public testing::DeviceTest {
  protected:
-  void SetUp() override {
-    try {
-      list_cuda_devices();
-    } catch (const Error& error) {
-      if (std::getenv("HALFTONE_REQUIRE_GPU") != nullptr) FAIL() << error.what();
-      GTEST_SKIP() << "needs a GPU: " << error.what();
-    }
-  }
-
   static EngineOptions options(bool reuse_prefix) {
     EngineOptions options;
     options.device = Device::kCuda;

@@ -1,7 +1,9 @@
 """What the oracles share: loading a checkpoint, calibration samples, and the statistics file that `halftone quantize
 --statistics` reads (docs/statistics.md)."""
+import argparse
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import torch
@@ -102,3 +104,24 @@ def read_tensors(folder):
         if file.name != "statistics.safetensors":
             tensors.update(load_file(file))
     return tensors
+
+
+def compare_folders(program_option, compare, texts):
+    """The program of the checks that take SOURCE FOLDER...: compare(folder, source, program, texts) of each; exit status 1
+    if one is not good."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("source", type=Path)
+    parser.add_argument("folders", type=Path, nargs="+")
+    parser.add_argument(f"--{program_option}", dest="program", required=True)
+    parser.add_argument("--texts", type=int, default=texts)
+    parser.add_argument("--tokens", type=int, default=40)
+    a = parser.parse_args()
+    read = [t for t in samples(a.source, a.texts, a.tokens, 99) if len(t) > 1]
+    bad = 0
+    for folder in a.folders:
+        try:
+            bad += not compare(folder, a.source, a.program, read)
+        except Exception as error:
+            bad += 1
+            print(f"{folder.name}: {type(error).__name__}: {str(error)[:400]}")
+    sys.exit(bad > 0)

@@ -13,11 +13,9 @@ what reads it later in the text differs: the tool run twice, the second time wit
 does the same, and its figures are printed beside. Bound: at least half of the tokens are within 1e-4, or no fewer than of
 the tool and itself. Exit status 1 if a folder misses its bound.
 """
-import argparse
 import functools
 import json
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -28,7 +26,7 @@ from compressed_tensors.compressors.nvfp4 import base as nvfp4
 from modelopt_decode import load_modelopt
 from transformers import AutoModelForImageTextToText
 
-from common import samples
+from common import compare_folders
 
 
 nvfp4.unpack_fp4_from_uint8 = functools.partial(nvfp4.unpack_fp4_from_uint8, dtype=torch.float32)
@@ -123,24 +121,5 @@ def compare(folder, source, program, texts):
     return good
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("source", type=Path)
-    parser.add_argument("folders", type=Path, nargs="+")
-    parser.add_argument("--logits", required=True)
-    parser.add_argument("--texts", type=int, default=6)
-    parser.add_argument("--tokens", type=int, default=40)
-    a = parser.parse_args()
-    texts = [t for t in samples(a.source, a.texts, a.tokens, 99) if len(t) > 1]
-    bad = 0
-    for folder in a.folders:
-        try:
-            bad += not compare(folder, a.source, a.logits, texts)
-        except Exception as error:
-            bad += 1
-            print(f"{folder.name}: {type(error).__name__}: {str(error)[:400]}")
-    sys.exit(bad > 0)
-
-
 if __name__ == "__main__":
-    main()
+    compare_folders("logits", compare, texts=6)

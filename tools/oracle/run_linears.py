@@ -8,16 +8,14 @@ order of summation alone. Models are loaded as run_folders.py loads them. Prints
 of any layer is off, as a share of the layer's largest. Bound: 1e-5, some roundings of sums of hundreds of products in f32;
 one input of hundreds that got the neighbouring code is a hundred times as much. Exit status 1 if a folder misses it.
 """
-import argparse
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 
-from common import canonical, read_tensors, samples
+from common import canonical, compare_folders, read_tensors
 from run_folders import load_any, logits_of
 
 BOUND = 1e-5
@@ -74,24 +72,5 @@ def compare(folder, source, program, texts):
     return good
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("source", type=Path)
-    parser.add_argument("folders", type=Path, nargs="+")
-    parser.add_argument("--linears", required=True)
-    parser.add_argument("--texts", type=int, default=2)
-    parser.add_argument("--tokens", type=int, default=40)
-    a = parser.parse_args()
-    texts = [t for t in samples(a.source, a.texts, a.tokens, 99) if len(t) > 1]
-    bad = 0
-    for folder in a.folders:
-        try:
-            bad += not compare(folder, a.source, a.linears, texts)
-        except Exception as error:
-            bad += 1
-            print(f"{folder.name}: {type(error).__name__}: {str(error)[:400]}")
-    sys.exit(bad > 0)
-
-
 if __name__ == "__main__":
-    main()
+    compare_folders("linears", compare, texts=2)

@@ -71,8 +71,6 @@ DeviceProducts::DeviceProducts(const DeviceProductsSource& source, DeviceArena& 
       part.low_rank_b = upload_factor(from.low_rank_b, weights, stream);
     }
     outputs_ += part.weight.rows;
-    nbytes_ += part.weight.nbytes + part.low_rank_a.nbytes + part.low_rank_b.nbytes +
-               (part.arranges() ? 4 * part.weight.cols : 0);
     parts_.push_back(part);
   }
 }

@@ -69,8 +69,6 @@ class DeviceProducts {
   void run(const Call& call, const ProductBuffers& buffers, const Launch& launch) const;
 
   std::int64_t inputs() const { return parts_.front().weight.cols; }
-  std::int64_t outputs() const { return outputs_; }
-  std::int64_t nbytes() const { return nbytes_; }
   // Widens `sizes` so that calls of up to sizes.rows tokens fit; with `prompts` those of prompts, too.
   void reserve(ProductBuffers::Sizes& sizes, bool prompts = true) const;
 
@@ -91,7 +89,7 @@ class DeviceProducts {
   bool fuses_silu(const Call& call) const;
 
   std::vector<Part> parts_;
-  std::int64_t outputs_ = 0, nbytes_ = 0;
+  std::int64_t outputs_ = 0;
 };
 
 }  // namespace halftone::cuda

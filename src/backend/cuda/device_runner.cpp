@@ -19,9 +19,8 @@ constexpr std::int64_t kPageUnit = 8;
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 template <typename T>
-void copy_to_device(T* target, std::span<const T> values, const DeviceStream& stream) {
-  check(cudaMemcpyAsync(target, values.data(), values.size_bytes(), cudaMemcpyHostToDevice, stream.launch().stream),
-        kWhere);
+void copy_values(T* target, std::span<const T> values, const DeviceStream& stream) {
+  copy_to_device(target, values.data(), values.size_bytes(), stream, kWhere);
 }
 
 std::size_t input_bytes(const DecoderShape& shape) {
@@ -108,7 +107,7 @@ void CudaRunner::make_cache() {
 void CudaRunner::reserve(std::size_t sequence, std::int64_t tokens) {
   if (!pages_.reserve(sequence, tokens)) return;
   const std::size_t width = pages_.pages_per_sequence();
-  copy_to_device(page_table_ + sequence * width, std::span(pages_.row(sequence), width), stream_);
+  copy_values(page_table_ + sequence * width, std::span(pages_.row(sequence), width), stream_);
 }
 
 DeviceMatrix CudaRunner::take_pictures(std::int64_t count) {
@@ -132,9 +131,7 @@ std::int64_t CudaRunner::put_picture(const Tensor& tokens) {
   const DeviceMatrix target = take_pictures(tokens.dim(0));
   require(tokens.dtype() == DType::kBF16 && tokens.dim(1) == target.cols, kWhere,
           "expected BF16 [tokens, {}], got {} {}", target.cols, dtype_name(tokens.dtype()), to_string(tokens.shape()));
-  check(cudaMemcpyAsync(target.data, tokens.raw(), static_cast<std::size_t>(tokens.nbytes()), cudaMemcpyHostToDevice,
-                        stream_.launch().stream),
-        kWhere);
+  copy_to_device(target.data, tokens.raw(), static_cast<std::size_t>(tokens.nbytes()), stream_, kWhere);
   return pictures_held_ - target.rows;
 }
 
@@ -197,13 +194,13 @@ void CudaRunner::prompt(const DevicePrompt& prompt) {
   reserve(prompt.sequence, first + rows);
   std::vector<std::int32_t> sequences(prompt.tokens.size(), static_cast<std::int32_t>(prompt.sequence)), slots;
   for (std::int64_t i = 0; i < rows; ++i) slots.push_back(static_cast<std::int32_t>(first + i));
-  copy_to_device(inputs_.tokens, prompt.tokens, stream_);
-  copy_to_device(inputs_.picture_rows, prompt.picture_rows, stream_);
-  copy_to_device<std::int32_t>(inputs_.sequences, sequences, stream_);
-  copy_to_device<std::int32_t>(inputs_.slots, slots, stream_);
+  copy_values(inputs_.tokens, prompt.tokens, stream_);
+  copy_values(inputs_.picture_rows, prompt.picture_rows, stream_);
+  copy_values<std::int32_t>(inputs_.sequences, sequences, stream_);
+  copy_values<std::int32_t>(inputs_.slots, slots, stream_);
   const auto count = static_cast<std::size_t>(prompt.cos.numel());
-  copy_to_device(inputs_.cos, std::span(prompt.cos.data<float>(), count), stream_);
-  copy_to_device(inputs_.sin, std::span(prompt.sin.data<float>(), count), stream_);
+  copy_values(inputs_.cos, std::span(prompt.cos.data<float>(), count), stream_);
+  copy_values(inputs_.sin, std::span(prompt.sin.data<float>(), count), stream_);
 
   const Launch launch = stream_.launch();
   embedding({decoder_.embedding(), inputs_.tokens, rows_of(buffers_.hidden, 0, rows), pictures_,

@@ -6,10 +6,10 @@
 #include <optional>
 
 #include "backend/cuda/attention_prompt.h"
-#include "backend/cuda/cuda_error.h"
 #include "backend/cuda/device/picture_patches.h"
 #include "backend/cuda/linear_prompt.h"
 #include "backend/cuda/op_profile.h"
+#include "backend/cuda/upload.h"
 #include "backend/cuda/vision_ops.h"
 #include "base/error.h"
 
@@ -30,7 +30,6 @@ LinearSource single_source(const DeviceProductsSource& products, std::int64_t ro
   return {source.weights, source.biases, source.input};
 }
 
-// The one place that knows how a product gets to the device.
 LinearWeight upload_product(const DeviceProductsSource& products, std::int64_t rows, std::int64_t cols,
                             DeviceArena& arena, const DeviceStream& stream) {
   return upload_linear(single_source(products, rows, cols), arena, stream);
@@ -40,22 +39,14 @@ std::size_t product_bytes(const DeviceProductsSource& products, std::int64_t row
   return linear_weight_bytes(single_source(products, rows, cols));
 }
 
-const float* upload_floats(const Tensor& values, std::int64_t count, DeviceArena& arena) {
+const float* upload_row(const Tensor& values, std::int64_t count, DeviceArena& arena) {
   require(values.defined() && values.dtype() == DType::kF32 && values.numel() == count, kWhere,
           "expected {} weights of a norm in F32", count);
-  auto* target = arena.allocate<float>(static_cast<std::size_t>(count));
-  check(
-      cudaMemcpy(target, values.data<float>(), static_cast<std::size_t>(count) * sizeof(float), cudaMemcpyHostToDevice),
-      kWhere);
-  return target;
+  return upload_floats(values, arena);
 }
 
 std::size_t norm_bytes(std::int64_t cols) {
   return 2 * DeviceArena::padded(static_cast<std::size_t>(cols) * sizeof(float));
-}
-
-void copy_to_device(void* target, const void* source, std::size_t bytes, const DeviceStream& stream) {
-  check(cudaMemcpyAsync(target, source, bytes, cudaMemcpyHostToDevice, stream.launch().stream), kWhere);
 }
 
 DeviceMatrix bf16_matrix(void* data, std::int64_t rows, std::int64_t cols) {
@@ -131,7 +122,7 @@ VisionTower::VisionTower(const DeviceVisionSource& source, std::int64_t most_pat
   shape_.block = nullptr;
   const std::int64_t width = source.width, merged = source.merge * width;
   const auto upload_norm = [&](const DeviceNormSource& norm) {
-    return Norm{upload_floats(norm.weight, width, weights), upload_floats(norm.bias, width, weights)};
+    return Norm{upload_row(norm.weight, width, weights), upload_row(norm.bias, width, weights)};
   };
   const auto upload = [&](const DeviceProductsSource& products, std::int64_t rows, std::int64_t cols) {
     return upload_product(products, rows, cols, weights, stream);
@@ -181,10 +172,11 @@ void VisionTower::upload(const VisionInput& input, const DeviceStream& stream) c
   const std::size_t rotation = n * static_cast<std::size_t>(shape_.head_dim / 2) * sizeof(float);
   const std::vector<std::int32_t> frame_ends(input.frame_ends.begin(), input.frame_ends.end());
   // pageable memory like this is read before the call returns
-  copy_to_device(workspace_.frame_ends, frame_ends.data(), frame_ends.size() * sizeof(std::int32_t), stream);
-  copy_to_device(workspace_.cos, input.cos, rotation, stream);
-  copy_to_device(workspace_.sin, input.sin, rotation, stream);
-  copy_to_device(workspace_.inner, input.pixels, n * static_cast<std::size_t>(shape_.columns) * sizeof(float), stream);
+  copy_to_device(workspace_.frame_ends, frame_ends.data(), frame_ends.size() * sizeof(std::int32_t), stream, kWhere);
+  copy_to_device(workspace_.cos, input.cos, rotation, stream, kWhere);
+  copy_to_device(workspace_.sin, input.sin, rotation, stream, kWhere);
+  copy_to_device(workspace_.inner, input.pixels, n * static_cast<std::size_t>(shape_.columns) * sizeof(float), stream,
+                 kWhere);
   const DeviceMatrix pixels{workspace_.inner, DType::kF32, input.patches, shape_.columns, shape_.columns};
   round_rows(pixels, rounded_patches(input.patches), stream.launch());
 }
@@ -205,11 +197,12 @@ void VisionTower::upload(const DevicePicture& picture, const DeviceStream& strea
   auto* axes = static_cast<char*>(workspace_.axes);
   const auto axis = static_cast<std::size_t>(picture.axis_cos.nbytes());
   const std::int32_t frame_end = static_cast<std::int32_t>(patches);
-  copy_to_device(workspace_.frame_ends, &frame_end, sizeof(frame_end), stream);
-  copy_to_device(axes, picture.values.data(), kValuesBytes, stream);
-  copy_to_device(axes + kValuesBytes, picture.axis_cos.raw(), axis, stream);
-  copy_to_device(axes + kValuesBytes + axis, picture.axis_sin.raw(), axis, stream);
-  copy_to_device(workspace_.inner, picture.rgb, static_cast<std::size_t>(picture.height * picture.width * 3), stream);
+  copy_to_device(workspace_.frame_ends, &frame_end, sizeof(frame_end), stream, kWhere);
+  copy_to_device(axes, picture.values.data(), kValuesBytes, stream, kWhere);
+  copy_to_device(axes + kValuesBytes, picture.axis_cos.raw(), axis, stream, kWhere);
+  copy_to_device(axes + kValuesBytes + axis, picture.axis_sin.raw(), axis, stream, kWhere);
+  copy_to_device(workspace_.inner, picture.rgb, static_cast<std::size_t>(picture.height * picture.width * 3), stream,
+                 kWhere);
   const PatchGrid grid{static_cast<int>(picture.height / picture.patch_size),
                        static_cast<int>(picture.width / picture.patch_size), static_cast<int>(picture.merge_size)};
   const DeviceMatrix rounded = rounded_patches(patches);

@@ -15,15 +15,7 @@ using testing::CacheCase;
 using testing::DeviceIntegers;
 using testing::DeviceRows;
 
-class CudaAttention : public testing::DeviceTest {
- protected:
-  void SetUp() override {
-    DeviceTest::SetUp();
-    if (!IsSkipped()) stream_ = std::make_unique<cuda::DeviceStream>();
-  }
-
-  std::unique_ptr<cuda::DeviceStream> stream_;
-};
+class CudaAttention : public testing::DeviceOpsTest {};
 
 // The rows that this device supports.
 std::vector<std::string> kernels() {

@@ -23,18 +23,7 @@ using testing::CacheCase;
 using testing::DeviceIntegers;
 using testing::DeviceRows;
 
-class CudaDecodeOps : public testing::DeviceTest {
- protected:
-  void SetUp() override {
-    DeviceTest::SetUp();
-    if (!IsSkipped()) stream_ = std::make_unique<cuda::DeviceStream>();
-  }
-  cuda::Launch launch() const { return stream_->launch(); }
-
-  std::unique_ptr<cuda::DeviceStream> stream_;
-  ThreadPool pool_{1};
-  Stream cpu_{&pool_, Device::kCpu};
-};
+class CudaDecodeOps : public testing::DeviceOpsTest {};
 
 TEST_F(CudaDecodeOps, NormIsWithinAStepOfTheCpu) {
   for (const std::int64_t cols : {1, 7, 64, 1536, 3585}) {

@@ -1,11 +1,11 @@
 #pragma once
-// What the tests of the CUDA ops share: a fixture that is skipped without a GPU, and rows in device memory among NaN.
+// What the tests of the CUDA ops share: fixtures that are skipped without a GPU, and rows in device memory among NaN.
 
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <vector>
 
 #include "backend/cuda/cuda_error.h"
@@ -15,21 +15,24 @@
 #include "base/error.h"
 #include "formats/bf16.h"
 #include "formats/e4m3.h"
-#include "ops/cuda_devices.h"
+#include "tensor/stream.h"
 #include "tensor/tensor.h"
+#include "tests/ops/device_test.h"
 
 namespace halftone::testing {
 
-class DeviceTest : public ::testing::Test {
+// Ops on a stream of the device, beside those of the CPU.
+class DeviceOpsTest : public DeviceTest {
  protected:
   void SetUp() override {
-    try {
-      list_cuda_devices();
-    } catch (const Error& error) {
-      if (std::getenv("HALFTONE_REQUIRE_GPU") != nullptr) FAIL() << error.what();
-      GTEST_SKIP() << "needs a GPU: " << error.what();
-    }
+    DeviceTest::SetUp();
+    if (!IsSkipped()) stream_ = std::make_unique<cuda::DeviceStream>();
   }
+  cuda::Launch launch() const { return stream_->launch(); }
+
+  std::unique_ptr<cuda::DeviceStream> stream_;
+  ThreadPool pool_{1};
+  Stream cpu_{&pool_, Device::kCpu};
 };
 
 // The kernels' streams do not wait for the default one, which may return before its fills and copies are done.

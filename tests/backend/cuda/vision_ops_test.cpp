@@ -12,18 +12,7 @@ using testing::bf16_input;
 using testing::bf16_step;
 using testing::DeviceRows;
 
-class CudaVisionOps : public testing::DeviceTest {
- protected:
-  void SetUp() override {
-    DeviceTest::SetUp();
-    if (!IsSkipped()) stream_ = std::make_unique<cuda::DeviceStream>();
-  }
-  cuda::Launch launch() const { return stream_->launch(); }
-
-  std::unique_ptr<cuda::DeviceStream> stream_;
-  ThreadPool pool_{1};
-  Stream cpu_{&pool_, Device::kCpu};
-};
+class CudaVisionOps : public testing::DeviceOpsTest {};
 
 const float* floats(const DeviceRows& rows) { return static_cast<const float*>(rows.matrix().data); }
 
