@@ -4,6 +4,7 @@
 
 #include "cli/command.h"
 #include "driver/run_study.h"
+#include "ops/numerics_name.h"
 #include "report/report.h"
 #include "study/store.h"
 #include "study/summary.h"
@@ -13,6 +14,7 @@ namespace {
 
 struct StudyOptions {
   std::string plan, folder, file;
+  StudyOverrides overrides;
   int threads = 0;
   bool json = false;
 };
@@ -26,7 +28,7 @@ int run_study_command(const StudyOptions& options, const Environment& environmen
   run.threads = options.threads;
   run.stop = environment.stop;
   run.progress = environment.progress;
-  if (run_study(read_study_plan(options.plan), run) == StudyOutcome::kInterrupted) {
+  if (run_study(read_study_plan(options.plan, options.overrides), run) == StudyOutcome::kInterrupted) {
     std::cerr << "interrupted; run the same command again to go on\n";
     return kInterrupted;
   }
@@ -57,6 +59,13 @@ Command declare_study(CLI::App& parent) {
   CLI::App* run = app->add_subcommand("run", "Quantize, ask and measure every configuration of a YAML file; resumes");
   run->add_option("plan", options->plan, "Study file in YAML")->required()->check(CLI::ExistingFile);
   run->add_option("-o,--out", options->folder, "Folder for study.db and the quantized checkpoints")->required();
+  run->add_option("--device", options->overrides.device, "Where the models run, instead of the file's `device`")
+      ->check(CLI::IsMember({"cpu", "cuda"}));
+  run->add_option("--numerics", options->overrides.numerics, "Instead of the file's `numerics`")
+      ->check(CLI::IsMember(std::vector<std::string>(kNumericsNames.begin(), kNumericsNames.end())));
+  run->add_option("--configurations", options->overrides.configurations,
+                  "NAME,NAME,...: instead of the file's; the first is the baseline")
+      ->delimiter(',');
   run->add_option("--threads", options->threads, "Threads (default: all cores)")->check(CLI::Range(1, 1024));
   run->add_flag("--json", options->json, "The study file's path as JSON");
   CLI::App* show = app->add_subcommand("show", "The comparison table");

@@ -36,6 +36,8 @@ EngineOptions StudyRunner::engine_options() const {
   options.budget = plan_.pixels;
   options.picture_cache = pictures_;
   options.threads = options_.threads;
+  options.device = on_gpu() ? Device::kCuda : Device::kCpu;
+  options.device_sequences = 1;
   return options;
 }
 
@@ -44,10 +46,11 @@ void StudyRunner::run_all(const std::vector<const Sample*>& samples, const std::
                           std::int64_t cost, const std::function<Result(Session&, const Sample&)>& measure,
                           const std::function<void(const Result&)>& sink) {
   RunOptions options;
-  options.workers = options_.threads;
+  // a GPU answers one sample at a time, all threads with it: each session would take a cache and a workspace of its own
+  options.workers = on_gpu() ? 1 : options_.threads;
   options.stop = options_.stop;
   options.progress = [this, cost](std::string_view, std::int64_t, std::int64_t) { advance(cost); };
-  const SessionFactory sessions = [&] { return Session::create(engine, 1); };
+  const SessionFactory sessions = [&] { return Session::create(engine, on_gpu() ? options_.threads : 1); };
   if (!run_samples<Result>(sessions, samples, measure, sink, options)) throw Stopped{};
 }
 

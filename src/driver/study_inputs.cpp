@@ -142,6 +142,7 @@ Json settings_of(const StudyPlan& plan, const StudyInputs& inputs, const Checkpo
                    {"weights_hash", checkpoint.content_hash()},
                    {"files_hash", checkpoint.files_hash()},
                    {"seed", plan.seed},
+                   {"device", plan.device},
                    {"numerics", plan.numerics},
                    {"decoding", "greedy"},
                    {"baseline", plan.baseline},

@@ -30,8 +30,8 @@ class PlanReader {
  public:
   PlanReader(const Json& json, const fs::path& folder, std::string_view source)
       : root_(json, std::string(source)), folder_(folder), source_(source) {
-    root_.allow_only({"name", "model", "seed", "numerics", "prompts", "pixels", "baseline", "configurations", "tasks",
-                      "kl", "perplexity", "calibration", "bench", "note"});
+    root_.allow_only({"name", "model", "seed", "device", "numerics", "prompts", "pixels", "baseline", "configurations",
+                      "tasks", "kl", "perplexity", "calibration", "bench", "note"});
   }
 
   StudyPlan read() {
@@ -40,9 +40,7 @@ class PlanReader {
     plan_.note = root_.text_or("note", "");
     plan_.model = existing_path(root_, "model", folder_);
     plan_.seed = static_cast<std::uint64_t>(root_.count_or("seed", 0, 0));
-    plan_.numerics = root_.text_or("numerics", "f32");
-    require(find_numerics(plan_.numerics).has_value(), source_, "field 'numerics': expected f32 or bf16, found '{}'",
-            plan_.numerics);
+    read_device();
     read_pixels();
     read_tasks();
     read_likelihoods();
@@ -60,6 +58,17 @@ class PlanReader {
   }
 
  private:
+  void read_device() {
+    plan_.device = root_.text_or("device", "cpu");
+    require(plan_.device == "cpu" || plan_.device == "cuda", source_,
+            "field 'device': expected cpu or cuda, found '{}'", plan_.device);
+    plan_.numerics = root_.text_or("numerics", plan_.device == "cuda" ? "bf16" : "f32");
+    require(find_numerics(plan_.numerics).has_value(), source_, "field 'numerics': expected f32 or bf16, found '{}'",
+            plan_.numerics);
+    require(plan_.device == "cpu" || plan_.numerics == "bf16", source_,
+            "field 'numerics': expected bf16, which is what a GPU computes with, found '{}'", plan_.numerics);
+  }
+
   void read_pixels() {
     if (!root_.has("pixels")) return;
     const Fields s = root_.object("pixels");
@@ -182,15 +191,26 @@ class PlanReader {
   StudyPlan plan_;
 };
 
+void apply(const StudyOverrides& overrides, Json& json) {
+  if (!json.is_object()) return;  // the reader says so
+  if (!overrides.device.empty()) json["device"] = overrides.device;
+  if (!overrides.numerics.empty()) json["numerics"] = overrides.numerics;
+  if (overrides.configurations.empty()) return;
+  json["configurations"] = overrides.configurations;
+  json.erase("baseline");
+}
+
 }  // namespace
 
-StudyPlan parse_study_plan(std::string_view yaml, const fs::path& folder, std::string_view source) {
-  const Json json = parse_yaml(yaml, source);
+StudyPlan parse_study_plan(std::string_view yaml, const fs::path& folder, std::string_view source,
+                           const StudyOverrides& overrides) {
+  Json json = parse_yaml(yaml, source);
+  apply(overrides, json);
   return PlanReader(json, folder, source).read();
 }
 
-StudyPlan read_study_plan(const fs::path& path) {
-  return parse_study_plan(read_file(path, 1 << 20), path.parent_path(), path.string());
+StudyPlan read_study_plan(const fs::path& path, const StudyOverrides& overrides) {
+  return parse_study_plan(read_file(path, 1 << 20), path.parent_path(), path.string(), overrides);
 }
 
 }  // namespace halftone

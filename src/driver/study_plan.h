@@ -4,7 +4,8 @@
 //   name: demo
 //   model: model                              # the checkpoint
 //   seed: 1                                   # draws samples and calibration data
-//   numerics: f32                             # or bf16
+//   device: cpu                               # or cuda
+//   numerics: f32                             # or bf16; on a GPU bf16
 //   prompts: suite                            # the preset of all tasks; a task may name another one
 //   pixels: {min: 3136, max: 50176}           # the checkpoint's budget unless said
 //   baseline: bf16                            # must be the first of the configurations
@@ -77,6 +78,7 @@ struct StudyPlan {
   std::filesystem::path folder;  // that recipes' files are relative to
   std::filesystem::path model;
   std::uint64_t seed = 0;
+  std::string device = "cpu";  // or "cuda"
   std::string numerics = "f32";
   std::optional<PixelBudget> pixels;
   std::string baseline;
@@ -88,9 +90,17 @@ struct StudyPlan {
   std::optional<BenchPlan> bench;
 };
 
+// What takes the place of the file's own keys; empty: the file's.
+struct StudyOverrides {
+  std::string device, numerics;
+  std::vector<std::string> configurations;  // the first is the baseline
+};
+
 // Throws Error naming the file and the field: unknown keys, tasks, prompt presets and recipes, a baseline that is not
-// the first configuration, calibration data missing where a configuration needs it, limits below zero.
-StudyPlan parse_study_plan(std::string_view yaml, const std::filesystem::path& folder, std::string_view source);
-StudyPlan read_study_plan(const std::filesystem::path& path);
+// the first configuration, calibration data missing where a configuration needs it, limits below zero, numerics that the
+// device does not have.
+StudyPlan parse_study_plan(std::string_view yaml, const std::filesystem::path& folder, std::string_view source,
+                           const StudyOverrides& overrides = {});
+StudyPlan read_study_plan(const std::filesystem::path& path, const StudyOverrides& overrides = {});
 
 }  // namespace halftone

@@ -27,6 +27,7 @@ class StudyRunner {
 
   void run_configuration(const std::string& configuration);
   bool is_baseline(const std::string& configuration) const { return configuration == plan_.baseline; }
+  bool on_gpu() const { return plan_.device == "cuda"; }
 
   // quantize_step.cpp
   // A folder that the engine can load; quantized now unless it is there.

@@ -35,6 +35,7 @@ tasks:
 TEST(StudyPlan, FillsInDefaults) {
   const StudyPlan plan = parse(kSmall);
   EXPECT_EQ(plan.baseline, "bf16");
+  EXPECT_EQ(plan.device, "cpu");
   EXPECT_EQ(plan.numerics, "f32");
   ASSERT_EQ(plan.tasks.size(), 1u);
   EXPECT_EQ(plan.tasks[0].prompts, "suite");
@@ -50,6 +51,22 @@ TEST(StudyPlan, ReadsTheDemo) {
                           "fp8+kv:fp8", "fp8+kv:fp8_calibrated", "fp8+kv:fp8_head", "fp8+kv:fp8_debiased"));
   EXPECT_EQ(plan.tasks.size(), 5u);
   EXPECT_TRUE(plan.kl && plan.perplexity && plan.calibration && plan.bench);
+}
+
+TEST(StudyPlan, RunsOnAGpuWithItsNumericsAlone) {
+  const std::string small = kSmall;
+  EXPECT_EQ(parse(small + "device: cuda\n").numerics, "bf16");
+  EXPECT_THAT(error_of(small + "device: cuda\nnumerics: f32\n"), HasSubstr("field 'numerics': expected bf16"));
+  EXPECT_THAT(error_of(small + "device: tpu\n"), HasSubstr("field 'device': expected cpu or cuda, found 'tpu'"));
+}
+
+TEST(StudyPlan, TakesOverridesInPlaceOfItsOwnKeys) {
+  const std::string yaml = std::string(kSmall) + "numerics: f32\nbaseline: bf16\n";
+  const StudyPlan plan = parse_study_plan(yaml, kDemo, "study.yaml", {"cuda", "bf16", {"int8_wo", "int4_wo"}});
+  EXPECT_EQ(plan.device, "cuda");
+  EXPECT_EQ(plan.numerics, "bf16");
+  EXPECT_EQ(plan.baseline, "int8_wo");
+  EXPECT_THAT(plan.configurations, ElementsAre("int8_wo", "int4_wo"));
 }
 
 TEST(StudyPlan, NamesWhatIsWrong) {
