@@ -8,6 +8,7 @@
 #include "base/hash.h"
 #include "base/thread_pool.h"
 #include "hf/gguf_folder.h"
+#include "hf/gguf_names.h"
 #include "hf/safetensors.h"
 #include "hf/shard_index.h"
 
@@ -21,7 +22,7 @@ struct Checkpoint::State {
     bool mapped = true;  // pages of a file, which can be given back
   };
 
-  fs::path folder;
+  fs::path folder, file;  // the only file of weights, the shards' index, or the language model's
   OrderedJson config;
   QuantizationConfig quantization;
   std::map<std::string, TensorInfo> tensors;
@@ -89,12 +90,13 @@ Checkpoint Checkpoint::open(const fs::path& folder) {
   state->folder = folder;
   state->read_configuration();
   const fs::path single = folder / "model.safetensors", index = folder / "model.safetensors.index.json";
-  if (fs::exists(single)) {
+  state->file = fs::exists(single) ? single : fs::exists(index) ? index : folder / "model.gguf";
+  if (state->file == single) {
     state->add_file(single);
-  } else if (fs::exists(index)) {
+  } else if (state->file == index) {
     state->add_shards(index);
   } else {
-    require(fs::exists(folder / "model.gguf"), folder.string(),
+    require(fs::exists(state->file), folder.string(),
             "expected model.safetensors, model.safetensors.index.json or model.gguf, found none");
     state->add_gguf();
   }
@@ -113,10 +115,17 @@ const std::map<std::string, TensorInfo>& Checkpoint::tensors() const { return st
 
 bool Checkpoint::contains(std::string_view name) const { return state_->locations.contains(name); }
 
+std::string Checkpoint::file_of(std::string_view name) const {
+  if (const auto it = state_->locations.find(name); it != state_->locations.end()) {
+    return state_->tensors.at(it->first).file.string();
+  }
+  const bool tower = state_->quantization.layout() == Layout::kGguf && in_vision_file(name);
+  return (tower ? state_->folder / "mmproj.gguf" : state_->file).string();
+}
+
 Tensor Checkpoint::tensor(std::string_view name) const {
   const auto it = state_->locations.find(name);
-  require(it != state_->locations.end(), state_->folder.string(), "tensor '{}': expected in the checkpoint, found none",
-          name);
+  require(it != state_->locations.end(), file_of(name), "tensor '{}': expected in the checkpoint, found none", name);
   const TensorInfo& info = state_->tensors.at(it->first);
   const Tensor view = Tensor::borrow(info.dtype, info.shape, it->second.data, it->second.owner);
   // headers may have any length, so tensors may begin at any byte; typed access needs aligned ones

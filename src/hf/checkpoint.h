@@ -35,6 +35,8 @@ class Checkpoint {
   const QuantizationConfig& quantization() const;
   const std::map<std::string, TensorInfo>& tensors() const;
   bool contains(std::string_view name) const;
+  // For messages: the file that holds the tensor; of a missing one, the file that would hold it or the shards' index.
+  std::string file_of(std::string_view name) const;
   // A view into the map. Throws Error when there is no such tensor.
   Tensor tensor(std::string_view name) const;
   // Gives back the memory of the tensors whose names start with `prefix`, after a copy was made; views of them stay

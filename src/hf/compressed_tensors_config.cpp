@@ -43,9 +43,24 @@ Args parse_args(const OrderedJson& object, const std::string& source) {
   return args;
 }
 
-[[noreturn]] void unsupported(const std::string& what, const Args& args, const std::string& source) {
-  fail(source, "{}: not supported: num_bits {}, type {}, strategy {}, group_size {}, symmetric {}, dynamic {}", what,
-       args.num_bits, args.type, args.strategy, args.group_size, args.symmetric, args.dynamic);
+// Keeps the rows whose `value` is `found`; none: an error that names the field and what the rows would take. `rule` says
+// what led to them.
+template <typename Row, typename Value, typename Found>
+void keep(std::vector<Row>& rows, std::string_view field, Value value, const Found& found, const std::string& rule,
+          const std::string& source) {
+  std::vector<Row> kept;
+  std::string others;
+  for (const Row& row : rows) {
+    if (value(row) == found) kept.push_back(row);
+    const std::string other = fmt::format("{}", value(row));
+    // each once
+    if ((", " + others + ", ").find(", " + other + ", ") == std::string::npos) {
+      others += (others.empty() ? "" : ", ") + other;
+    }
+  }
+  require(!kept.empty(), source, "field '{}': expected {} for {}, found {}", field, others, rule,
+          fmt::format("{}", found).substr(0, 80));
+  rows = std::move(kept);
 }
 
 // What a format stores: the element of weights of this type and width, and how.
@@ -72,39 +87,58 @@ constexpr FormatRow kFormats[] = {
 // A list, or text as older files have it.
 bool is_tile(std::string_view structure) { return structure == "[128,128]" || structure == "\"128x128\""; }
 
+// The blocks of weights in formats that do not fix them.
+void set_blocks(const Args& args, const std::string& source, QuantSpec& spec) {
+  constexpr std::int64_t kLargestGroup = 1 << 20;
+  if (args.strategy == "tensor") {
+    spec.granularity = Granularity::kTensor;
+  } else if (args.strategy == "channel") {
+    spec.granularity = Granularity::kChannel;
+  } else if (args.strategy == "group") {
+    require(args.group_size > 0 && args.group_size <= kLargestGroup, source,
+            "field 'group_size': expected 1 to {} for strategy group, found {}", kLargestGroup, args.group_size);
+    spec.granularity = Granularity::kGroup;
+    spec.group = args.group_size;
+  } else {
+    require(args.strategy == "block", source,
+            "field 'strategy': expected tensor, channel, group or block for weights, found {}",
+            args.strategy.substr(0, 80));
+    require(is_tile(args.block_structure), source,
+            "field 'block_structure': expected [128,128] for strategy block, found {}", args.block_structure);
+    spec.granularity = Granularity::kTile;
+    spec.group = kTileSize;
+  }
+}
+
 // Fills storage and weights.
 void set_weights(const Args& args, const std::string& format, const std::string& source, LinearScheme& scheme) {
-  const auto row = std::find_if(std::begin(kFormats), std::end(kFormats), [&](const FormatRow& r) {
-    return r.format == format && r.type == args.type && r.bits == args.num_bits;
-  });
+  const std::string rule = "weights in format '" + format.substr(0, 80) + "'";
+  std::vector<FormatRow> rows(std::begin(kFormats), std::end(kFormats));
+  keep(
+      rows, "format", [](const FormatRow& r) { return r.format; }, format, "weights", source);
+  keep(
+      rows, "type", [](const FormatRow& r) { return r.type; }, args.type, rule, source);
+  keep(
+      rows, "num_bits", [](const FormatRow& r) { return r.bits; }, args.num_bits, rule, source);
+  require(args.dynamic == "false", source, "field 'dynamic': expected false for weights, found {}", args.dynamic);
+  require(args.symmetric || args.type == "int", source,
+          "field 'symmetric': expected true for weights of type {}, found false", args.type);
   const bool mx = format.starts_with("mx"), blocks = format.starts_with("nvfp4");
-  const bool zeros_fit = args.symmetric || args.type == "int";
-  if (row == std::end(kFormats) || args.dynamic != "false" || !zeros_fit) {
-    unsupported("weights in format '" + format + "'", args, source);
-  }
-  scheme.storage = row->storage;
+  scheme.storage = rows[0].storage;
   QuantSpec& spec = scheme.weights;
-  spec.element = row->element;
+  spec.element = rows[0].element;
   spec.asymmetric = !args.symmetric;
   spec.mx = mx;
   if (mx || blocks) {
     spec.granularity = Granularity::kGroup;
     spec.group = mx ? 32 : 16;
-    if (args.strategy != (mx ? "group" : "tensor_group") || args.group_size != spec.group) {
-      unsupported("weights in format '" + format + "'", args, source);
-    }
-  } else if (args.strategy == "tensor") {
-    spec.granularity = Granularity::kTensor;
-  } else if (args.strategy == "channel") {
-    spec.granularity = Granularity::kChannel;
-  } else if (args.strategy == "group" && args.group_size > 0 && args.group_size <= 1 << 20) {
-    spec.granularity = Granularity::kGroup;
-    spec.group = args.group_size;
-  } else if (args.strategy == "block" && is_tile(args.block_structure)) {
-    spec.granularity = Granularity::kTile;
-    spec.group = kTileSize;
+    const char* strategy = mx ? "group" : "tensor_group";
+    require(args.strategy == strategy, source, "field 'strategy': expected {} for {}, found {}", strategy, rule,
+            args.strategy.substr(0, 80));
+    require(args.group_size == spec.group, source, "field 'group_size': expected {} for {}, found {}", spec.group, rule,
+            args.group_size);
   } else {
-    unsupported("weights", args, source);
+    set_blocks(args, source, spec);
   }
 }
 
@@ -112,7 +146,7 @@ struct InputRow {
   std::string_view type;
   std::int64_t bits;
   std::string_view strategy;
-  std::int64_t group;
+  std::int64_t group;  // 0: any
   std::string_view dynamic;
   InputQuant::Kind kind;
 };
@@ -129,24 +163,37 @@ constexpr InputRow kInputs[] = {
 };
 
 InputQuant::Kind input_kind(const Args& args, const std::string& source) {
-  for (const InputRow& row : kInputs) {
-    const bool group = row.group == 0 || row.group == args.group_size;
-    if (row.type == args.type && row.bits == args.num_bits && row.strategy == args.strategy && group &&
-        row.dynamic == args.dynamic && args.symmetric) {
-      return row.kind;
-    }
+  std::vector<InputRow> rows(std::begin(kInputs), std::end(kInputs));
+  keep(
+      rows, "type", [](const InputRow& r) { return r.type; }, args.type, "inputs", source);
+  keep(
+      rows, "num_bits", [](const InputRow& r) { return r.bits; }, args.num_bits, "inputs of type " + args.type, source);
+  const std::string rule = fmt::format("inputs of type {} and {} bits", args.type, args.num_bits);
+  keep(
+      rows, "strategy", [](const InputRow& r) { return r.strategy; }, args.strategy, rule, source);
+  if (rows[0].group != 0) {
+    keep(
+        rows, "group_size", [](const InputRow& r) { return r.group; }, args.group_size,
+        rule + " with strategy " + args.strategy, source);
   }
-  unsupported("input_activations", args, source);
+  keep(
+      rows, "dynamic", [](const InputRow& r) { return r.dynamic; }, args.dynamic,
+      rule + " with strategy " + args.strategy, source);
+  require(args.symmetric, source, "field 'symmetric': expected true for inputs, found false");
+  return rows[0].kind;
 }
 
 KvScheme kv_scheme(const OrderedJson& object, const std::string& source) {
   const Args args = parse_args(object, source);
-  if (args.num_bits != 8 || args.type != "float" || !args.symmetric || args.dynamic != "false") {
-    unsupported("kv_cache_scheme", args, source);
-  }
+  require(args.num_bits == 8, source, "field 'num_bits': expected 8 for the KV cache, found {}", args.num_bits);
+  require(args.type == "float", source, "field 'type': expected float for the KV cache, found {}",
+          args.type.substr(0, 80));
+  require(args.symmetric, source, "field 'symmetric': expected true for the KV cache, found false");
+  require(args.dynamic == "false", source, "field 'dynamic': expected false for the KV cache, found {}", args.dynamic);
   if (args.strategy == "tensor") return KvScheme::kPerTensor;
-  if (args.strategy == "attn_head") return KvScheme::kPerHead;
-  unsupported("kv_cache_scheme", args, source);
+  require(args.strategy == "attn_head", source,
+          "field 'strategy': expected tensor or attn_head for the KV cache, found {}", args.strategy.substr(0, 80));
+  return KvScheme::kPerHead;
 }
 
 std::vector<ModulePattern> patterns(const OrderedJson& object, std::string_view field, const std::string& source) {
@@ -171,6 +218,17 @@ LinearScheme parse_scheme(const OrderedJson& group, const std::string& format, c
   return scheme;
 }
 
+// Parts that change what the weights mean and that nothing here reads: rotations of the inputs, sparse weights.
+void refuse_unread(const OrderedJson& object, const std::string& source) {
+  for (const char* field : {"transform_config", "sparsity_config"}) {
+    const OrderedJson* part = find_field(object, field, source);
+    if (part == nullptr || (part->is_object() && part->empty())) continue;
+    const OrderedJson* format = find_field(*part, "format", source + "." + field);
+    const bool dense = format != nullptr && *format == "dense";
+    require(dense, source, "field '{}': expected none, found {}", field, shown(*part));
+  }
+}
+
 }  // namespace
 
 QuantizationConfig parse_compressed_tensors(const OrderedJson& object, const std::string& source) {
@@ -178,6 +236,7 @@ QuantizationConfig parse_compressed_tensors(const OrderedJson& object, const std
   config.layout_ = Layout::kCompressedTensors;
   const std::string format = string_field(object, "format", source).value_or("dense");
   const std::string status = string_field(object, "quantization_status", source).value_or("compressed");
+  refuse_unread(object, source);
   const OrderedJson* given = find_field(object, "config_groups", source);
   const OrderedJson groups = given ? *given : OrderedJson::object();
   require(groups.is_object(), source, "field 'config_groups': expected an object, found {}", shown(groups));

@@ -11,7 +11,7 @@ void expect(bool condition, std::string_view field, const char* expected, const 
 }  // namespace
 
 const OrderedJson* find_field(const OrderedJson& object, std::string_view field, std::string_view source) {
-  require(object.is_object(), source, "field '{}': expected an object around it, found {}", field, shown(object));
+  require(object.is_object(), source, "expected an object, found {}", shown(object));
   const auto it = object.find(field);
   return it == object.end() || it->is_null() ? nullptr : &*it;
 }

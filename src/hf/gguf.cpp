@@ -68,6 +68,9 @@ class Parser {
     const std::string_view name = take_string(what);
     require(!name.empty() && name.size() <= kMaxName, source_, "{}: expected 1 to {} bytes, found {}", what, kMaxName,
             name.size());
+    const auto control = std::find_if(name.begin(), name.end(), [](char c) { return c >= 0 && c < ' '; });
+    require(control == name.end(), source_, "{}: expected text, found a control character at byte {}", what,
+            at_ - static_cast<std::uint64_t>(name.end() - control));
     return std::string(name);
   }
 
@@ -183,11 +186,19 @@ class Parser {
       order.emplace_back(tensor.begin, &entry);
     }
     std::sort(order.begin(), order.end());
+    if (!order.empty() && order[0].first != header_.data_begin) {
+      fail(source_, "tensor '{}': expected the first one at offset 0, found {}", order[0].second->first,
+           order[0].first - header_.data_begin);
+    }
+    // as ggml demands it: a gap means that a type or a shape is not the one that was written
     for (std::size_t i = 1; i < order.size(); ++i) {
-      const auto& before = *order[i - 1].second;
-      require(before.second.begin + before.second.nbytes <= order[i].first, source_,
-              "tensor '{}': expected its {} bytes before tensor '{}', found them overlap", before.first,
-              before.second.nbytes, order[i].second->first);
+      const auto& [name, before] = *order[i - 1].second;
+      const std::uint64_t next = (before.begin + before.nbytes + step - 1) / step * step;
+      require(
+          next == order[i].first, source_,
+          "tensor '{}' of {} {}: expected its {} bytes to end where tensor '{}' begins, at offset {}, found offset {}",
+          name, ggml_type_info(before.type).name, to_string(before.shape), before.nbytes, order[i].second->first,
+          next - header_.data_begin, order[i].first - header_.data_begin);
     }
   }
 

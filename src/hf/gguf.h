@@ -38,8 +38,8 @@ struct GgufHeader {
 };
 
 // Reads and checks the header of a whole file: every count, length and offset against the bytes that are there, before
-// anything is allocated for it; names once; rows in whole blocks; no tensor over another. `source` names the file.
-// Throws Error("[source] tensor 'x': expected ..., found ...").
+// anything is allocated for it; names once; rows in whole blocks; each tensor where the one before it ends.
+// `source` names the file. Throws Error("[source] tensor 'x': expected ..., found ...").
 GgufHeader parse_gguf_header(std::span<const std::byte> file, std::string_view source);
 
 }  // namespace halftone

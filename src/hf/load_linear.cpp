@@ -21,7 +21,7 @@ class LinearReader : public ModuleReader {
     const Tensor weight = tensor("weight");
     const DType t = weight.dtype();
     const bool floating = t == DType::kBF16 || t == DType::kF16 || t == DType::kF32;
-    require(weight.rank() == 2 && floating, source(),
+    require(weight.rank() == 2 && floating, source("weight"),
             "tensor '{}': expected BF16, F16 or F32 [outputs, inputs] (the module is not quantized), found {} {}",
             name("weight"), dtype_name(t), to_string(weight.shape()));
     return wrap_unquantized(weight);
@@ -89,8 +89,8 @@ class LinearReader : public ModuleReader {
   Tensor read_bias(std::int64_t rows) const {
     if (!has("bias")) return {};
     const Tensor bias = tensor("bias");
-    require(bias.shape() == Shape{rows}, source(), "tensor '{}': expected shape [{}], found {}", name("bias"), rows,
-            to_string(bias.shape()));
+    require(bias.shape() == Shape{rows}, source("bias"), "tensor '{}': expected shape [{}], found {}", name("bias"),
+            rows, to_string(bias.shape()));
     return bias;
   }
 
@@ -116,9 +116,9 @@ class LinearReader : public ModuleReader {
     if (q.spec.granularity == Granularity::kTile && found.size() == 4 && found[1] == 1 && found[3] == 1) {
       found = {found[0], found[2]};
     }
-    require(found == expected, source(), "tensor '{}': expected shape {} for {} of a [{}, {}] weight, found {}",
-            name("weight_scale"), to_string(expected), to_string(q.spec), q.rows(), q.cols(),
-            to_string(scales.shape()));
+    require(found == expected, source("weight_scale"),
+            "tensor '{}': expected shape {} for {} of a [{}, {}] weight, found {}", name("weight_scale"),
+            to_string(expected), to_string(q.spec), q.rows(), q.cols(), to_string(scales.shape()));
     check_scales("weight_scale", scales);
     return scales.reshape(expected);
   }
@@ -129,8 +129,9 @@ class LinearReader : public ModuleReader {
     expect_shape("weight_scale", codes, scales_shape(q.spec, q.shape), q.spec);
     const auto* bytes = codes.bits<std::uint8_t>();
     for (std::int64_t i = 0; i < codes.numel(); ++i) {
-      require(bytes[i] != 255, source(), "tensor '{}': expected exponents of 0 to 254, found 255 at {}",
-              name("weight_scale"), i);
+      if (bytes[i] != 255) continue;
+      fail(source("weight_scale"), "tensor '{}': expected exponents of 0 to 254, found 255 at {}", name("weight_scale"),
+           i);
     }
     return Tensor::borrow(DType::kF8E8M0, codes.shape(), codes.raw(), std::make_shared<Tensor>(codes));
   }
@@ -141,8 +142,9 @@ class LinearReader : public ModuleReader {
     const std::int64_t groups = expected.size() > 1 ? expected[1] : 1;
     if (!packed) {
       const Tensor zeros = get("weight_zero_point", {DType::kI8}, q.spec);
-      require(zeros.numel() == q.rows() * groups, source(), "tensor '{}': expected shape {} for {}, found {}",
-              name("weight_zero_point"), to_string(expected), to_string(q.spec), to_string(zeros.shape()));
+      require(zeros.numel() == q.rows() * groups, source("weight_zero_point"),
+              "tensor '{}': expected shape {} for {}, found {}", name("weight_zero_point"), to_string(expected),
+              to_string(q.spec), to_string(zeros.shape()));
       return zeros.reshape(expected);
     }
     const Tensor words = get("weight_zero_point", {DType::kI32}, q.spec);
@@ -158,14 +160,15 @@ class LinearReader : public ModuleReader {
     const auto* bytes = static_cast<const std::uint8_t*>(zeros.raw());
     const bool none = zeros.dtype() == DType::kI8 &&
                       std::all_of(bytes, bytes + zeros.nbytes(), [](std::uint8_t byte) { return byte == 0; });
-    require(none, source(), "tensor '{}': expected none, or I8 zeros, for symmetric weights, found {} {}",
-            name("weight_zero_point"), dtype_name(zeros.dtype()), to_string(zeros.shape()));
+    require(none, source("weight_zero_point"),
+            "tensor '{}': expected none, or I8 zeros, for symmetric weights, found {} {}", name("weight_zero_point"),
+            dtype_name(zeros.dtype()), to_string(zeros.shape()));
   }
 
   void read_plain(QTensor& q) const {
     q.payload = get("weight", {payload_dtype(q.spec.element)}, q.spec);
-    require(q.payload.rank() == 2, source(), "tensor '{}': expected [outputs, inputs], found {}", name("weight"),
-            to_string(q.payload.shape()));
+    require(q.payload.rank() == 2, source("weight"), "tensor '{}': expected [outputs, inputs], found {}",
+            name("weight"), to_string(q.payload.shape()));
     q.shape = q.payload.shape();
     check_groups("weight", q);
     q.scales = read_scales(q);
@@ -177,14 +180,14 @@ class LinearReader : public ModuleReader {
   }
 
   void check_groups(std::string_view part, const QTensor& q) const {
-    require(!q.spec.mx || q.cols() % q.spec.group == 0, source(),
+    require(!q.spec.mx || q.cols() % q.spec.group == 0, source(part),
             "tensor '{}': expected inputs in whole blocks of {}, found {}", name(part), q.spec.group, q.cols());
   }
 
   void read_row_pairs(QTensor& q) const {
     const Tensor packed = get("weight", {DType::kU8}, q.spec);
-    require(packed.rank() == 2, source(), "tensor '{}': expected [outputs / 2, inputs], found {}", name("weight"),
-            to_string(packed.shape()));
+    require(packed.rank() == 2, source("weight"), "tensor '{}': expected [outputs / 2, inputs], found {}",
+            name("weight"), to_string(packed.shape()));
     q.shape = {packed.dim(0) * 2, packed.dim(1)};
     q.payload = unpack_row_pairs(packed);
     q.scales = read_scales(q);
@@ -194,8 +197,8 @@ class LinearReader : public ModuleReader {
     const Tensor packed = get("weight_packed", {DType::kI32}, q.spec);
     const Tensor shape = get("weight_shape", {DType::kI64, DType::kI32}, q.spec);
     expect_shape("weight_shape", shape, {2}, q.spec);
-    require(packed.rank() == 2, source(), "tensor '{}': expected [outputs, words], found {}", name("weight_packed"),
-            to_string(packed.shape()));
+    require(packed.rank() == 2, source("weight_packed"), "tensor '{}': expected [outputs, words], found {}",
+            name("weight_packed"), to_string(packed.shape()));
     const auto length = [&](int i) {
       return shape.dtype() == DType::kI64 ? shape.data<std::int64_t>()[i] : shape.data<std::int32_t>()[i];
     };
@@ -204,8 +207,9 @@ class LinearReader : public ModuleReader {
     // compared by division: weight_shape may hold anything
     const bool fits = q.rows() == packed.dim(0) && q.cols() >= 0 && q.cols() / per_word <= packed.dim(1) &&
                       (q.cols() + per_word - 1) / per_word == packed.dim(1);
-    require(fits, source(), "tensor '{}': expected the {} values of a word in shape {}, found weight_shape {}",
-            name("weight_packed"), per_word, to_string(packed.shape()), to_string(q.shape));
+    require(fits, source("weight_packed"),
+            "tensor '{}': expected the {} values of a word in shape {}, found weight_shape {}", name("weight_packed"),
+            per_word, to_string(packed.shape()), to_string(q.shape));
     q.payload = unpack_int32(packed, q.spec.element, q.cols());
     q.scales = read_scales(q);
     if (q.spec.asymmetric) {
@@ -219,10 +223,10 @@ class LinearReader : public ModuleReader {
     const bool packed = storage == Storage::kPackedBlocks;
     const char* part = packed ? "weight_packed" : "weight";
     q.payload = get(part, {DType::kU8}, q.spec);
-    require(q.payload.rank() == 2, source(), "tensor '{}': expected [outputs, inputs / 2], found {}", name(part),
+    require(q.payload.rank() == 2, source(part), "tensor '{}': expected [outputs, inputs / 2], found {}", name(part),
             to_string(q.payload.shape()));
     q.shape = {q.payload.dim(0), q.payload.dim(1) * 2};
-    require(q.cols() % q.spec.group == 0, source(), "tensor '{}': expected inputs in whole blocks of {}, found {}",
+    require(q.cols() % q.spec.group == 0, source(part), "tensor '{}': expected inputs in whole blocks of {}, found {}",
             name(part), q.spec.group, q.cols());
     if (q.spec.mx) {
       q.scales = read_exponents(q);
@@ -241,7 +245,7 @@ class LinearReader : public ModuleReader {
 
   void read_six_bits(QTensor& q) const {
     const Tensor packed = get("weight_packed", {DType::kU8}, q.spec);
-    require(packed.rank() == 2 && packed.dim(1) % 3 == 0, source(),
+    require(packed.rank() == 2 && packed.dim(1) % 3 == 0, source("weight_packed"),
             "tensor '{}': expected [outputs, inputs * 3 / 4], found {}", name("weight_packed"),
             to_string(packed.shape()));
     q.shape = {packed.dim(0), packed.dim(1) / 3 * 4};
@@ -254,7 +258,7 @@ class LinearReader : public ModuleReader {
     const Tensor blocks = get("weight", {DType::kU8}, scheme.weights);
     const GgmlTypeInfo& info = ggml_type_info(scheme.ggml);
     return unpack_ggml(scheme.ggml, blocks, blocks.dim(1) / info.bytes * info.weights,
-                       source() + ": " + name("weight"));
+                       source() + ": tensor '" + name("weight") + "'");
   }
 };
 
@@ -264,9 +268,10 @@ bool is_transposed(Storage storage) {
 
 // Where inputs were put into another order, g_idx alone says which.
 void check_act_order(const Checkpoint& checkpoint, const ModuleReader& reader) {
-  const OrderedJson* config = find_field(checkpoint.config(), "quantization_config", reader.source());
-  const bool reordered = config && bool_field(*config, "desc_act", reader.source()).value_or(false);
-  require(!reordered || reader.has("g_idx"), reader.source(),
+  const std::string file = (checkpoint.folder() / "config.json").string();
+  const OrderedJson* config = find_field(checkpoint.config(), "quantization_config", file);
+  const bool reordered = config && bool_field(*config, "desc_act", file).value_or(false);
+  require(!reordered || reader.has("g_idx"), reader.source("g_idx"),
           "tensor '{}': missing; the configuration says desc_act, inputs in another order", reader.name("g_idx"));
 }
 

@@ -19,7 +19,7 @@ class Nf4Reader {
  public:
   explicit Nf4Reader(const ModuleReader& tensors) : tensors_(tensors) {
     const Tensor text = tensors_.get(kState, {DType::kU8}, kRule);
-    const std::string where = tensors_.source() + ": tensor '" + tensors_.name(kState) + "'";
+    const std::string where = tensors_.source(kState) + ": tensor '" + tensors_.name(kState) + "'";
     const Json json =
         parse_json({static_cast<const char*>(text.raw()), static_cast<std::size_t>(text.nbytes())}, where);
     const Fields fields(json, where);
@@ -58,16 +58,16 @@ class Nf4Reader {
     const std::int64_t weights = 2 * bytes.numel();
     const bool fits = shape_.size() == 2 && shape_[0] > 0 && shape_[1] > 0 && weights % shape_[0] == 0 &&
                       weights / shape_[0] == shape_[1];
-    require(fits, tensors_.source(), "tensor '{}': expected the {} codes of {} for the stated shape, found {}",
+    require(fits, tensors_.source("weight"), "tensor '{}': expected the {} codes of {} for the stated shape, found {}",
             tensors_.name("weight"), weights, to_string(bytes.shape()), to_string(shape_));
-    require(shape_[1] % 2 == 0, tensors_.source(), "tensor '{}': expected an even number of inputs, found {}",
+    require(shape_[1] % 2 == 0, tensors_.source("weight"), "tensor '{}': expected an even number of inputs, found {}",
             tensors_.name("weight"), shape_[1]);
   }
 
   void check_levels() const {
     const Tensor levels = tensors_.get("weight.quant_map", {DType::kF32}, kRule);
     tensors_.expect_shape("weight.quant_map", levels, {16}, kRule);
-    require(std::equal(nf4::kLevels, nf4::kLevels + 16, levels.data<float>()), tensors_.source(),
+    require(std::equal(nf4::kLevels, nf4::kLevels + 16, levels.data<float>()), tensors_.source("weight.quant_map"),
             "tensor '{}': expected the levels of NF4, found others", tensors_.name("weight.quant_map"));
   }
 

@@ -13,14 +13,14 @@ class TransposedReader {
   TransposedReader(const ModuleReader& tensors, const LinearScheme& scheme)
       : tensors_(tensors), storage_(scheme.storage), spec_(scheme.weights), bits_(code_bits(scheme.weights.element)) {
     const Tensor qweight = tensors_.get("qweight", {DType::kI32}, spec_);
-    require(qweight.rank() == 2, tensors_.source(), "tensor '{}': expected a matrix of words, found shape {}",
+    require(qweight.rank() == 2, tensors_.source("qweight"), "tensor '{}': expected a matrix of words, found shape {}",
             tensors_.name("qweight"), to_string(qweight.shape()));
     codes_ = storage_ == Storage::kAwq ? unpack_rows(qweight, bits_, WordOrder::kAwq) : unpack_columns(qweight, bits_);
     groups_ = spec_.granularity == Granularity::kGroup ? (cols() + spec_.group - 1) / spec_.group : 1;
-    require(rows() % (32 / bits_) == 0, tensors_.source(),
+    require(rows() % (32 / bits_) == 0, tensors_.source("qweight"),
             "tensor '{}': expected outputs in whole words of {}, found {}", tensors_.name("qweight"), 32 / bits_,
             rows());
-    require(storage_ != Storage::kAwq || spec_.group == 0 || cols() % spec_.group == 0, tensors_.source(),
+    require(storage_ != Storage::kAwq || spec_.group == 0 || cols() % spec_.group == 0, tensors_.source("qweight"),
             "tensor '{}': expected inputs in whole groups of {}, found {}", tensors_.name("qweight"), spec_.group,
             cols());
   }
@@ -39,7 +39,7 @@ class TransposedReader {
       q.scales = q.scales.reshape({rows()});
       if (q.zeros.defined()) q.zeros = q.zeros.reshape({rows()});
     }
-    check_qtensor(q, tensors_.source() + ": " + tensors_.module());
+    check_qtensor(q, tensors_.source("qweight") + ": " + tensors_.module());
   }
 
  private:
@@ -64,12 +64,14 @@ class TransposedReader {
     bool symmetric = true;
     for (std::int64_t i = 0; i < stored.numel(); ++i) {
       const int zero = stored.bits<std::uint8_t>()[i] + missing - middle;
-      require(zero <= INT8_MAX, tensors_.source(), "tensor '{}': expected zero points up to 255, found 256 at {}",
-              tensors_.name("qzeros"), i);
+      if (zero > INT8_MAX) {
+        fail(tensors_.source("qzeros"), "tensor '{}': expected zero points up to 255, found 256 at {}",
+             tensors_.name("qzeros"), i);
+      }
       zeros.data<std::int8_t>()[i] = static_cast<std::int8_t>(zero);
       symmetric = symmetric && zero == 0;
     }
-    require(symmetric || spec_.asymmetric, tensors_.source(),
+    require(symmetric || spec_.asymmetric, tensors_.source("qzeros"),
             "tensor '{}': expected zero points of {} (the configuration says symmetric), found others",
             tensors_.name("qzeros"), middle - missing);
     return symmetric ? Tensor() : zeros;
@@ -84,8 +86,10 @@ class TransposedReader {
     for (std::int64_t i = 0; i < cols(); ++i) {
       const std::int64_t g =
           group_of.dtype() == DType::kI32 ? group_of.data<std::int32_t>()[i] : group_of.data<std::int64_t>()[i];
-      require(g >= 0 && g < groups_, tensors_.source(), "tensor '{}': expected groups below {}, found {} at {}",
-              tensors_.name("g_idx"), groups_, g, i);
+      if (g < 0 || g >= groups_) {
+        fail(tensors_.source("g_idx"), "tensor '{}': expected groups below {}, found {} at {}", tensors_.name("g_idx"),
+             groups_, g, i);
+      }
       groups[static_cast<std::size_t>(i)] = g;
     }
     Tensor order(DType::kI32, {cols()});
@@ -106,9 +110,9 @@ class TransposedReader {
     const std::int64_t size = spec_.group > 0 ? spec_.group : cols();
     for (std::int64_t j = 0; j < cols(); ++j) {
       const std::int64_t found = groups[static_cast<std::size_t>(order.data<std::int32_t>()[j])];
-      require(found == j / size, tensors_.source(),
-              "tensor '{}': expected {} inputs in each group, found another number in group {}", tensors_.name("g_idx"),
-              size, std::min(found, j / size));
+      if (found == j / size) continue;
+      fail(tensors_.source("g_idx"), "tensor '{}': expected {} inputs in each group, found another number in group {}",
+           tensors_.name("g_idx"), size, std::min(found, j / size));
     }
   }
 
@@ -122,7 +126,7 @@ class TransposedReader {
   }
 
   void expect(std::string_view part, const Tensor& tensor, const Shape& shape) const {
-    require(tensor.shape() == shape, tensors_.source(),
+    require(tensor.shape() == shape, tensors_.source(part),
             "tensor '{}': expected shape {} for {} of a [{}, {}] weight, found {}", tensors_.name(part),
             to_string(shape), to_string(spec_), rows(), cols(), to_string(tensor.shape()));
   }

@@ -12,10 +12,10 @@ namespace halftone {
 // Keeps a reference to the checkpoint.
 class ModuleReader {
  public:
-  ModuleReader(const Checkpoint& checkpoint, std::string_view module)
-      : checkpoint_(checkpoint), module_(module), source_(checkpoint.folder().string()) {}
+  ModuleReader(const Checkpoint& checkpoint, std::string_view module) : checkpoint_(checkpoint), module_(module) {}
 
-  const std::string& source() const { return source_; }
+  // The file of one of the module's tensors.
+  std::string source(std::string_view part = "weight") const { return checkpoint_.file_of(name(part)); }
   // "weight" -> "model.layers.0.mlp.up_proj.weight"
   std::string name(std::string_view part) const { return module_ + "." + std::string(part); }
   const std::string& module() const { return module_; }
@@ -41,7 +41,6 @@ class ModuleReader {
  private:
   const Checkpoint& checkpoint_;
   std::string module_;
-  std::string source_;
 };
 
 }  // namespace halftone

@@ -42,7 +42,7 @@ bool is_plain(DType dtype) { return dtype == DType::kBF16 || dtype == DType::kF1
 void check_tensor(const Checkpoint& checkpoint, const std::string& name, const Shape& shape, bool quantized_allowed) {
   const auto it = checkpoint.tensors().find(name);
   if (it == checkpoint.tensors().end()) {
-    require(quantized_allowed, checkpoint.folder().string(), "tensor '{}': missing", name);
+    require(quantized_allowed, checkpoint.file_of(name), "tensor '{}': missing", name);
     return;
   }
   const TensorInfo& info = it->second;
@@ -84,7 +84,7 @@ std::vector<ModuleInfo> resolve_modules(std::vector<ModuleInfo> table, const Che
     }
   }
   for (const ModuleInfo& info : table) {
-    require(!info.stored.empty(), checkpoint.folder().string(), "tensor '{}.weight': missing (also as '{}.weight')",
+    require(!info.stored.empty(), checkpoint.file_of(info.module), "tensor '{}.weight': missing (also as '{}.weight')",
             info.module, spellings(info.module).back());
     check_module(info, checkpoint);
   }

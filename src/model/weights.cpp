@@ -20,12 +20,20 @@ const ModuleInfo& Weights::info(std::string_view module) const {
 
 namespace {
 
-void check_parts(const ModuleInfo& info, const LinearParts& parts) {
-  check_qtensor(parts.weight, info.module);
-  require(parts.weight.shape == info.shape, info.module, "expected a weight of shape {}, got {}", to_string(info.shape),
+// Of the first tensor of a layer: which ones there are is the layout's affair.
+std::string file_of_layer(const Checkpoint& checkpoint, const std::string& stored) {
+  const auto first = checkpoint.tensors().lower_bound(stored + ".");
+  return first == checkpoint.tensors().end() ? checkpoint.folder().string() : first->second.file.string();
+}
+
+// `file` is empty for a layer that was put in another's place.
+void check_parts(const ModuleInfo& info, const LinearParts& parts, const std::string& file) {
+  const std::string where = file.empty() ? info.module : file + ": " + info.module;
+  check_qtensor(parts.weight, where);
+  require(parts.weight.shape == info.shape, where, "expected a weight of shape {}, found {}", to_string(info.shape),
           to_string(parts.weight.shape));
-  require(!parts.bias.defined() || parts.bias.shape() == Shape{info.shape[0]}, info.module,
-          "expected a bias of shape [{}], got {}", info.shape[0],
+  require(!parts.bias.defined() || parts.bias.shape() == Shape{info.shape[0]}, where,
+          "expected a bias of shape [{}], found {}", info.shape[0],
           parts.bias.defined() ? to_string(parts.bias.shape()) : "none");
 }
 
@@ -36,6 +44,7 @@ LinearParts Weights::linear(std::string_view module) const {
   require(row.linear, module, "expected a linear layer");
   const auto replaced = replaced_linears_.find(module);
   LinearParts parts;
+  std::string file;
   if (replaced != replaced_linears_.end()) {
     parts = replaced->second;
   } else if (row.tied) {
@@ -43,9 +52,10 @@ LinearParts Weights::linear(std::string_view module) const {
     parts.weight = wrap_unquantized(checkpoint_.tensor(row.stored + ".weight"));
   } else {
     parts = load_linear(checkpoint_, row.stored);
+    file = file_of_layer(checkpoint_, row.stored);
   }
   if (parts.bias.defined()) parts.bias = to_f32(cast(parts.bias));
-  check_parts(row, parts);
+  check_parts(row, parts, file);
   if (parts.weight.spec.granularity == Granularity::kNone) parts.weight = wrap_unquantized(cast(parts.weight.payload));
   return parts;
 }
@@ -68,7 +78,7 @@ Tensor Weights::bias(std::string_view module) const {
 void Weights::replace(std::string_view module, LinearParts parts) {
   const ModuleInfo& row = info(module);
   require(row.linear, module, "expected a linear layer to replace");
-  check_parts(row, parts);
+  check_parts(row, parts, "");
   replaced_linears_.insert_or_assign(std::string(module), std::move(parts));
 }
 

@@ -223,11 +223,12 @@ std::vector<float> find_limits(const WorkingModule& module, const LinearFormat& 
   require(statistics.rows.defined(), module.info->stored, "clipping: expected sampled inputs, found none");
   InputStatistics seen;
   const std::vector<SeenRow> rows = rows_seen(statistics, format.weights.element == Element::kInt4);
-  const std::int64_t cols = statistics.rows.dim(1);
+  const Tensor& inputs = statistics.clip_rows.defined() && !scales.empty() ? statistics.clip_rows : statistics.rows;
+  const std::int64_t cols = inputs.dim(1);
   seen.rows = Tensor(DType::kF32, {std::ssize(rows), cols});
   float* target = seen.rows.data<float>();
   for (const SeenRow& row : rows) {
-    const float* source = statistics.rows.data<float>() + row.row * cols;
+    const float* source = inputs.data<float>() + row.row * cols;
     for (std::int64_t c = 0; c < cols; ++c) {
       *target++ = round_to(module.dtype, scales.empty() ? source[c] : source[c] * scales[static_cast<std::size_t>(c)]);
     }

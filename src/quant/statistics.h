@@ -32,6 +32,7 @@ struct ChannelStatistics {
 // Of all tokens, and of each class apart.
 struct InputStatistics : ChannelStatistics {
   Tensor rows;                                // [samples, inputs] f32: inputs of some tokens, for output errors
+  Tensor clip_rows{};                         // rows as ModelOpt's awq_full sees them when it clips, or undefined
   std::vector<float> row_weights;             // [samples] how much each row counts in AWQ's loss; empty: all alike
   std::vector<float> sample_mean_sum;         // [inputs] sum over samples of mean |x| of their tokens; or empty
   std::int64_t samples = 0;                   // that were added to it

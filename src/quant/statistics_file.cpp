@@ -40,7 +40,7 @@ class StatisticsReader {
     require(entry.dtype == DType::kF32, source_, "tensor '{}': expected F32, found {}", name, dtype_name(entry.dtype));
     const std::byte* data = file_.bytes().data() + header_.data_begin + entry.begin;
     const Tensor tensor = Tensor::borrow(entry.dtype, entry.shape, data, file_.owner()).clone();
-    const bool rows = name.ends_with(".rows");
+    const bool rows = name.ends_with("rows");
     for (std::int64_t i = 0; i < tensor.numel(); ++i) {
       const float value = tensor.data<float>()[i];
       require(std::isfinite(value) && (rows || value >= 0), source_,
@@ -66,10 +66,10 @@ class StatisticsReader {
     } else if (part == "input.abs_mean") {
       const std::vector<float> means = values(name, tensor, vector);
       statistics->abs_sum.assign(means.begin(), means.end());
-    } else if (part == "input.rows") {
+    } else if (part == "input.rows" || part == "input.clip_rows") {
       require(tensor.rank() == 2 && tensor.dim(0) > 0 && tensor.dim(1) == known->second, source_,
               "tensor '{}': expected shape [rows, {}], found {}", name, known->second, to_string(tensor.shape()));
-      statistics->rows = tensor;
+      (part == "input.rows" ? statistics->rows : statistics->clip_rows) = tensor;
     } else if (part == "input.row_weights") {
       statistics->row_weights = values(name, tensor, {tensor.numel()});
     } else if (part == "input.amax") {
@@ -107,6 +107,9 @@ class StatisticsReader {
           statistics->row_weights.empty() ||
           (statistics->rows.defined() && std::ssize(statistics->row_weights) == statistics->rows.dim(0));
       require(weights_fit, source_, "tensor '{}.input.row_weights': expected one a row", module);
+      const bool clip_fits = !statistics->clip_rows.defined() ||
+                             (statistics->rows.defined() && statistics->clip_rows.shape() == statistics->rows.shape());
+      require(clip_fits, source_, "tensor '{}.input.clip_rows': expected the shape of '{}.input.rows'", module, module);
       statistics->tokens = 1;  // abs_sum holds means
       if (statistics->abs_sum.empty()) statistics->abs_sum.resize(statistics->absmax.size());
       calibration_.inputs[module] = statistics;

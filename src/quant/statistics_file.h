@@ -4,6 +4,7 @@
 //   MODULE.input.absmax         [inputs]        largest |x| of each channel of the layer's input
 //   MODULE.input.abs_mean       [inputs]        mean of |x|; absent: AWQ cannot run
 //   MODULE.input.rows           [rows, inputs]  inputs of some tokens; absent: no searches, no output errors
+//   MODULE.input.clip_rows      [rows, inputs]  the same rows when awq_full clips; absent: as in the first run
 //   MODULE.input.row_weights    [rows]          how much each row counts in AWQ's loss; absent: all alike
 //   MODULE.input.amax           [1]             largest |x| after scaling; absent: from absmax and the scales
 //   MODULE.weight.relative_mean [inputs]        AWQ's mean of |W| / largest |W| of its group; absent: computed

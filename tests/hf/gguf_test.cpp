@@ -100,6 +100,8 @@ TEST(Gguf, LyingHeaders) {
   EXPECT_THAT(error_of(header(kHuge, 0)), HasSubstr("found a count of 1152921504606846976"));
   EXPECT_THAT(error_of(header(0, kHuge)), HasSubstr("found a count of 1152921504606846976"));
   EXPECT_THAT(error_of(header(0, 1).add(kHuge).pad(64)), HasSubstr("found a length of 1152921504606846976"));
+  EXPECT_THAT(error_of(header(0, 1).text(std::string_view("a\0b", 3)).pad(64)),
+              HasSubstr("the name of a value: expected text, found a control character at byte 33"));
   EXPECT_THAT(error_of(header(0, 1).text("k").add(std::uint32_t{13}).pad(64)),
               HasSubstr("value 'k': expected a type from 0 to 12"));
   EXPECT_THAT(error_of(header(0, 1).text("k").add(std::uint32_t{8}).add(kHuge)),
@@ -143,7 +145,12 @@ TEST(Gguf, LyingTensors) {
                         .add(std::uint64_t{16})
                         .add(std::uint32_t{0})
                         .add(std::uint64_t{32});
-  EXPECT_THAT(error_of(Bytes(two).pad(32).raw(std::string(256, 'x'))), HasSubstr("found them overlap"));
+  EXPECT_THAT(
+      error_of(Bytes(two).pad(32).raw(std::string(256, 'x'))),
+      HasSubstr("tensor 'x' of F32 [16]: expected its 64 bytes to end where tensor 'y' begins, at offset 64, found "
+                "offset 32"));
+  EXPECT_THAT(error_of(one_tensor(32, 0, 32).pad(32).raw(std::string(256, 'x'))),
+              HasSubstr("tensor 'x': expected the first one at offset 0, found 32"));
 }
 
 TEST(Gguf, NamesGoBothWays) {

@@ -321,6 +321,37 @@ TEST_F(LoadLinear, BlockErrors) {
   EXPECT_THAT(error(), HasSubstr("field 'group_size': expected 16, found 32"));
 }
 
+TEST_F(LoadLinear, ErrorsOfInputsAndCacheNameTheField) {
+  const auto with = [&](const char* part, OrderedJson args) {
+    packed_int4();
+    auto& config = config_["quantization_config"];
+    (std::string_view(part) == "kv_cache_scheme" ? config : config["config_groups"]["group_0"])[part] = std::move(args);
+    return error();
+  };
+  const auto inputs = [&](OrderedJson args) { return with("input_activations", std::move(args)); };
+  EXPECT_THAT(inputs({{"type", "text"}}),
+              HasSubstr("group_0.input_activations] field 'type': expected int, float for inputs, found text"));
+  EXPECT_THAT(inputs({{"num_bits", 4}}), HasSubstr("field 'num_bits': expected 8 for inputs of type int, found 4"));
+  EXPECT_THAT(inputs({{"strategy", "channel"}}),
+              HasSubstr("field 'strategy': expected tensor, token for inputs of type int and 8 bits, found channel"));
+  EXPECT_THAT(
+      inputs({{"type", "float"}, {"strategy", "group"}, {"group_size", 64}, {"dynamic", true}}),
+      HasSubstr("field 'group_size': expected 128, 32 for inputs of type float and 8 bits with strategy group"));
+  EXPECT_THAT(inputs({{"strategy", "token"}}), HasSubstr("field 'dynamic': expected true for inputs of type int"));
+  EXPECT_THAT(inputs({{"symmetric", false}}), HasSubstr("field 'symmetric': expected true for inputs, found false"));
+  const auto cache = [&](const char* field, OrderedJson value) {
+    OrderedJson args{{"num_bits", 8}, {"type", "float"}, {"strategy", "tensor"}};
+    args[field] = std::move(value);
+    return with("kv_cache_scheme", args);
+  };
+  EXPECT_THAT(cache("num_bits", 4),
+              HasSubstr("kv_cache_scheme] field 'num_bits': expected 8 for the KV cache, found 4"));
+  EXPECT_THAT(cache("type", "int"), HasSubstr("field 'type': expected float for the KV cache, found int"));
+  EXPECT_THAT(cache("strategy", "token"), HasSubstr("field 'strategy': expected tensor or attn_head"));
+  EXPECT_THAT(cache("dynamic", true), HasSubstr("field 'dynamic': expected false for the KV cache, found true"));
+  EXPECT_THAT(cache("symmetric", false), HasSubstr("field 'symmetric': expected true for the KV cache, found false"));
+}
+
 TEST_F(LoadLinear, ConfigurationErrors) {
   const auto with = [&](const char* field, OrderedJson value) {
     packed_int4();
@@ -329,20 +360,34 @@ TEST_F(LoadLinear, ConfigurationErrors) {
   };
   EXPECT_THAT(with("num_bits", "4"), HasSubstr("group_0.weights] field 'num_bits': expected an integer, found \"4\""));
   EXPECT_THAT(with("num_bits", 4.5), HasSubstr("expected an integer, found 4.5"));
-  EXPECT_THAT(with("num_bits", 3), HasSubstr("not supported: num_bits 3, type int"));
-  EXPECT_THAT(with("type", "float"), HasSubstr("weights in format 'pack-quantized': not supported"));
-  EXPECT_THAT(with("strategy", "block"), HasSubstr("strategy block"));
-  EXPECT_THAT(with("group_size", -7), HasSubstr("group_size -7"));
-  EXPECT_THAT(with("dynamic", true), HasSubstr("weights in format 'pack-quantized': not supported"));
+  EXPECT_THAT(with("num_bits", 3),
+              HasSubstr("weights] field 'num_bits': expected 4, 8 for weights in format 'pack-quantized', found 3"));
+  EXPECT_THAT(with("type", "float"),
+              HasSubstr("field 'type': expected int for weights in format 'pack-quantized', found float"));
+  EXPECT_THAT(with("strategy", "token"),
+              HasSubstr("field 'strategy': expected tensor, channel, group or block for weights, found token"));
+  EXPECT_THAT(with("strategy", "block"),
+              HasSubstr("field 'block_structure': expected [128,128] for strategy block, found null"));
+  EXPECT_THAT(with("group_size", -7),
+              HasSubstr("field 'group_size': expected 1 to 1048576 for strategy group, found -7"));
+  EXPECT_THAT(with("dynamic", true), HasSubstr("field 'dynamic': expected false for weights, found true"));
   EXPECT_THAT(with("dynamic", "sometimes"), HasSubstr("field 'dynamic': expected true, false or local"));
   EXPECT_THAT(with("actorder", "group"), HasSubstr("field 'actorder'"));
+
+  packed_int4();
+  config_["quantization_config"]["format"] = "marlin-99";
+  EXPECT_THAT(error(), HasSubstr("field 'format': expected pack-quantized, int-quantized, "));
+  EXPECT_THAT(error(), HasSubstr("mxfp8-quantized for weights, found marlin-99"));
+  packed_int4();
+  config_["quantization_config"]["transform_config"] = {{"config_groups", {{"R3", 1}}}};
+  EXPECT_THAT(error(), HasSubstr("field 'transform_config': expected none, found"));
 
   config_["quantization_config"]["quant_method"] = "hqq";
   EXPECT_THAT(error(), HasSubstr("expected compressed-tensors, modelopt, awq, gptq or bitsandbytes, found 'hqq'"));
   config_["quantization_config"].erase("quant_method");
   EXPECT_THAT(error(), HasSubstr("field 'quant_method': missing"));
   config_["quantization_config"] = 3;
-  EXPECT_THAT(error(), HasSubstr("expected an object around it, found 3"));
+  EXPECT_THAT(error(), HasSubstr("quantization_config] expected an object, found 3"));
   packed_int4();
   config_["quantization_config"]["quantization_status"] = "frozen";
   EXPECT_THAT(error(), HasSubstr("field 'quantization_status': expected compressed, found 'frozen'"));

@@ -209,6 +209,39 @@ for field, value in (("quant_type", "fp4"), ("blocksize", 0), ("blocksize", 2**4
 KINDS["AWQ: version"] = lambda c: setting("version", "marlin")(c) if c.config["quantization_config"]["quant_method"] == "awq" else None
 
 
+# what no reader needs, and what nobody need check
+UNREAD = ("observer", "observer_kwargs", "global_compression_ratio", "version", "producer", "scale_dtype", "zp_dtype")
+WRONG = {bool: ("yes", 7, [1]), int: ("many", 4.5, [1], -5, 2**40), float: ("many", [1]), str: ("unheard-of", 7, [1]),
+         list: ("text", 7, {"a": 1}, [7]), dict: ("text", 7, [1])}
+
+
+def fields(part, path=()):
+    """The places of all values of a configuration that a reader should look at."""
+    for key, value in part.items():
+        # each group may say its own format
+        if key not in UNREAD and not (key == "format" and "config_groups" in part):
+            yield (*path, key), value
+            if isinstance(value, dict):
+                yield from fields(value, (*path, key))
+
+
+def put(path, value):
+    def apply(c):
+        place = c.config["quantization_config"]
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = value
+        return f".{path[-1]}"
+
+    return apply
+
+
+def wrong_fields(c):
+    """Every field of the configuration with values of other types and out of range."""
+    return {f"{'.'.join(path)} = {json.dumps(value)}": put(path, value)
+            for path, found in fields(c.config["quantization_config"]) for value in WRONG.get(type(found), ())}
+
+
 def attempt(c, source, scratch, program):
     folder, tokens = scratch / "folder", scratch / "tokens.json"
     c.write(folder, source)
@@ -226,7 +259,11 @@ def judge(run, subject, module):
         return "is accepted"
     if run.returncode != 1:
         return f"ends with status {run.returncode}"
-    named = (subject, module) if subject.startswith(module) else (subject, "tensor '")
+    named = (subject, "tensor '")
+    if subject.startswith(module):
+        named = (subject, module)
+    elif subject.startswith("."):  # a field: by its name, or at the end of its place
+        named = (f"'{subject[1:]}'", f"{subject}]", f" {subject[1:]}]")
     return None if any(name in run.stderr for name in named) else "names neither"
 
 
@@ -240,7 +277,7 @@ def main():
     for source in a.folders:
         whole, tried = Copy(source), 0
         with tempfile.TemporaryDirectory() as scratch:
-            for kind, damage in KINDS.items():
+            for kind, damage in {**KINDS, **wrong_fields(whole)}.items():
                 c = whole.clone()
                 subject = damage(c)
                 unchanged = subject in c.tensors and subject in whole.tensors and same(c.tensors[subject], whole.tensors[subject])

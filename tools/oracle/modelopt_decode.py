@@ -77,13 +77,19 @@ def rounding_of(part, algorithm):
     scale = part["input_scale"].float() if "input_scale" in part else None
     if algorithm in ("FP8", "W4A8_AWQ", "W4A8_NVFP4_FP8"):
         return lambda x: e4m3(x / scale) * scale
+    if algorithm == "W8A8_SQ_PER_CHANNEL":
+        return lambda x: (x / scale).round().clamp(-128, 127) * scale
     if algorithm in ("NVFP4", "NVFP4_AWQ", "NVFP4_SVD"):
         return lambda x: nvfp4(x, scale)
     if algorithm in ("FP8_PER_CHANNEL_PER_TOKEN", "W4A8_MXFP4_FP8"):
         return e4m3_by_token
     if algorithm == "mxfp4":
         return lambda x: mx(x, 6, e2m1)
-    return (lambda x: mx(x, 448, e4m3)) if algorithm == "MXFP8" else lambda x: x
+    if algorithm == "MXFP8":
+        return lambda x: mx(x, 448, e4m3)
+    if algorithm not in ("fp8_pb_wo", "W8A16", "W4A16_AWQ", "W4A16_NVFP4"):
+        raise ValueError(f"nobody wrote down how {algorithm} rounds inputs")
+    return lambda x: x
 
 
 def replace(module, part, algorithm):

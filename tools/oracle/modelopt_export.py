@@ -99,6 +99,11 @@ def measured_again(model, tensors):
             tensors[canonical(name) + ".input.amax"] = quantizer._amax.reshape(1)
 
 
+def clip_rows(recorder):
+    """awq_full clips in a last run, through weights that are scaled and rounded: its inputs are a little different ones."""
+    return {f"{name}.input.clip_rows": torch.cat(batches).float() for name, batches in recorder.inputs.items()}
+
+
 def export(checkpoint, name, lists, out):
     model = load_model(checkpoint)
     recorder = InputRecorder(model)
@@ -106,11 +111,15 @@ def export(checkpoint, name, lists, out):
     recorder.close()
     tensors = statistics(recorder)
     with torch.inference_mode(False), torch.no_grad():
-        mtq.quantize(model, configuration(MODELOPT[name][0]), lambda m: run_samples_plain(m, lists))
+        last = InputRecorder(model)
+        mtq.quantize(model, configuration(MODELOPT[name][0]), lambda m: run_recorded(m, lists, last))
+        last.close()
         cache_statistics(model, tensors)
         found = search_results(model, tensors)
         if "SVDQUANT" in MODELOPT[name][0] or "AWQ_FULL" in MODELOPT[name][0]:
             measured_again(model, tensors)
+        if "awq_full" in MODELOPT[name][0]:
+            tensors.update(clip_rows(last))
         shutil.rmtree(out, ignore_errors=True)
         export_hf_checkpoint(model, export_dir=out)
     copy_companions(checkpoint, out)
@@ -118,7 +127,10 @@ def export(checkpoint, name, lists, out):
     (out / "search.json").write_text(json.dumps(found, indent=1))
 
 
-def run_samples_plain(model, lists):
+def run_recorded(model, lists, recorder):
+    """Of several runs the last one's inputs stay."""
+    recorder.inputs.clear()
+    recorder.cache.clear()
     for ids in lists:
         model(input_ids=torch.tensor([ids]))
 

@@ -65,7 +65,8 @@ def compare(folder, source, program, texts):
     for name, outputs in calls.outputs.items():
         theirs = torch.cat(outputs)
         values += theirs.numel()
-        worst = max(worst, ((ours[name] - theirs).abs().max().item() / theirs.abs().max().item(), name))
+        off = (ours[name] - theirs).abs().max().item() / theirs.abs().max().item()
+        worst = max(worst, (off, name)) if off == off else (float("inf"), name)
     good = len(ours) > 0 and worst[0] <= BOUND
     print(f"{folder.name}: {len(ours)} layers, {values} outputs, largest difference {worst[0]:.1e} ({worst[1]})"
           + ("" if good else "  <-- misses"), flush=True)
