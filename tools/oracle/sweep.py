@@ -33,6 +33,10 @@ CASES = {
     "odd_rows": "--seed 10 --hidden 128 --inter 129 --heads 2 --kv 1",
     "one_row": "--seed 12 --hidden 64 --inter 1 --heads 2 --kv 1",
     "nan": "--seed 13 --nan",
+    "f16_of_64_sharded": "--seed 21 --hidden 192 --inter 320 --heads 3 --kv 1 --dtype float16 --shard-kib 200 --outlier 2",
+    "three_layers_tied": "--seed 22 --hidden 320 --inter 448 --heads 5 --kv 5 --layers 3 --vocab 333 --tied --shard-kib 400",
+    "wide_heads": "--seed 23 --hidden 384 --inter 640 --heads 3 --kv 1 --vocab 517 --outlier 200",
+    "plain_f32_tied": "--seed 24 --hidden 256 --inter 768 --heads 8 --kv 2 --dtype float32 --tied --plain",
 }
 
 
