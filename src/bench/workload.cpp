@@ -78,7 +78,7 @@ BenchRepeat run_repeat(Session& session, const Workload& workload, std::int64_t 
     repeat.prompt_tokens += generation.prompt_tokens;
     repeat.visual_tokens += generation.visual_tokens;
     repeat.output_tokens += static_cast<std::int64_t>(generation.tokens.size());
-    repeat.workspace_bytes = generation.workspace_bytes;
+    repeat.memory = generation.memory;
     for (const Stage& stage : kStages) repeat.times.*stage.seconds += generation.times.*stage.seconds;
     if (generation.times.tokens.size() > repeat.times.tokens.size()) repeat.times.tokens = generation.times.tokens;
   }
@@ -105,10 +105,8 @@ bool run_workload(const std::shared_ptr<const Engine>& engine, const Workload& w
   return true;
 }
 
-std::int64_t largest_workspace(std::span<const BenchRepeat> repeats) {
-  std::int64_t bytes = 0;
-  for (const BenchRepeat& repeat : repeats) bytes = std::max(bytes, repeat.workspace_bytes);
-  return bytes;
+SessionMemory largest(const SessionMemory& a, const SessionMemory& b) {
+  return {std::max(a.kv, b.kv), std::max(a.workspace, b.workspace)};
 }
 
 Json summarize_repeats(const std::vector<BenchRepeat>& repeats) {

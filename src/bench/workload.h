@@ -48,7 +48,7 @@ struct BenchRepeat {
   std::int64_t batch = 1;
   std::int64_t prompt_tokens = 0, visual_tokens = 0, output_tokens = 0;
   StageTimes times;
-  std::int64_t workspace_bytes = 0;  // of the session after it
+  SessionMemory memory;  // of the session after it
 
   // Time per output token after the first: (last - first) / (output_tokens - 1).
   double per_token() const;
@@ -68,8 +68,8 @@ bool run_workload(const std::shared_ptr<const Engine>& engine, const Workload& w
                   int threads, std::int64_t done, const std::function<void(const BenchRepeat&)>& sink,
                   std::stop_token stop, const Progress& progress);
 
-// The largest workspace of the repeats, in bytes.
-std::int64_t largest_workspace(std::span<const BenchRepeat> repeats);
+// The larger of each.
+SessionMemory largest(const SessionMemory& a, const SessionMemory& b);
 
 // {"ttft": {"median": ..., "low": ..., "high": ..., "p90": ..., "p99": ..., "min": ..., "max": ..., "count": ...}, ...}:
 // the stages by their names, ttft and decode_per_token in milliseconds; tokens_per_second; prompt_tokens, visual_tokens

@@ -69,14 +69,15 @@ void print_workload(const std::string& name, const Json& summary, std::int64_t w
   for (const char* name : {"ttft", "decode_per_token", "tokens_per_second"}) print_row(name, summary[name]);
 }
 
-void print_memory(const EngineInfo& info, std::int64_t workspace, std::int64_t peak) {
+void print_memory(const EngineInfo& info, const SessionMemory& session, bool on_gpu, std::int64_t peak) {
   const auto print = [](const std::string& name, std::int64_t bytes) {
     std::cout << fmt::format("  {:<22} {:>12}\n", name, size_text(bytes));
   };
   std::cout << "memory\n";
   for (const auto& [name, bytes] : info.memory.weights) print(name, bytes);
   print("KV cache per token", info.memory.kv_per_token);
-  print("workspace", workspace);
+  print(on_gpu ? "KV cache, all pages" : "KV cache", session.kv);
+  print("workspace", session.workspace);
   print("peak of the process", peak);
 }
 
@@ -110,7 +111,7 @@ int run_bench(const BenchFlags& flags, const Environment& environment) {
   const auto engine = Engine::load(flags.engine.model, options);
   const EngineInfo& info = engine->info();
   Json json;
-  std::int64_t workspace = 0;
+  SessionMemory session;
   json["conditions"] = to_json(info);
   CudaRoofline roofline;
   if (flags.profile || flags.roofline) {
@@ -124,7 +125,7 @@ int run_bench(const BenchFlags& flags, const Environment& environment) {
         engine, workload, flags.bench, flags.engine.threads, 0,
         [&](const BenchRepeat& repeat) { repeats.push_back(repeat); }, environment.stop, environment.progress);
     if (!finished) return kInterrupted;
-    workspace = std::max(workspace, largest_workspace(repeats));
+    for (const BenchRepeat& repeat : repeats) session = largest(session, repeat.memory);
     json["workloads"][workload.name] = summarize_repeats(repeats);
     if (!flags.json) print_workload(workload.name, json["workloads"][workload.name], flags.bench.repeats);
     if (!flags.profile) continue;
@@ -135,12 +136,13 @@ int run_bench(const BenchFlags& flags, const Environment& environment) {
   const std::int64_t peak = peak_resident_bytes();
   for (const auto& [name, bytes] : info.memory.weights) json["memory"]["weights"][name] = bytes;
   json["memory"]["kv_per_token"] = info.memory.kv_per_token;
-  json["memory"]["workspace"] = workspace;
+  json["memory"]["kv"] = session.kv;
+  json["memory"]["workspace"] = session.workspace;
   json["memory"]["peak"] = peak;
   if (flags.json) {
     print_json(json);
   } else {
-    print_memory(info, workspace, peak);
+    print_memory(info, session, options.device == Device::kCuda, peak);
     std::cout << fmt::format("{}, KV cache {}, numerics {}, quantized products {}, {}\n", info.checkpoint,
                              info.kv_format, info.numerics, info.products, info.instruction_set);
   }

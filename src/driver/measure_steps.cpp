@@ -139,14 +139,14 @@ void StudyRunner::measure_speed(const std::string& configuration, const std::fil
   options.picture_cache = nullptr;
   options.reuse_prefix = false;
   const auto engine = Engine::load(folder, options);
-  std::int64_t workspace = 0;
+  SessionMemory memory;
   const BenchOptions bench{plan_.bench->warmup, plan_.bench->repeats, plan_.bench->seconds, 1};
   for (const Workload& workload : inputs_.workloads) {
     if (speed_is_done(configuration, workload)) continue;
     auto done = static_cast<std::int64_t>(store_.timings(configuration, workload.name).size());
     const auto sink = [&](const BenchRepeat& repeat) {
       store_.add_timing({configuration, workload.name, repeat.index, stages_of(repeat)});
-      workspace = std::max(workspace, repeat.workspace_bytes);
+      memory = largest(memory, repeat.memory);
       ++done;
       advance(cost::kRepeat);
     };
@@ -157,7 +157,9 @@ void StudyRunner::measure_speed(const std::string& configuration, const std::fil
           fmt::format("{} of {} repeats within the time budget of {} s", done, bench.repeats, bench.budget_seconds));
     }
   }
-  if (workspace > 0) store_.set_memory({configuration, "workspace", workspace, true});
+  if (memory.workspace > 0) store_.set_memory({configuration, "workspace", memory.workspace, true});
+  // on the CPU it grows with the prompts, and a row of its own says how much a token takes
+  if (on_gpu() && memory.kv > 0) store_.set_memory({configuration, "KV cache", memory.kv, true});
   if (has_peak) {
     store_.set_memory(
         {configuration, "peak above idle", std::max<std::int64_t>(0, peak_resident_bytes() - idle), true});

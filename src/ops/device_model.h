@@ -1,6 +1,7 @@
 #pragma once
 // A whole vision-language model on a device. A backend makes one from sources that know neither checkpoints nor files;
-// what calls it knows neither streams nor pointers of the device. Activations, keys and values are bf16, sums f32:
+// what calls it knows neither streams nor pointers of the device. Activations are bf16, keys and values too unless they are
+// kept in 8 bits, sums f32:
 // Numerics::kBF16 of the other ops, but for the order of sums and for probabilities, which attention does not round.
 //
 // Every prompt and every step of decoding has its own kernels, chosen by the model alone: what a sequence gives depends
@@ -66,6 +67,11 @@ struct DeviceVisionSource {
   DeviceProductsSource merger_first, merger_second;  // [merge width, merge width], [output, merge width]
 };
 
+// Of one layer: [kv_heads] each.
+struct DeviceKvScales {
+  std::vector<float> k, v;
+};
+
 // How much a runner can hold; its memory is taken when it is made.
 struct DeviceLimits {
   std::int64_t sequences = 1;       // that run at once
@@ -73,6 +79,8 @@ struct DeviceLimits {
   std::int64_t picture_tokens = 0;  // of one prompt
   // The rotation of a text token by its position: [positions, head_dim / 2] f32. Decoding goes no further.
   Tensor cos, sin;
+  // Of each layer: keys (after RoPE) and values are kept as e4m3(clamp(x / scale, -448, 448)); empty: in bf16.
+  std::vector<DeviceKvScales> kv_scales;
 };
 
 // Bytes of the device's memory.
@@ -133,6 +141,8 @@ class DeviceRunner {
 
   // Tokens in a sequence's cache.
   virtual std::int64_t length(std::size_t sequence) const = 0;
+  // Whether each of the sequences can take so many tokens more, all of them together.
+  virtual bool has_room(std::span<const std::size_t> sequences, std::int64_t more) const = 0;
   virtual void truncate(std::size_t sequence, std::int64_t length) = 0;
   // `to` becomes a copy of the first `length` tokens of `from`.
   virtual void copy_prefix(std::size_t from, std::size_t to, std::int64_t length) = 0;

@@ -24,6 +24,7 @@ class CpuWorker final : public Worker {
   std::size_t most_sequences() const override { return std::numeric_limits<std::size_t>::max(); }
   bool reuses_decoded() const override { return true; }
   std::int64_t length(std::size_t sequence) override { return cache(sequence).length(); }
+  bool has_room(std::span<const std::size_t>, std::int64_t) override { return true; }
 
   void keep_prefix(std::size_t sequence, std::size_t donor, std::int64_t length) override {
     if (sequence == donor) {
@@ -78,7 +79,11 @@ class CpuWorker final : public Worker {
     return choices;
   }
 
-  std::int64_t workspace_bytes() const override { return workspace_.nbytes(); }
+  SessionMemory memory() const override {
+    std::int64_t tokens = 0;
+    for (const auto& cache : caches_) tokens += cache->length();
+    return {tokens * engine_->kv_layout()->bytes_per_token(), workspace_.nbytes()};
+  }
   void start_profile() override { fail("profile", "ops are timed on a GPU only; choose --device cuda"); }
   std::vector<DeviceOpTime> take_profile() override { return {}; }
 

@@ -17,6 +17,9 @@ class DeviceWorker final : public Worker {
   std::size_t most_sequences() const override { return static_cast<std::size_t>(engine_->options().device_sequences); }
   bool reuses_decoded() const override { return false; }
   std::int64_t length(std::size_t sequence) override { return runner_->length(sequence); }
+  bool has_room(std::span<const std::size_t> sequences, std::int64_t more) override {
+    return runner_->has_room(sequences, more);
+  }
 
   void keep_prefix(std::size_t sequence, std::size_t donor, std::int64_t length) override {
     if (sequence == donor) {
@@ -70,7 +73,10 @@ class DeviceWorker final : public Worker {
     return choices;
   }
 
-  std::int64_t workspace_bytes() const override { return runner_->memory().workspace; }
+  SessionMemory memory() const override {
+    const DeviceMemory memory = runner_->memory();
+    return {memory.kv, memory.workspace};
+  }
   void start_profile() override { runner_->start_profile(); }
   std::vector<DeviceOpTime> take_profile() override { return runner_->take_profile(); }
 
@@ -86,6 +92,7 @@ class DeviceWorker final : public Worker {
     const RotationTables tables = mrope_tables(config, positions, Numerics::kBF16);
     limits.cos = tables.cos;
     limits.sin = tables.sin;
+    for (const KvScales& scales : engine.kv_layout()->scales) limits.kv_scales.push_back({scales.k, scales.v});
     return limits;
   }
 

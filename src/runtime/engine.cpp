@@ -108,8 +108,8 @@ EngineState::EngineState(const std::filesystem::path& folder, const EngineOption
       make_kv_layout(options.kv_format, load_kv_quantization(checkpoint_, config.decoder.layers), config.decoder,
                      options.numerics, key_biases(model_), folder.string()));
   device_model_ = load_on_device(model_, options, processor_, folder.string());
-  require(device_model_ == nullptr || kv_layout_->format == "bf16", folder.string(),
-          "a GPU keeps keys and values in bf16 only so far, got {}; choose --kv bf16", kv_layout_->format);
+  require(device_model_ == nullptr || kv_layout_->key_bias.empty(), folder.string(),
+          "a GPU has no KV cache without the keys' bias so far, got {}; choose another --kv", kv_layout_->format);
   stop_tokens_ = find_stop_tokens(checkpoint_, config, *tokenizer_);
   if (options.picture_cache != nullptr) {
     picture_key_suffix_ = device_model_ ? device_model_->device_name() : "";

@@ -90,6 +90,13 @@ struct SamplingOptions {
   bool ignore_eos = false;  // run to max_new_tokens
 };
 
+// What a session holds beside the engine, in bytes.
+struct SessionMemory {
+  std::int64_t kv = 0;  // keys and values; on a GPU all pages, which are taken when the session starts
+  std::int64_t workspace =
+      0;  // buffers of activations and logits; on a GPU taken then, too, and the vision tower's before
+};
+
 struct Generation {
   std::vector<TokenId> tokens;  // with the stop token, if one ended it
   std::string text;             // special tokens removed, as transformers' decode; not stripped
@@ -97,7 +104,7 @@ struct Generation {
   bool stopped = false;    // by a stop token, not by length
   float smallest_gap = 0;  // between the two largest logits on the way
   StageTimes times;
-  std::int64_t workspace_bytes = 0;  // the session's buffers of activations and logits, when it was done
+  SessionMemory memory;  // of the session, when it was done
 };
 
 // Called for each complete piece of text; false stops the generation.

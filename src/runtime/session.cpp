@@ -119,6 +119,19 @@ class SessionState final : public Session {
     return *sequences_[i];
   }
 
+  void forget(std::size_t i) {
+    sequences_[i]->keep_prefix(*sequences_[i], 0);
+    worker_->keep_prefix(i, i, 0);
+  }
+
+  // Until each of `wanting` can take `more` tokens: what idle sequences hold goes, those of the largest numbers first.
+  void make_room(std::span<const std::size_t> wanting, std::int64_t more,
+                 const std::function<bool(std::size_t)>& is_idle) {
+    for (std::size_t i = sequences_.size(); i-- > 0 && !worker_->has_room(wanting, more);) {
+      if (is_idle(i)) forget(i);
+    }
+  }
+
   // Reads into sequence i what no sequence of this session holds, and at least the tokens from `first_wanted` on. Returns
   // how many tokens were held.
   std::int64_t run_prompt(std::size_t i, PreparedPrompt& prompt, std::int64_t first_wanted, StageTimes& times,
@@ -135,6 +148,13 @@ class SessionState final : public Session {
           donor = other;
         }
       }
+    }
+    const std::int64_t more = static_cast<std::int64_t>(prompt.tokens.size()) - worker_->length(i);
+    make_room({&i, 1}, more, [&](std::size_t other) { return other > i && other != donor; });
+    if (donor > i && !worker_->has_room({&i, 1}, more)) {
+      shared = sequences_[i]->shared_prefix(prompt, first_wanted);
+      forget(donor);
+      donor = i;
     }
     // should the worker fail to copy, the books say that nothing is held
     if (donor != i) sequences_[i]->keep_prefix(*sequences_[i], 0);
@@ -171,6 +191,7 @@ class SessionState final : public Session {
       Writer& writer = *writers[k];
       rows.push_back({sequences[k], writer.result.tokens.back(), writer.next_position++, &writer.sampler});
     }
+    make_room(sequences, 1, [&](std::size_t i) { return std::ranges::find(sequences, i) == sequences.end(); });
     std::vector<Choice> choices = worker_->step(rows);
     if (worker_->reuses_decoded()) {
       for (const Worker::StepRow& row : rows) sequence(row.sequence).push(row.token);
@@ -189,7 +210,7 @@ class SessionState final : public Session {
 
   Generation finish(Writer& writer, const TextSink& sink) {
     writer.finish(sink);
-    writer.result.workspace_bytes = worker_->workspace_bytes();
+    writer.result.memory = worker_->memory();
     return std::move(writer.result);
   }
 

@@ -32,6 +32,8 @@ class Worker {
   virtual bool reuses_decoded() const = 0;
   // Tokens in a sequence's cache.
   virtual std::int64_t length(std::size_t sequence) = 0;
+  // Whether each of the sequences can take so many tokens more, all of them together.
+  virtual bool has_room(std::span<const std::size_t> sequences, std::int64_t more) = 0;
   // `sequence` keeps the first `length` tokens of `donor` (perhaps itself), whatever it held.
   virtual void keep_prefix(std::size_t sequence, std::size_t donor, std::int64_t length) = 0;
   // Runs the tokens of `prompt` after those that the cache holds, its pictures first. Rows are wanted from the prompt's
@@ -40,8 +42,7 @@ class Worker {
                        const LogitRows& rows) = 0;
   // Appends a token to each row's sequence; what follows.
   virtual std::vector<Choice> step(std::span<const StepRow> rows) = 0;
-  // The buffers of activations and logits.
-  virtual std::int64_t workspace_bytes() const = 0;
+  virtual SessionMemory memory() const = 0;
   // As Session has them.
   virtual void start_profile() = 0;
   virtual std::vector<DeviceOpTime> take_profile() = 0;

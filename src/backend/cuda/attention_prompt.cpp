@@ -70,6 +70,7 @@ void attention_prompt(const AttentionPrompt& call, const PagedKv& kv, const Laun
   check_heads(call.heads, kv.head_dim, call.scale);
   require(kv.k && kv.v && kv.pages && kv.kv_heads > 0 && call.heads % kv.kv_heads == 0, kWhere,
           "{} heads do not share {} keys and values", call.heads, kv.kv_heads);
+  require(!kv.holds_codes(), kWhere, "expected a cache in bf16; codes are unpacked first");
   require(begins_at(kv.k, 0, 16) && begins_at(kv.v, 0, 16), kWhere, "a cache begins at a multiple of 16 bytes");
   check_rows(call.q, call.q.rows, call.heads * kv.head_dim, 16);
   check_rows(call.out, call.q.rows, call.heads * kv.head_dim, 4);

@@ -1,5 +1,7 @@
 #include "backend/cuda/decode_ops.h"
 
+#include <algorithm>
+
 #include "backend/cuda/op_profile.h"
 #include "base/error.h"
 
@@ -19,6 +21,8 @@ void check_kv(const PagedKv& kv, std::int64_t heads, std::string_view where) {
               kv.head_dim <= kMaxHeadDim,
           where, "expected a cache with heads of up to {} dimensions, a multiple of 8, got {} heads of {}", kMaxHeadDim,
           kv.kv_heads, kv.head_dim);
+  require(!kv.holds_codes() || (kv.v_scales && kv.head_dim % 16 == 0), where,
+          "expected scales of keys and of values, and heads of a multiple of 16 codes, got heads of {}", kv.head_dim);
   require(heads > 0 && heads % kv.kv_heads == 0 && heads / kv.kv_heads <= kMaxSharedHeads, where,
           "{} heads do not share {} keys and values, or more than {} share one", heads, kv.kv_heads, kMaxSharedHeads);
 }
@@ -71,6 +75,21 @@ void rope_append(const RopeAppend& call, const PagedKv& kv, const Launch& launch
                     launch);
 }
 
+void unpack_kv(const PagedKv& kv, std::int32_t sequence, std::int64_t tokens, const PagedKv& target,
+               const Launch& launch) {
+  constexpr std::string_view kWhere = "cuda unpack_kv";
+  check_kv(kv, kv.kv_heads, kWhere);
+  check_kv(target, kv.kv_heads, kWhere);
+  require(kv.holds_codes() && !target.holds_codes() && kv.kv_heads == target.kv_heads &&
+              kv.head_dim == target.head_dim && sequence >= 0 && tokens >= 0 &&
+              tokens <= std::int64_t{std::min(kv.pages_per_sequence, target.pages_per_sequence)} * kPageTokens,
+          kWhere, "{} tokens do not fit from {} pages of codes into {} of bf16", tokens, kv.pages_per_sequence,
+          target.pages_per_sequence);
+  if (tokens == 0) return;
+  const ProfiledOp watched(launch, "unpack_kv", static_cast<double>(tokens * kv.kv_heads * kv.head_dim) * 6);
+  start_unpack_kv({kv, target, sequence, static_cast<int>(tokens)}, launch);
+}
+
 std::int64_t attention_workspace(std::int64_t rows, std::int64_t heads, std::int64_t head_dim) {
   return rows * heads * kMostSplits * (head_dim + kPartExtremes);
 }
@@ -107,7 +126,7 @@ void attention_decode(const AttentionDecode& call, const PagedKv& kv, const Laun
   arguments.heads = static_cast<int>(call.heads);
   arguments.longest = static_cast<int>(call.longest);
   const ProfiledOp watched(launch, "attention_decode", 0);  // the lengths lie on the device
-  start_attention_decode(arguments, launch);
+  (kv.holds_codes() ? start_attention_decode_e4m3 : start_attention_decode)(arguments, launch);
 }
 
 std::int64_t argmax_workspace(std::int64_t rows) {

@@ -23,7 +23,8 @@ struct Embedding {
 };
 void embedding(const Embedding& call, const Launch& launch);
 
-// Rotates q and k as ops/rope.h in kBF16, bit for bit, and moves k and v into the cache.
+// Rotates q and k as ops/rope.h in kBF16, bit for bit, and moves k and v into the cache; into one of codes as
+// e4m3(clamp(x / scale, -448, 448)), bit for bit what the CPU's cache stores.
 //   qkv: [tokens, (heads + 2 kv_heads) head_dim]: q stays, rotated.  cos, sin: [tokens, head_dim / 2] f32.
 //   positions: [tokens]: rows of cos and sin to take instead of the token's own number; or null.
 //   sequences, slots: [tokens]: the sequence of a token and its place in it; their pages must be there.
@@ -36,6 +37,11 @@ struct RopeAppend {
 };
 void rope_append(const RopeAppend& call, const PagedKv& kv, const Launch& launch);
 
+// The first `tokens` keys and values of a sequence in a cache of codes as bf16: code * scale, rounded, which is exact where the
+// scale is a power of two. Zeros follow up to the page's end.  target: a bf16 cache of one sequence with room for them.
+void unpack_kv(const PagedKv& kv, std::int32_t sequence, std::int64_t tokens, const PagedKv& target,
+               const Launch& launch);
+
 // The newest token of each row: rope_append(), then ops/attention.h for its query, which sees the first lengths[row] >= 1 keys
 // of sequences[row] (null: of the sequence of its own number), its own among them as the last. No two rows are of one
 // sequence.
@@ -44,7 +50,8 @@ void rope_append(const RopeAppend& call, const PagedKv& kv, const Launch& launch
 //   workspace: attention_workspace() floats.  counters: [rows, kv_heads], zeros before and after.
 // Everything but qkv is read before the kernel before this one has ended: it must not write them.
 // Softmax in f32, the probabilities in 16 bits. Error against exact arithmetic:
-// ((length + head_dim) 2^-22 (1 + 2 max |score|) + 2^-17) max |v|, then bf16. A row's bits hang on its own length alone.
+// ((length + head_dim) 2^-22 (1 + 2 max |score|) + 2^-17) max |v|, then bf16; keys and values are what the cache holds, codes
+// exact. A row's bits hang on its own length alone.
 struct AttentionDecode {
   DeviceMatrix qkv;
   const float *cos = nullptr, *sin = nullptr;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "backend/cuda/attention_prompt.h"
 #include "backend/cuda/device/linear.h"
@@ -31,6 +32,22 @@ std::size_t input_bytes(const DecoderShape& shape) {
 
 std::size_t table_bytes(const Tensor& tensor) { return DeviceArena::padded(static_cast<std::size_t>(tensor.nbytes())); }
 
+std::size_t page_elements(const DecoderShape& shape) {
+  return static_cast<std::size_t>(shape.kv_heads * kPageTokens * shape.head_dim);
+}
+std::size_t element_bytes(const DeviceLimits& limits) {
+  return limits.kv_scales.empty() ? sizeof(std::uint16_t) : sizeof(std::uint8_t);
+}
+std::size_t scale_bytes(const DecoderShape& shape) {
+  return DeviceArena::padded(static_cast<std::size_t>(2 * shape.layers * shape.kv_heads) * sizeof(float));
+}
+// The keys, the values and the page table of CudaRunner::unpacked_.
+std::size_t unpacked_bytes(const DecoderShape& shape, std::int64_t pages) {
+  const auto count = static_cast<std::size_t>(pages);
+  return 2 * DeviceArena::padded(count * page_elements(shape) * sizeof(std::uint16_t)) +
+         DeviceArena::padded(count * sizeof(std::int32_t));
+}
+
 // What a prompt's attention packs the keys of one sequence into.
 std::size_t packed_key_bytes(const DecoderShape& shape, std::int64_t pages) {
   return DeviceArena::padded(attention_prompt_workspace(pages * kPageTokens, shape.kv_heads, shape.head_dim));
@@ -44,8 +61,8 @@ CudaRunner::Sizes CudaRunner::sizes_of(const ModelWeights& weights, const Device
   sizes.pages = divide_up(limits.kv_tokens, kPageTokens);
   sizes.pages_per_sequence =
       divide_up(std::min(sizes.pages, divide_up(limits.cos.dim(0), kPageTokens)), kPageUnit) * kPageUnit;
-  const auto layer = DeviceArena::padded(
-      static_cast<std::size_t>(sizes.pages * shape.kv_heads * kPageTokens * shape.head_dim) * sizeof(std::uint16_t));
+  const auto layer =
+      DeviceArena::padded(static_cast<std::size_t>(sizes.pages) * page_elements(shape) * element_bytes(limits));
   sizes.kv = static_cast<std::size_t>(2 * shape.layers) * layer +
              DeviceArena::padded(static_cast<std::size_t>(limits.sequences * sizes.pages_per_sequence) * 4);
   sizes.workspace =
@@ -53,6 +70,10 @@ CudaRunner::Sizes CudaRunner::sizes_of(const ModelWeights& weights, const Device
       DeviceArena::padded(static_cast<std::size_t>(limits.picture_tokens * shape.hidden) * sizeof(std::uint16_t)) +
       input_bytes(shape) + packed_key_bytes(shape, sizes.pages_per_sequence) + table_bytes(limits.cos) +
       table_bytes(limits.sin) + DecodeSteps::bytes(shape, limits.sequences);
+  if (!limits.kv_scales.empty()) {
+    sizes.kv += scale_bytes(shape);
+    sizes.workspace += unpacked_bytes(shape, sizes.pages_per_sequence);
+  }
   return sizes;
 }
 
@@ -93,15 +114,50 @@ CudaRunner::~CudaRunner() {
 
 void CudaRunner::make_cache() {
   const DecoderShape& shape = decoder_.shape();
-  const auto layer = static_cast<std::size_t>(sizes_.pages * shape.kv_heads * kPageTokens * shape.head_dim);
+  const auto layer = static_cast<std::size_t>(sizes_.pages) * page_elements(shape) * element_bytes(limits_);
   page_table_ =
       kv_arena_.allocate<std::int32_t>(static_cast<std::size_t>(limits_.sequences * sizes_.pages_per_sequence));
   for (std::int64_t i = 0; i < shape.layers; ++i) {
-    auto* k = kv_arena_.allocate<std::uint16_t>(layer);
-    auto* v = kv_arena_.allocate<std::uint16_t>(layer);
+    auto* k = static_cast<std::uint16_t*>(kv_arena_.allocate(layer));
+    auto* v = static_cast<std::uint16_t*>(kv_arena_.allocate(layer));
     kv_.push_back({k, v, page_table_, static_cast<int>(sizes_.pages_per_sequence), static_cast<int>(shape.kv_heads),
                    static_cast<int>(shape.head_dim)});
   }
+  if (!limits_.kv_scales.empty()) upload_scales();
+}
+
+void CudaRunner::upload_scales() {
+  const DecoderShape& shape = decoder_.shape();
+  const auto heads = static_cast<std::size_t>(shape.kv_heads);
+  require(limits_.kv_scales.size() == kv_.size(), kWhere, "expected scales of the cache for {} layers, got {}",
+          kv_.size(), limits_.kv_scales.size());
+  auto* scales = static_cast<float*>(kv_arena_.allocate(scale_bytes(shape)));
+  for (std::size_t i = 0; i < kv_.size(); ++i) {
+    const DeviceKvScales& layer = limits_.kv_scales[i];
+    require(layer.k.size() == heads && layer.v.size() == heads, kWhere,
+            "expected scales of the cache for {} heads, got {} and {}", heads, layer.k.size(), layer.v.size());
+    kv_[i].k_scales = scales + 2 * i * heads;
+    kv_[i].v_scales = scales + (2 * i + 1) * heads;
+    copy_values<float>(scales + 2 * i * heads, layer.k, stream_);
+    copy_values<float>(scales + (2 * i + 1) * heads, layer.v, stream_);
+  }
+  const std::int64_t pages = sizes_.pages_per_sequence;
+  const std::size_t bytes = static_cast<std::size_t>(pages) * page_elements(shape) * sizeof(std::uint16_t);
+  std::vector<std::int32_t> numbers(static_cast<std::size_t>(pages));
+  std::iota(numbers.begin(), numbers.end(), 0);
+  auto* table = workspace_.allocate<std::int32_t>(numbers.size());
+  copy_values<std::int32_t>(table, numbers, stream_);
+  unpacked_ = kv_.front();
+  unpacked_.k = static_cast<std::uint16_t*>(workspace_.allocate(bytes));
+  unpacked_.v = static_cast<std::uint16_t*>(workspace_.allocate(bytes));
+  unpacked_.pages = table;
+  unpacked_.k_scales = unpacked_.v_scales = nullptr;
+}
+
+PagedKv CudaRunner::prompt_keys(const PagedKv& kv, std::size_t sequence, std::int64_t tokens) const {
+  if (!kv.holds_codes()) return kv;
+  unpack_kv(kv, static_cast<std::int32_t>(sequence), tokens, unpacked_, stream_.launch());
+  return unpacked_;
 }
 
 void CudaRunner::reserve(std::size_t sequence, std::int64_t tokens) {
@@ -151,6 +207,14 @@ void CudaRunner::drain() {
   next_.clear();
 }
 
+bool CudaRunner::has_room(std::span<const std::size_t> sequences, std::int64_t more) const {
+  std::int64_t wanted = 0;
+  for (const std::size_t sequence : sequences) {
+    wanted += pages_.pages_wanted(sequence, pages_.length(sequence) + more);
+  }
+  return wanted <= pages_.free_pages();
+}
+
 void CudaRunner::truncate(std::size_t sequence, std::int64_t length) {
   drain();
   pages_.truncate(sequence, length);
@@ -161,15 +225,14 @@ void CudaRunner::copy_prefix(std::size_t from, std::size_t to, std::int64_t leng
   require(length <= pages_.length(from), kWhere, "expected at most {} tokens, got {}", pages_.length(from), length);
   pages_.truncate(to, 0);
   reserve(to, length);
-  const DecoderShape& shape = decoder_.shape();
-  const auto page = static_cast<std::size_t>(shape.kv_heads * kPageTokens * shape.head_dim);
+  const std::size_t page = page_elements(decoder_.shape()) * element_bytes(limits_);
   for (std::int64_t i = 0; i < divide_up(length, kPageTokens); ++i) {
     const auto source = static_cast<std::size_t>(pages_.row(from)[i]) * page,
                target = static_cast<std::size_t>(pages_.row(to)[i]) * page;
     for (const PagedKv& kv : kv_) {
       for (std::uint16_t* data : {kv.k, kv.v}) {
-        check(cudaMemcpyAsync(data + target, data + source, page * sizeof(std::uint16_t), cudaMemcpyDeviceToDevice,
-                              stream_.launch().stream),
+        auto* bytes = reinterpret_cast<char*>(data);
+        check(cudaMemcpyAsync(bytes + target, bytes + source, page, cudaMemcpyDeviceToDevice, stream_.launch().stream),
               kWhere);
       }
     }
@@ -215,9 +278,9 @@ void CudaRunner::prompt(const DevicePrompt& prompt) {
     q.cols = shape.q_width();
     const auto keys = static_cast<double>(first + begin) + 0.5 * static_cast<double>(q.rows + 1);
     const ProfiledOp watched(launch, "attention_prompt", 0, 4.0 * static_cast<double>(q.rows * q.cols) * keys);
-    attention_prompt(
-        {q, static_cast<std::int32_t>(prompt.sequence), first + begin, scale, shape.heads, mixed, packed_keys_}, kv,
-        launch);
+    const auto own = static_cast<std::int32_t>(kv.holds_codes() ? 0 : prompt.sequence);
+    attention_prompt({q, own, first + begin, scale, shape.heads, mixed, packed_keys_},
+                     prompt_keys(kv, prompt.sequence, first + rows), launch);
   };
   decoder_.run(rows, pass, kv_, buffers_, launch);
   pages_.append(prompt.sequence, rows);
@@ -238,15 +301,6 @@ Tensor CudaRunner::logits(std::int64_t begin, std::int64_t end) {
   stream_.synchronize();
   std::copy_n(logits_.data<float>(), logits.numel(), logits.data<float>());
   return logits;
-}
-
-// True when the step after those under way needs no page that is not there: nobody has asked for its tokens yet.
-bool CudaRunner::has_room_ahead(std::span<const std::size_t> sequences) const {
-  std::int64_t wanted = 0;
-  for (const std::size_t sequence : sequences) {
-    wanted += pages_.pages_wanted(sequence, pages_.length(sequence) + steps_->under_way() + 1);
-  }
-  return wanted <= pages_.free_pages();
 }
 
 // A step of sequences whose lengths are those that the device has counted up to.
@@ -278,7 +332,8 @@ std::vector<DeviceChoice> CudaRunner::step(std::span<const DeviceStepRow> rows, 
     start_step(sequences);
   }
   const std::int64_t limit = std::min(limits_.cos.dim(0), sizes_.pages_per_sequence * kPageTokens);
-  if (ahead && furthest + 2 < limit && has_room_ahead(sequences)) start_step(sequences);
+  // nobody has asked for the tokens of the step ahead yet: where it finds no page, it is not begun
+  if (ahead && furthest + 2 < limit && has_room(sequences, steps_->under_way() + 1)) start_step(sequences);
   const std::vector<DeviceChoice> choices = steps_->wait();
   next_.clear();
   for (std::size_t i = 0; i < rows.size(); ++i) {

@@ -33,6 +33,7 @@ class CudaRunner final : public DeviceRunner {
   void clear_pictures() override { pictures_held_ = 0; }
 
   std::int64_t length(std::size_t sequence) const override { return pages_.length(sequence); }
+  bool has_room(std::span<const std::size_t> sequences, std::int64_t more) const override;
   void truncate(std::size_t sequence, std::int64_t length) override;
   void copy_prefix(std::size_t from, std::size_t to, std::int64_t length) override;
 
@@ -56,8 +57,10 @@ class CudaRunner final : public DeviceRunner {
   };
   static Sizes sizes_of(const ModelWeights& weights, const DeviceLimits& limits);
   void make_cache();
+  void upload_scales();
+  // The keys and values of the first `tokens` tokens of a sequence as a prompt's attention takes them.
+  PagedKv prompt_keys(const PagedKv& kv, std::size_t sequence, std::int64_t tokens) const;
   void reserve(std::size_t sequence, std::int64_t tokens);
-  bool has_room_ahead(std::span<const std::size_t> sequences) const;
   void start_step(std::span<const std::size_t> sequences);
   void drain();
   DeviceMatrix take_pictures(std::int64_t count);
@@ -72,6 +75,7 @@ class CudaRunner final : public DeviceRunner {
   KvPages pages_;
   std::int32_t* page_table_ = nullptr;  // [sequences, pages_per_sequence]
   std::vector<PagedKv> kv_;             // of each layer
+  PagedKv unpacked_{};                  // of one sequence and one layer, where the cache holds codes
   DeviceDecoder::Buffers buffers_;
   void* packed_keys_ = nullptr;  // of one sequence, for a prompt's attention
   DeviceMatrix pictures_;        // [picture_tokens, hidden]

@@ -2,6 +2,7 @@
 #include "backend/cuda/decode_ops.h"
 
 #include <numeric>
+#include <optional>
 
 #include "backend/cuda/prepare_input.h"
 #include "formats/e4m3.h"
@@ -20,6 +21,7 @@ using testing::bf16_input;
 using testing::bf16_step;
 using testing::Cache;
 using testing::CacheCase;
+using testing::CacheScales;
 using testing::DeviceIntegers;
 using testing::DeviceRows;
 
@@ -141,8 +143,10 @@ TEST_F(CudaDecodeOps, InputsAreScaledAndReordered) {
 // Sequences whose tokens but the last ones are in the cache, which is NaN elsewhere.
 class Decoding {
  public:
-  Decoding(const CacheCase& shape, const cuda::DeviceStream& stream)
+  Decoding(const CacheCase& shape, const cuda::DeviceStream& stream, const CacheScales& scales = {},
+           std::optional<float> first_value = {})
       : shape_(shape),
+        scales_(scales),
         stream_(stream),
         d_(shape.head_dim),
         width_((shape.heads + 2 * shape.kv_heads) * d_),
@@ -152,7 +156,9 @@ class Decoding {
         sin_(bf16_input(qkv_.dim(0), d_ / 2, 7)),
         device_cos_(DType::kF32, cos_),
         device_sin_(DType::kF32, sin_),
-        cache_(shape, (longest_ + cuda::kPageTokens - 1) / cuda::kPageTokens) {
+        cache_(shape, (longest_ + cuda::kPageTokens - 1) / cuda::kPageTokens, scales) {
+    // of the first key-value head
+    if (first_value) qkv_.data<float>()[(shape.heads + shape.kv_heads) * d_] = *first_value;
     fill_cache();
   }
 
@@ -223,8 +229,10 @@ class Decoding {
         for (std::int64_t t = first_[s]; t < first_[s] + length; ++t) {
           const float* key = rotated_.data<float>() + (t * rotated_.dim(1) + shape_.heads + head) * d_;
           const float* value = qkv_.data<float>() + t * width_ + (shape_.heads + shape_.kv_heads + head) * d_;
-          k[h].insert(k[h].end(), key, key + d_);
-          v[h].insert(v[h].end(), value, value + d_);
+          for (std::int64_t j = 0; j < d_; ++j) {
+            k[h].push_back(as_held(key[j], scales_.k, h));
+            v[h].push_back(as_held(value[j], scales_.v, h));
+          }
         }
         k_heads.push_back(k[h].data());
         v_heads.push_back(v[h].data());
@@ -241,6 +249,41 @@ class Decoding {
         ASSERT_NEAR(got.data<float>()[static_cast<std::int64_t>(s) * shape_.heads * d_ + i], value,
                     bound + bf16_step(value) / 2)
             << "sequence " << s << " element " << i;
+      }
+    }
+  }
+
+  // What the cache makes of a key or a value.
+  static float as_held(float x, const std::vector<float>& scales, std::size_t head) {
+    return scales.empty() ? x : e4m3::decode(e4m3::encode_saturated(x / scales[head])) * scales[head];
+  }
+
+  // By unpack_kv(): keys and values of a sequence's tokens but the last one, as the CPU's cache has them, rounded to bf16.
+  void compare_unpacked(std::size_t s) const {
+    const std::int32_t tokens = shape_.lengths[s] - 1;
+    if (tokens == 0) return;
+    const std::int64_t pages = (tokens + cuda::kPageTokens - 1) / cuda::kPageTokens;
+    const Cache target({shape_.heads, shape_.kv_heads, d_, {tokens}}, pages);
+    cuda::unpack_kv(cache_.kv(), static_cast<std::int32_t>(s), tokens, target.kv(), stream_.launch());
+    stream_.synchronize();
+    const Tensor keys = target.keys(), values = target.values();
+    for (std::int64_t t = 0; t < pages * cuda::kPageTokens; ++t) {
+      for (std::int64_t h = 0; h < shape_.kv_heads; ++h) {
+        // pages are numbered from the last one
+        const std::int64_t page = pages - 1 - t / cuda::kPageTokens;
+        const std::int64_t row = ((page * shape_.kv_heads + h) * cuda::kPageTokens + t % cuda::kPageTokens) * d_;
+        const std::int64_t token = first_[s] + t, head = shape_.heads + h;
+        for (std::int64_t j = 0; j < d_; ++j) {
+          float key = 0, value = 0;
+          if (t < tokens) {
+            key = as_held(rotated_.data<float>()[(token * rotated_.dim(1) + head) * d_ + j], scales_.k,
+                          static_cast<std::size_t>(h));
+            value = as_held(qkv_.data<float>()[token * width_ + (head + shape_.kv_heads) * d_ + j], scales_.v,
+                            static_cast<std::size_t>(h));
+          }
+          ASSERT_EQ(keys.data<float>()[row + j], bf16::decode(bf16::encode(key))) << "token " << t;
+          ASSERT_EQ(values.data<float>()[row + j], bf16::decode(bf16::encode(value))) << "token " << t;
+        }
       }
     }
   }
@@ -270,6 +313,7 @@ class Decoding {
   }
 
   CacheCase shape_;
+  CacheScales scales_;
   const cuda::DeviceStream& stream_;
   std::int64_t d_, width_, longest_;
   Tensor qkv_, cos_, sin_, rotated_;  // of all tokens
@@ -287,6 +331,42 @@ TEST_F(CudaDecodeOps, NewestTokensAttendOverPagesAsOnTheCpu) {
     std::iota(all.begin(), all.end(), 0);
     decoding.compare(decoding.attend(all, *std::max_element(shape.lengths.begin(), shape.lengths.end())));
   }
+}
+
+// Scales that saturate some codes and push others below the smallest normal one.
+CacheScales some_scales(std::int64_t kv_heads) {
+  CacheScales scales;
+  for (std::int64_t h = 0; h < kv_heads; ++h) {
+    scales.k.push_back(h % 2 == 0 ? 0.0017f : 1.0f);
+    scales.v.push_back(h % 2 == 0 ? 23.0f : 0.003f);
+  }
+  return scales;
+}
+
+TEST_F(CudaDecodeOps, CodesOfACacheAreThoseOfTheCpu) {
+  for (const CacheCase& shape : {CacheCase{6, 1, 128, {1, 130}}, CacheCase{4, 4, 48, {64, 66, 3}}}) {
+    const Decoding decoding(shape, *stream_, some_scales(shape.kv_heads));
+    for (std::size_t s = 0; s < shape.lengths.size(); ++s) decoding.compare_unpacked(s);
+  }
+}
+
+TEST_F(CudaDecodeOps, NewestTokensAttendOverCodesAsOnTheCpu) {
+  for (const CacheCase& shape :
+       {CacheCase{6, 1, 128, {1, 130}}, CacheCase{4, 4, 64, {64, 65, 3}}, CacheCase{14, 2, 96, {128, 129}},
+        CacheCase{3, 1, 16, {40}}, CacheCase{12, 2, 128, {1104}}, CacheCase{8, 1, 80, {4097, 8200, 5}}}) {
+    Decoding decoding(shape, *stream_, some_scales(shape.kv_heads));
+    std::vector<std::int32_t> all(shape.lengths.size());
+    std::iota(all.begin(), all.end(), 0);
+    decoding.compare(decoding.attend(all, *std::max_element(shape.lengths.begin(), shape.lengths.end())));
+  }
+}
+
+TEST_F(CudaDecodeOps, ANaNAmongTheCodesIsSeenByAllThatAttend) {
+  const CacheCase shape{4, 2, 64, {200}};
+  const std::int64_t width = shape.heads * shape.head_dim;
+  const Tensor got =
+      Decoding(shape, *stream_, some_scales(2), std::numeric_limits<float>::quiet_NaN()).attend({0}, 200);
+  for (std::int64_t i = 0; i < width; ++i) EXPECT_EQ(std::isnan(got.data<float>()[i]), i < width / 2) << i;
 }
 
 TEST_F(CudaDecodeOps, ATokenAttendsWithTheSameBitsAmongOthers) {

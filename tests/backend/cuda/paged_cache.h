@@ -44,23 +44,41 @@ struct CacheCase {
   std::vector<std::int32_t> lengths;
 };
 
+// What a cache of E4M3 codes is scaled with, [kv_heads] each; none: a cache in bf16.
+struct CacheScales {
+  std::vector<float> k, v;
+};
+
 class Cache {
  public:
-  Cache(const CacheCase& shape, std::int64_t pages_per_sequence)
+  Cache(const CacheCase& shape, std::int64_t pages_per_sequence, const CacheScales& scales = {})
       : pages_(page_numbers(pages_per_sequence * static_cast<std::int64_t>(shape.lengths.size()))),
-        k_(DType::kBF16, pages_count(shape, pages_per_sequence) * shape.kv_heads * cuda::kPageTokens, shape.head_dim),
-        v_(DType::kBF16, pages_count(shape, pages_per_sequence) * shape.kv_heads * cuda::kPageTokens, shape.head_dim),
+        k_(dtype(scales), rows_of(shape, pages_per_sequence), shape.head_dim),
+        v_(dtype(scales), rows_of(shape, pages_per_sequence), shape.head_dim),
+        k_scales_(DType::kF32, scale_row(scales.k)),
+        v_scales_(DType::kF32, scale_row(scales.v)),
         kv_{static_cast<std::uint16_t*>(k_.matrix().data),
             static_cast<std::uint16_t*>(v_.matrix().data),
             pages_.data(),
             static_cast<int>(pages_per_sequence),
             static_cast<int>(shape.kv_heads),
-            static_cast<int>(shape.head_dim)} {}
+            static_cast<int>(shape.head_dim)} {
+    if (scales.k.empty()) return;
+    kv_.k_scales = static_cast<const float*>(k_scales_.matrix().data);
+    kv_.v_scales = static_cast<const float*>(v_scales_.matrix().data);
+  }
   const cuda::PagedKv& kv() const { return kv_; }
+  // [rows, head_dim]: page after page, in each head after head, in each slot after slot.
+  Tensor keys() const { return k_.values(); }
+  Tensor values() const { return v_.values(); }
 
  private:
-  static std::int64_t pages_count(const CacheCase& shape, std::int64_t pages) {
-    return pages * static_cast<std::int64_t>(shape.lengths.size());
+  static DType dtype(const CacheScales& scales) { return scales.k.empty() ? DType::kBF16 : DType::kF8E4M3; }
+  static Tensor scale_row(const std::vector<float>& scales) {
+    return Tensor::from(scales, {1, static_cast<std::int64_t>(scales.size())});
+  }
+  static std::int64_t rows_of(const CacheCase& shape, std::int64_t pages) {
+    return pages * static_cast<std::int64_t>(shape.lengths.size()) * shape.kv_heads * cuda::kPageTokens;
   }
   static std::vector<std::int32_t> page_numbers(std::int64_t count) {
     std::vector<std::int32_t> numbers;
@@ -68,7 +86,7 @@ class Cache {
     return numbers;
   }
   DeviceIntegers pages_;
-  DeviceRows k_, v_;
+  DeviceRows k_, v_, k_scales_, v_scales_;
   cuda::PagedKv kv_;
 };
 

@@ -5,8 +5,8 @@
 // warp takes 16 keys of a tile. What the warps found is joined in shared memory, what the blocks found by the last one of a
 // head to be done. Which keys a warp and a block take follows from the row's own length, and so does the order of every sum.
 // The keys of earlier tokens are read before the kernels before this one have ended.
-#include "backend/cuda/device/attention_mma.cuh"
 #include "backend/cuda/device/barrier.cuh"
+#include "backend/cuda/device/cached_rows.cuh"
 #include "backend/cuda/device/paged_kv.cuh"
 #include "backend/cuda/device/reduce.cuh"
 
@@ -30,40 +30,23 @@ struct Split {
   __device__ bool has_newest_key() const { return end * kSplitKeys >= length; }
 };
 
-// A warp's results for eight heads: lane 4 h + t holds those of head h, of the dimensions 8 b + 2 t and the next one. The
-// matrix units take 16 rows: below the eight of weights in bf16 stand those of what their rounding left, so that the
-// products are those of weights of 16 bits.
-template <int kDim>
+// A warp's results for eight heads. The matrix units take 16 rows: below the eight of weights in bf16 stand those of what their
+// rounding left, so that the products are those of weights of 16 bits.
+template <int kDim, class Cached = Bf16Cached<kDim>>
 struct DecodeAttention {
-  using Rows = SharedRows<kDim>;
-  std::uint32_t queries[kDim / 16][2];
-  float out[kDim / 8][4] = {};
+  using Element = typename Cached::Element;
+  typename Cached::Queries queries;
+  typename Cached::Results out = {};
   float largest = minus_infinity(), sum = 0.0f;
+  std::uint32_t nan = 0;  // codes of it that were seen
 
-  // shared: eight queries
-  __device__ __forceinline__ void load_queries(const std::uint16_t* shared) {
-    const int lane = threadIdx.x % 32;
-    const std::uint16_t* own = shared + lane / 4 * Rows::kStride + lane % 4 * 2;
-#pragma unroll
-    for (int k = 0; k < kDim / 16; ++k) {
-      queries[k][0] = *reinterpret_cast<const std::uint32_t*>(own + k * 16);
-      queries[k][1] = *reinterpret_cast<const std::uint32_t*>(own + k * 16 + 8);
-    }
-  }
+  __device__ __forceinline__ void load_queries(const std::uint16_t* shared) { Cached::load_queries(shared, queries); }
 
   // The scores of 16 keys, those from `count` on hidden: of keys 8 b + 2 t + i.
-  __device__ __forceinline__ void score(const std::uint16_t* keys, int count, float (&scores)[2][2]) const {
+  __device__ __forceinline__ void score(const Element* keys, int count, float (&scores)[2][2]) {
     const int lane = threadIdx.x % 32;
-    const std::uint16_t* own = keys + (lane / 16 * 8 + lane % 8) * Rows::kStride + lane / 8 % 2 * 8;
     float products[2][4] = {};
-#pragma unroll
-    for (int k = 0; k < kDim / 16; ++k) {
-      const std::uint32_t rows[4] = {queries[k][0], 0, queries[k][1], 0};
-      std::uint32_t words[4];
-      load_matrices(words, own + k * 16);
-      multiply_bf16(products[0], rows, words[0], words[1]);
-      multiply_bf16(products[1], rows, words[2], words[3]);
-    }
+    Cached::multiply_keys(keys, queries, products, nan);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const bool seen = i / 2 * 8 + lane % 4 * 2 + i % 2 < count;
@@ -72,7 +55,7 @@ struct DecodeAttention {
   }
 
   // count >= 1: of the 16 keys those that are seen.
-  __device__ __forceinline__ void take(const std::uint16_t* keys, const std::uint16_t* values, int count, float step) {
+  __device__ __forceinline__ void take(const Element* keys, const Element* values, int count, float step) {
     float weights[2][2];
     score(keys, count, weights);
     float now = fmaxf(fmaxf(weights[0][0], weights[0][1]), fmaxf(weights[1][0], weights[1][1]));
@@ -90,21 +73,8 @@ struct DecodeAttention {
       pairs[2 * b] = pack_bf16x2(low, high);
       pairs[2 * b + 1] = pack_bf16x2(low - round_bf16(low), high - round_bf16(high));
     }
-    add_values(values, pairs, factor);
-  }
-
-  __device__ __forceinline__ void add_values(const std::uint16_t* values, const std::uint32_t (&pairs)[4],
-                                             float factor) {
-    const int lane = threadIdx.x % 32;
-    const std::uint16_t* own = values + lane % 16 * Rows::kStride + lane / 16 * 8;
     scale_rows(out, {factor, factor});
-#pragma unroll
-    for (int b = 0; b < kDim / 8; b += 2) {
-      std::uint32_t words[4];
-      load_transposed(words, own + b * 8);
-      multiply_bf16(out[b], pairs, words[0], words[1]);
-      multiply_bf16(out[b + 1], pairs, words[2], words[3]);
-    }
+    Cached::add_values(values, pairs, out, nan);
   }
 
   // values: [8, kDim], extremes: [8]
@@ -112,12 +82,9 @@ struct DecodeAttention {
     const int head = threadIdx.x % 32 / 4, part = threadIdx.x % 4;
     sum += __shfl_xor_sync(0xffffffffu, sum, 1);
     sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+    if (Cached::kScaled && __any_sync(0xffffffffu, nan != 0)) sum = __uint_as_float(0x7fc00000u);
     if (part == 0) extremes[head] = make_float2(largest, sum);
-#pragma unroll
-    for (int b = 0; b < kDim / 8; ++b) {
-      *reinterpret_cast<float2*>(values + head * kDim + b * 8 + part * 2) =
-          make_float2(out[b][0] + out[b][2], out[b][1] + out[b][3]);
-    }
+    Cached::store(out, values + head * kDim);
   }
 };
 
@@ -145,6 +112,9 @@ struct Joined {
     sum = fmaf(extreme.y, factor, sum);
     out = make_float4(fmaf(v.x, factor, out.x), fmaf(v.y, factor, out.y), fmaf(v.z, factor, out.z),
                       fmaf(v.w, factor, out.w));
+  }
+  __device__ __forceinline__ void scale(float factor) {
+    out = make_float4(out.x * factor, out.y * factor, out.z * factor, out.w * factor);
   }
   __device__ __forceinline__ void store(std::uint16_t* target) const {
     *reinterpret_cast<uint2*>(target) =
@@ -174,10 +144,12 @@ __device__ __forceinline__ void rotate(const std::uint16_t* x, const float* cos,
 }
 
 // One block's work. stages: one or two of kSplitKeys rows of keys and as many of values.
-template <int kDim>
+template <int kDim, class Cached = Bf16Cached<kDim>>
 struct DecodeBlock {
-  using Rows = SharedRows<kDim>;
-  static constexpr int kHalfStage = kSplitKeys * Rows::kStride;  // elements
+  using Rows = SharedRows<kDim>;  // of queries
+  using Element = typename Cached::Element;
+  static constexpr int kHalfStage = kSplitKeys * Cached::kStride;  // elements
+  static constexpr std::size_t kStageBytes = 2 * kHalfStage * sizeof(Element);
 
   const AttentionDecodeArguments& args;
   const Split split;
@@ -185,19 +157,20 @@ struct DecodeBlock {
   std::uint16_t* stages;
   int stage_count;
 
-  __device__ std::uint16_t* keys(int tile) const {
-    return stages + (tile - split.first_tile) % stage_count * (2 * kHalfStage);
+  __device__ Element* keys(int tile) const {
+    return reinterpret_cast<Element*>(stages) + (tile - split.first_tile) % stage_count * (2 * kHalfStage);
   }
+  __device__ Element* cached_keys() const { return reinterpret_cast<Element*>(args.kv.k); }
+  __device__ Element* cached_values() const { return reinterpret_cast<Element*>(args.kv.v); }
 
   // Starts the copies of a tile's keys and values: all but the newest ones, which are zero for now.
   __device__ void copy_tile(int tile) const {
     for (int p = 0; p < kPages; ++p) {
       const int first = tile * kSplitKeys + p * kPageTokens, count = split.length - 1 - first;
       const std::int64_t from = key_offset(args.kv, sequence, kv_head, count > 0 ? first : 0);
-      std::uint16_t* target = keys(tile) + p * kPageTokens * Rows::kStride;
-      Rows::template copy<kAttentionThreads>(target, args.kv.k + from, head_dim, count, kPageTokens, head_dim);
-      Rows::template copy<kAttentionThreads>(target + kHalfStage, args.kv.v + from, head_dim, count, kPageTokens,
-                                             head_dim);
+      Element* target = keys(tile) + p * kPageTokens * Cached::kStride;
+      Cached::template copy<kAttentionThreads>(target, cached_keys() + from, count, head_dim);
+      Cached::template copy<kAttentionThreads>(target + kHalfStage, cached_values() + from, count, head_dim);
     }
     end_copy_group();
   }
@@ -226,14 +199,13 @@ struct DecodeBlock {
   // The newest key and value go among the others, and into the cache.
   __device__ void append(int tile, const std::uint16_t* new_key, const std::uint16_t* new_value) const {
     const int slot = split.length - 1;
-    std::uint16_t* target = keys(tile) + slot % kSplitKeys * Rows::kStride;
+    Element* target = keys(tile) + slot % kSplitKeys * Cached::kStride;
     const std::int64_t cached = key_offset(args.kv, sequence, kv_head, slot);
     for (int j = threadIdx.x * 8; j < head_dim; j += kAttentionThreads * 8) {
       const uint4 k = *reinterpret_cast<const uint4*>(new_key + j), v = *reinterpret_cast<const uint4*>(new_value + j);
-      *reinterpret_cast<uint4*>(target + j) = k;
-      *reinterpret_cast<uint4*>(target + kHalfStage + j) = v;
-      *reinterpret_cast<uint4*>(args.kv.k + cached + j) = k;
-      *reinterpret_cast<uint4*>(args.kv.v + cached + j) = v;
+      Cached::append(k, Cached::scale(args.kv.k_scales, kv_head), target + j, cached_keys() + cached + j);
+      Cached::append(v, Cached::scale(args.kv.v_scales, kv_head), target + kHalfStage + j,
+                     cached_values() + cached + j);
     }
   }
 };
@@ -247,9 +219,9 @@ struct AttentionScratch {
 };
 
 // Attention of one row, one key-value head and one part of its keys, by kAttentionThreads threads: those from 0 on.
-template <int kDim>
+template <int kDim, class Cached = Bf16Cached<kDim>>
 struct NewestAttention {
-  using Block = DecodeBlock<kDim>;
+  using Block = DecodeBlock<kDim, Cached>;
   using Rows = SharedRows<kDim>;
 
   const AttentionDecodeArguments& args;
@@ -275,7 +247,7 @@ struct NewestAttention {
               stages,
               arguments.stages},
         position(arguments.positions ? __ldcg(arguments.positions + own_row) : own_row),
-        step(arguments.scale * 1.44269504f) {}  // log2 e
+        step(arguments.scale * 1.44269504f * Cached::scale(arguments.kv.k_scales, own_head)) {}  // log2 e
 
   __device__ bool works() const { return part < block.split.splits; }
   __device__ static void synchronize() { wait_at(kAttentionBarrier, kAttentionThreads); }
@@ -291,7 +263,7 @@ struct NewestAttention {
     const Split& split = block.split;
     block.rotate_newest(position, scratch.queries, scratch.newest[0], scratch.newest[1]);
     synchronize();
-    DecodeAttention<kDim> state;
+    DecodeAttention<kDim, Cached> state;
     state.load_queries(scratch.queries);
     const int warp = threadIdx.x / 32;
     for (int tile = split.first_tile; tile < split.end; ++tile) {
@@ -302,7 +274,7 @@ struct NewestAttention {
         block.append(tile, scratch.newest[0], scratch.newest[1]);
         synchronize();
       }
-      const std::uint16_t* keys = block.keys(tile) + warp * 16 * Rows::kStride;
+      const auto* keys = block.keys(tile) + warp * 16 * Cached::kStride;
       const int count = split.length - tile * kSplitKeys - warp * 16;
       if (count > 0) state.take(keys, keys + Block::kHalfStage, count, step);
     }
@@ -321,8 +293,13 @@ struct NewestAttention {
     return args.out + row * args.out_stride + (kv_head * shared_heads() + head) * args.kv.head_dim;
   }
 
+  __device__ void store(Joined& all, int head, int col) const {
+    if constexpr (Cached::kScaled) all.scale(Cached::scale(args.kv.v_scales, kv_head));
+    all.store(out(head) + col);
+  }
+
   // The warps' results take the stages' place.
-  __device__ void join_warps(DecodeAttention<kDim>& state) const {
+  __device__ void join_warps(DecodeAttention<kDim, Cached>& state) const {
     const int warp = threadIdx.x / 32, quads = args.kv.head_dim / 4;
     synchronize();
     auto* values = reinterpret_cast<float*>(block.stages);
@@ -335,7 +312,7 @@ struct NewestAttention {
           kAttentionWarps, step, [&](int w) { return scratch.extremes[w][head]; },
           [&](int w) { return *reinterpret_cast<const float4*>(values + (w * kMaxSharedHeads + head) * kDim + col); });
       if (block.split.splits == 1) {
-        all.store(out(head) + col);
+        store(all, head, col);
         continue;
       }
       float* target = partial(head) + part * part_width();
@@ -376,7 +353,7 @@ struct NewestAttention {
       all.template join<kAtOnce>(
           parts, step, [&](int p) { return scratch.part_extremes[head][p]; },
           [&](int p) { return __ldcg(reinterpret_cast<const float4*>(from + p * part_width() + col)); });
-      all.store(out(head) + col);
+      store(all, head, col);
     }
   }
 };

@@ -50,12 +50,16 @@ struct ArrangeInputArguments {
 };
 void start_arrange_input(const ArrangeInputArguments& arguments, const Launch& launch);
 
-// Where the keys and values of one layer lie: pages of kPageTokens tokens, [page, kv_heads, kPageTokens, head_dim].
+// Where the keys and values of one layer lie: pages of kPageTokens tokens, [page, kv_heads, kPageTokens, head_dim], in bf16 or,
+// where there are scales, as E4M3 codes of a byte each: code * scale.
 constexpr int kPageTokens = 64;
 struct PagedKv {
   std::uint16_t *k, *v;
   const std::int32_t* pages;  // [sequences, pages_per_sequence]: page numbers of a sequence, in order
   int pages_per_sequence, kv_heads, head_dim;
+  const float *k_scales = nullptr, *v_scales = nullptr;  // [kv_heads], both or none
+
+  bool holds_codes() const { return k_scales != nullptr; }
 };
 
 struct RopeAppendArguments {
@@ -69,6 +73,14 @@ struct RopeAppendArguments {
   int tokens, heads;
 };
 void start_rope_append(const RopeAppendArguments& arguments, const Launch& launch);
+
+// The first `tokens` keys and values of a sequence, from codes to bf16: code * scale, rounded. Zeros follow up to the page's end.
+struct UnpackKvArguments {
+  PagedKv codes;
+  PagedKv target;  // bf16, of one sequence
+  int sequence, tokens;
+};
+void start_unpack_kv(const UnpackKvArguments& arguments, const Launch& launch);
 
 constexpr int kSplitKeys = 128, kMostSplits = 32;  // keys that a block takes at once, and blocks of a row and key head
 constexpr int kMaxHeadDim = 128, kMaxSharedHeads = 8;
@@ -89,6 +101,8 @@ struct AttentionDecodeArguments {
   int rows, heads, longest, stages;  // longest: at least the largest length; stages: set when it starts
 };
 void start_attention_decode(const AttentionDecodeArguments& arguments, const Launch& launch);
+// Of a cache that holds codes.
+void start_attention_decode_e4m3(const AttentionDecodeArguments& arguments, const Launch& launch);
 
 constexpr int kArgmaxBlocks = 64;
 // The largest two logits of some columns.

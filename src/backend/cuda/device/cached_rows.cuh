@@ -1,0 +1,179 @@
+#pragma once
+// How the keys and values of a cache lie in shared memory and become operands of the matrix units, when the newest tokens
+// attend: one struct a format. Lane 4 r + t of a warp holds the queries of head r, of 16 keys those 8 b + 2 t + i, and results
+// of head r.
+//
+// Element: of the cache.  kStride: elements from row to row, eight rows of which lie in different banks.
+// load_queries(): the words of multiply_keys().  multiply_keys(): products += queries x 16 keys.  add_values(): out += weights x
+// 16 values.  store(): a head's results in the order of their dimensions.  copy(): rows of a page, as SharedRows has it.
+// append(): eight elements of the newest key or value, among the others and into the cache.
+
+#include "backend/cuda/device/attention_mma.cuh"
+#include "backend/cuda/device/code_words.cuh"
+#include "backend/cuda/device/kv_codes.cuh"
+
+namespace halftone::cuda {
+
+template <int kDim>
+struct Bf16Cached {
+  using Element = std::uint16_t;
+  using Rows = SharedRows<kDim>;
+  static constexpr int kStride = Rows::kStride;
+  static constexpr bool kScaled = false;
+  // Results of a lane: of the dimensions 8 b + 2 t and the next one.
+  using Results = float[kDim / 8][4];
+  using Queries = std::uint32_t[kDim / 16][2];
+
+  // shared: eight queries
+  static __device__ __forceinline__ void load_queries(const std::uint16_t* shared, Queries& queries) {
+    const int lane = threadIdx.x % 32;
+    const std::uint16_t* own = shared + lane / 4 * Rows::kStride + lane % 4 * 2;
+#pragma unroll
+    for (int k = 0; k < kDim / 16; ++k) {
+      queries[k][0] = *reinterpret_cast<const std::uint32_t*>(own + k * 16);
+      queries[k][1] = *reinterpret_cast<const std::uint32_t*>(own + k * 16 + 8);
+    }
+  }
+
+  static __device__ __forceinline__ void multiply_keys(const Element* keys, const Queries& queries,
+                                                       float (&products)[2][4], std::uint32_t&) {
+    const int lane = threadIdx.x % 32;
+    const Element* own = keys + (lane / 16 * 8 + lane % 8) * kStride + lane / 8 % 2 * 8;
+#pragma unroll
+    for (int k = 0; k < kDim / 16; ++k) {
+      const std::uint32_t rows[4] = {queries[k][0], 0, queries[k][1], 0};
+      std::uint32_t words[4];
+      load_matrices(words, own + k * 16);
+      multiply_bf16(products[0], rows, words[0], words[1]);
+      multiply_bf16(products[1], rows, words[2], words[3]);
+    }
+  }
+
+  static __device__ __forceinline__ void add_values(const Element* values, const std::uint32_t (&pairs)[4],
+                                                    Results& out, std::uint32_t&) {
+    const int lane = threadIdx.x % 32;
+    const Element* own = values + lane % 16 * kStride + lane / 16 * 8;
+#pragma unroll
+    for (int b = 0; b < kDim / 8; b += 2) {
+      std::uint32_t words[4];
+      load_transposed(words, own + b * 8);
+      multiply_bf16(out[b], pairs, words[0], words[1]);
+      multiply_bf16(out[b + 1], pairs, words[2], words[3]);
+    }
+  }
+
+  static __device__ __forceinline__ void store(const Results& out, float* head) {
+    const int part = threadIdx.x % 4;
+#pragma unroll
+    for (int b = 0; b < kDim / 8; ++b) {
+      *reinterpret_cast<float2*>(head + b * 8 + part * 2) = make_float2(out[b][0] + out[b][2], out[b][1] + out[b][3]);
+    }
+  }
+
+  template <int kThreads>
+  static __device__ __forceinline__ void copy(Element* shared, const Element* page, int rows, int head_dim) {
+    Rows::template copy<kThreads>(shared, page, head_dim, rows, kPageTokens, head_dim);
+  }
+
+  static __device__ __forceinline__ void append(const uint4& elements, float, Element* shared, Element* cached) {
+    *reinterpret_cast<uint4*>(shared) = elements;
+    *reinterpret_cast<uint4*>(cached) = elements;
+  }
+
+  static __device__ __forceinline__ float scale(const float*, int) { return 1.0f; }
+};
+
+// Codes are multiplied as bf16, which holds them exactly; the scale multiplies the sums. Four lanes hold 16 codes of a key in
+// the order of its dimensions, four a lane: the queries lie alike. Of the values a lane holds two dimensions side by side, so
+// that one product gives the even ones of 16 and the next the odd ones.
+template <int kDim>
+struct E4m3Cached {
+  using Element = std::uint8_t;
+  static constexpr int kStride = kDim + 16;
+  static constexpr bool kScaled = true;
+  static_assert(kDim % 32 == 0, "32 codes of a row are loaded at once");
+  // Of the dimensions 16 p + 4 t + 2 i in out[2 p], of those after them in out[2 p + 1].
+  using Results = float[kDim / 8][4];
+  using Queries = std::uint32_t[kDim / 16][2];
+
+  static __device__ __forceinline__ void load_queries(const std::uint16_t* shared, Queries& queries) {
+    const int lane = threadIdx.x % 32;
+    const std::uint16_t* own = shared + lane / 4 * SharedRows<kDim>::kStride + lane % 4 * 4;
+#pragma unroll
+    for (int k = 0; k < kDim / 16; ++k) {
+      const uint2 words = *reinterpret_cast<const uint2*>(own + k * 16);
+      queries[k][0] = words.x;
+      queries[k][1] = words.y;
+    }
+  }
+
+  static __device__ __forceinline__ void multiply_keys(const Element* keys, const Queries& queries,
+                                                       float (&products)[2][4], std::uint32_t& nan) {
+    const int lane = threadIdx.x % 32;
+    const Element* own = keys + (lane / 16 * 8 + lane % 8) * kStride + lane / 8 % 2 * 16;
+#pragma unroll
+    for (int k = 0; k < kDim / 16; k += 2) {
+      std::uint32_t codes[4];  // of the keys 0 .. 7 two steps, of 8 .. 15 two steps
+      load_matrices(codes, reinterpret_cast<const std::uint16_t*>(own + k * 16));
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int step = k + i % 2;
+        const std::uint32_t rows[4] = {queries[step][0], 0, queries[step][1], 0};
+        multiply_bf16(products[i / 2], rows, E4m3Words::pair(__byte_perm(codes[i], 0, 0x1404)),
+                      E4m3Words::pair(__byte_perm(codes[i], 0, 0x3424)));
+        nan |= find_nan(codes[i]);
+      }
+    }
+  }
+
+  static __device__ __forceinline__ void add_values(const Element* values, const std::uint32_t (&pairs)[4],
+                                                    Results& out, std::uint32_t& nan) {
+    const int lane = threadIdx.x % 32;
+    const Element* own = values + lane % 16 * kStride + lane / 16 * 16;
+#pragma unroll
+    for (int b = 0; b < kDim / 8; b += 4) {
+      std::uint32_t codes[4];  // of 16 dimensions the keys 0 .. 7, 8 .. 15; then of the next 16
+      load_transposed(codes, reinterpret_cast<const std::uint16_t*>(own + b * 8));
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const std::uint32_t low = codes[2 * i], high = codes[2 * i + 1];
+        multiply_bf16(out[b + 2 * i], pairs, E4m3Words::pair(__byte_perm(low, 0, 0x2404)),
+                      E4m3Words::pair(__byte_perm(high, 0, 0x2404)));
+        multiply_bf16(out[b + 2 * i + 1], pairs, E4m3Words::pair(__byte_perm(low, 0, 0x3414)),
+                      E4m3Words::pair(__byte_perm(high, 0, 0x3414)));
+        nan |= find_nan(low) | find_nan(high);
+      }
+    }
+  }
+
+  static __device__ __forceinline__ void store(const Results& out, float* head) {
+    const int part = threadIdx.x % 4;
+#pragma unroll
+    for (int p = 0; p < kDim / 16; ++p) {
+      const float(&even)[4] = out[2 * p], (&odd)[4] = out[2 * p + 1];
+      *reinterpret_cast<float4*>(head + p * 16 + part * 4) =
+          make_float4(even[0] + even[2], odd[0] + odd[2], even[1] + even[3], odd[1] + odd[3]);
+    }
+  }
+
+  template <int kThreads>
+  static __device__ __forceinline__ void copy(Element* shared, const Element* page, int rows, int head_dim) {
+    constexpr int kPieces = kDim / 16;
+    for (int i = threadIdx.x; i < kPageTokens * kPieces; i += kThreads) {
+      const int row = i / kPieces, col = i % kPieces * 16;
+      const bool there = row < rows && col < head_dim;
+      copy_async(shared + row * kStride + col, there ? page + row * head_dim + col : page, there);
+    }
+  }
+
+  static __device__ __forceinline__ void append(const uint4& elements, float scale, Element* shared, Element* cached) {
+    const uint2 codes =
+        make_uint2(e4m3_codes(elements.x, elements.y, scale), e4m3_codes(elements.z, elements.w, scale));
+    *reinterpret_cast<uint2*>(shared) = codes;
+    *reinterpret_cast<uint2*>(cached) = codes;
+  }
+
+  static __device__ __forceinline__ float scale(const float* scales, int kv_head) { return scales[kv_head]; }
+};
+
+}  // namespace halftone::cuda
