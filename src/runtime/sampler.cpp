@@ -52,11 +52,15 @@ TokenId Sampler::draw(std::span<const float> logits) {
   std::vector<Candidate> candidates;
   candidates.reserve(logits.size());
   for (std::size_t i = 0; i < logits.size(); ++i) candidates.push_back({logits[i], static_cast<TokenId>(i)});
-  std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) {
+  const auto before = [](const Candidate& a, const Candidate& b) {
     return a.logit != b.logit ? a.logit > b.logit : a.token < b.token;
-  });
+  };
   if (options_.top_k > 0 && static_cast<std::size_t>(options_.top_k) < candidates.size()) {
-    candidates.resize(static_cast<std::size_t>(options_.top_k));
+    const auto end = candidates.begin() + static_cast<std::ptrdiff_t>(options_.top_k);
+    std::partial_sort(candidates.begin(), end, candidates.end(), before);
+    candidates.erase(end, candidates.end());
+  } else {
+    std::sort(candidates.begin(), candidates.end(), before);
   }
   std::vector<double> weights;
   double total = 0;
