@@ -26,7 +26,7 @@ enum class ScaleRule : std::uint8_t { kModelOpt, kOcp, kCompressedTensors };
 constexpr int exponent_of(float x) { return static_cast<int>((std::bit_cast<std::uint32_t>(x) >> 23) & 0xff) - 127; }
 
 // amax of 0 gives the smallest scale, 2^-127.
-inline std::uint8_t scale_ceil(float amax, float element_max) {
+constexpr std::uint8_t scale_ceil(float amax, float element_max) {
   const float quotient = amax / element_max;
   if (!(quotient > 0)) return 0;
   if (exponent_of(quotient) >= e8m0::kBias) return e8m0::kMaxCode;

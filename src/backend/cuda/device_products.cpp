@@ -42,18 +42,19 @@ std::size_t matrix_bytes(std::int64_t rows, std::int64_t cols) {
 }  // namespace
 
 std::size_t ProductBuffers::bytes(const Sizes& sizes) {
-  return 3 * matrix_bytes(sizes.rows, sizes.inputs) + matrix_bytes(1, sizes.wide) +
-         matrix_bytes(sizes.rows, sizes.rank) + DeviceArena::padded(static_cast<std::size_t>(sizes.rows) * 4) +
+  return matrix_bytes(sizes.rows, sizes.normed) + matrix_bytes(sizes.rows, sizes.arranged) +
+         matrix_bytes(sizes.rows, sizes.codes) + matrix_bytes(1, sizes.wide) + matrix_bytes(sizes.rows, sizes.rank) +
+         DeviceArena::padded(static_cast<std::size_t>(sizes.rows * sizes.scales) * 4) +
          DeviceArena::padded(sizes.prompt_bytes);
 }
 
 ProductBuffers::ProductBuffers(const Sizes& sizes, DeviceArena& arena) : sizes_(sizes) {
-  normed_ = arena.allocate(matrix_bytes(sizes.rows, sizes.inputs));
-  arranged_ = arena.allocate(matrix_bytes(sizes.rows, sizes.inputs));
-  codes_ = arena.allocate(matrix_bytes(sizes.rows, sizes.inputs));
+  normed_ = arena.allocate(matrix_bytes(sizes.rows, sizes.normed));
+  arranged_ = arena.allocate(matrix_bytes(sizes.rows, sizes.arranged));
+  codes_ = arena.allocate(matrix_bytes(sizes.rows, sizes.codes));
   wide_ = arena.allocate(matrix_bytes(1, sizes.wide));
   rank_ = arena.allocate(matrix_bytes(sizes.rows, sizes.rank));
-  scales_ = arena.allocate<float>(static_cast<std::size_t>(sizes.rows));
+  scales_ = arena.allocate<float>(static_cast<std::size_t>(sizes.rows * sizes.scales));
   prompt_ = arena.allocate(sizes.prompt_bytes);
 }
 
@@ -76,8 +77,11 @@ DeviceProducts::DeviceProducts(const DeviceProductsSource& source, DeviceArena& 
 }
 
 void DeviceProducts::reserve(ProductBuffers::Sizes& sizes, bool prompts) const {
-  sizes.inputs = std::max(sizes.inputs, inputs());
+  sizes.normed = std::max(sizes.normed, inputs());
+  sizes.codes = std::max(sizes.codes, inputs());
   for (const Part& part : parts_) {
+    if (part.arranges()) sizes.arranged = std::max(sizes.arranged, inputs());
+    sizes.scales = std::max(sizes.scales, input_scale_count(part.weight.input.kind, part.weight.cols));
     if (part.has_low_rank) sizes.rank = std::max(sizes.rank, part.low_rank_a.rows);
     if (!prompts) continue;
     sizes.wide = std::max(sizes.wide, sizes.rows * padded_cols(outputs_));
@@ -87,9 +91,23 @@ void DeviceProducts::reserve(ProductBuffers::Sizes& sizes, bool prompts) const {
   }
 }
 
+void DeviceProducts::reserve_plain(ProductBuffers::Sizes& sizes) const {
+  for (const Part& part : parts_) {
+    if (part.arranges()) sizes.arranged = std::max(sizes.arranged, inputs());
+    if (part.weight.input.kind != InputQuant::Kind::kNone) sizes.codes = std::max(sizes.codes, inputs());
+    sizes.scales = std::max(sizes.scales, input_scale_count(part.weight.input.kind, part.weight.cols));
+    sizes.prompt_bytes = std::max(sizes.prompt_bytes, linear_prompt_workspace(part.weight, sizes.rows, false));
+    if (!part.has_low_rank) continue;
+    // which is added to the product before it, as a residual is
+    sizes.rank = std::max(sizes.rank, part.low_rank_a.rows);
+    sizes.prompt_bytes = std::max(sizes.prompt_bytes, linear_prompt_workspace(part.low_rank_a, sizes.rows, false));
+    sizes.prompt_bytes = std::max(sizes.prompt_bytes, linear_prompt_workspace(part.low_rank_b, sizes.rows, true));
+  }
+}
+
 bool DeviceProducts::fuses_silu(const Call& call) const {
   return call.prompt_rows == 0 && parts_.size() == 1 && !parts_[0].has_low_rank && parts_[0].weight.rows % 16 == 0 &&
-         (!parts_[0].weight.group_scales || parts_[0].weight.group == 128);
+         linear_decodes(parts_[0].weight);
 }
 
 DeviceMatrix DeviceProducts::shared_input(const Call& call, const ProductBuffers& buffers, const Launch& launch) const {
@@ -128,7 +146,8 @@ void DeviceProducts::run_part(const Part& part, const Call& call, const DeviceMa
   const bool quantizes = part.weight.input.kind != InputQuant::Kind::kNone;
   const bool prepares = normalize || quantizes;
   const bool on_the_way = prepares && call.prompt_rows == 0 && linear_prepares(part.weight, input);
-  const bool by_token = scales_tokens(part.weight.input.kind) && !on_the_way;
+  const InputQuant::Kind kind = part.weight.input.kind;
+  const bool scales = (scales_tokens(kind) && !on_the_way) || (scales_groups(kind) && !prompt);
   if (prepares && !on_the_way) {
     const DType dtype = !quantizes                          ? DType::kBF16
                         : prompt                            ? linear_prompt_input(part.weight)
@@ -136,7 +155,7 @@ void DeviceProducts::run_part(const Part& part, const Call& call, const DeviceMa
                                                             : DType::kBF16;
     codes = buffers.codes(dtype, x.rows, x.cols);
     prepare_input({input, normalize ? call.norm : nullptr, call.eps, part.weight.input, codes,
-                   by_token ? buffers.scales() : nullptr},
+                   scales ? buffers.scales() : nullptr},
                   launch);
   }
   LinearCall product;
@@ -144,7 +163,7 @@ void DeviceProducts::run_part(const Part& part, const Call& call, const DeviceMa
   product.prepares = on_the_way;
   product.norm = on_the_way && normalize ? call.norm : nullptr;
   product.eps = call.eps;
-  product.x_scales = by_token ? buffers.scales() : nullptr;
+  product.x_scales = scales ? buffers.scales() : nullptr;
   product.y = y;
   product.residual = residual;
   product.silu_mul = call.silu_mul && fuses_silu(call);

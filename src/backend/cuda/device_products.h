@@ -13,10 +13,13 @@ namespace halftone::cuda {
 class ProductBuffers {
  public:
   struct Sizes {
-    std::int64_t rows = 0;              // tokens of a call, at most
-    std::int64_t inputs = 0, rank = 0;  // of a product, at most; rank 0: none has a low-rank part
-    std::int64_t wide = 0;              // elements of a call's outputs, at most
-    std::size_t prompt_bytes = 0;       // linear_prompt_workspace() of the largest product
+    std::int64_t rows = 0;  // tokens of a call, at most
+    // Inputs of a product, at most: that are normalized apart, that are scaled or reordered, that are prepared; and the rank
+    // of its low-rank part. 0: there is none.
+    std::int64_t normed = 0, arranged = 0, codes = 0, rank = 0;
+    std::int64_t wide = 0;         // elements of a call's outputs, at most
+    std::int64_t scales = 1;       // of a token's inputs, at most
+    std::size_t prompt_bytes = 0;  // linear_prompt_workspace() of the largest product
   };
   static std::size_t bytes(const Sizes& sizes);
   ProductBuffers(const Sizes& sizes, DeviceArena& arena);
@@ -69,8 +72,11 @@ class DeviceProducts {
   void run(const Call& call, const ProductBuffers& buffers, const Launch& launch) const;
 
   std::int64_t inputs() const { return parts_.front().weight.cols; }
+  std::int64_t outputs() const { return outputs_; }
   // Widens `sizes` so that calls of up to sizes.rows tokens fit; with `prompts` those of prompts, too.
   void reserve(ProductBuffers::Sizes& sizes, bool prompts = true) const;
+  // The same for calls of prompts that have neither norm nor residual nor silu_mul.
+  void reserve_plain(ProductBuffers::Sizes& sizes) const;
 
  private:
   struct Part {

@@ -4,6 +4,7 @@
 #include "backend/cuda/linear_arguments.h"
 #include "backend/cuda/linear_prompt.h"
 #include "backend/cuda/op_profile.h"
+#include "backend/cuda/prepare_input.h"
 
 namespace halftone::cuda {
 namespace {
@@ -14,7 +15,7 @@ constexpr std::string_view kWhere = "cuda linear";
 // many of them to have enough of it under way.
 int choose_warps(const LinearWeight& weight) {
   constexpr std::int64_t kFewRows = 4224;
-  const int chunk = decode_chunk(weight_arguments(weight).code_type);
+  const int chunk = decode_chunk(weight.code_type());
   const std::int64_t chunks = (weight.cols + chunk - 1) / chunk;
   const bool few = weight.rows <= kFewRows;
   const int most = few ? 16 : 8, chunks_a_warp = few ? 3 : 8;
@@ -23,14 +24,12 @@ int choose_warps(const LinearWeight& weight) {
   return warps;
 }
 
-// Scales of groups of another size go with no chunk; rows are read by 16 bytes.
+// Rows are read by 16 bytes.
 bool decode_reads(const LinearWeight& weight, const DeviceMatrix& x) {
   const auto address = reinterpret_cast<std::uintptr_t>(x.data);
   const std::int64_t stride = x.stride * static_cast<std::int64_t>(dtype_size(x.dtype));
-  const bool scales = weight.group_scales
-                          ? weight.spec.element == Element::kInt4 && weight.group == decode_chunk(CodeType::kInt4)
-                          : !weight.spec.asymmetric;
-  return x.rows <= kDecodeTokens && x.dtype != DType::kF8E4M3 && address % 16 == 0 && stride % 16 == 0 && scales;
+  return x.rows <= kDecodeTokens && x.dtype != DType::kF8E4M3 && address % 16 == 0 && stride % 16 == 0 &&
+         linear_decodes(weight);
 }
 
 bool decode_supports(const LinearWeight& weight, const LinearCall& call) {
@@ -66,7 +65,8 @@ void check_call(const LinearWeight& weight, const LinearCall& call) {
           dtype_name(call.y.dtype), call.y.rows, call.y.cols);
   require(!call.silu_mul || (weight.rows % 2 == 0 && call.y.dtype == DType::kBF16 && !call.residual.data), kWhere,
           "the product of gates and values is BF16, of an even number of rows and without a residual");
-  require((call.x_scales != nullptr) == (!call.prepares && scales_tokens(weight.input.kind)), kWhere,
+  const bool scaled = !call.prepares && scales_tokens(weight.input.kind), groups = scales_groups(weight.input.kind);
+  require(groups || (call.x_scales != nullptr) == scaled, kWhere,
           "scales of tokens are needed where they differ, and there alone");
   require(call.prepares || !call.norm, kWhere, "a norm is a part of preparing the input");
   if (!call.residual.data) return;
@@ -84,10 +84,17 @@ std::string name_of(const LinearRow& row, const LinearWeight& weight, const Line
 
 }  // namespace
 
+bool linear_decodes(const LinearWeight& weight) {
+  const Scaling scaling = weight.scaling();
+  if (!scales_groups(weight.input.kind)) return scaling != Scaling::kOther;
+  // the scales of x go with those of a chunk
+  return scaling == Scaling::kChunk && weight.code_type() != CodeType::kInt4;
+}
+
 bool linear_prepares(const LinearWeight& weight, const DeviceMatrix& x) {
   constexpr std::int64_t kMostTokens = 2;
   const std::int64_t element = weight.multiplies_integers() ? 1 : 2;
-  return decode_reads(weight, x) && x.rows <= kMostTokens &&
+  return decode_reads(weight, x) && x.rows <= kMostTokens && !scales_groups(weight.input.kind) &&
          x.rows * staged_stride(static_cast<int>(weight.cols * element)) <= kMostStagedBytes;
 }
 

@@ -22,7 +22,8 @@ struct LinearCall {
   bool prepares = false;
   const float* norm = nullptr;
   float eps = 0.0f;
-  // [M], s_in of each token, where the input's scales are the tokens'; else null.
+  // [M], s_in of each token, where the input's scales are the tokens'. [M, ceil(K / 128)] or null where they are those of
+  // groups: null where x has been multiplied with them. Else null.
   const float* x_scales = nullptr;
   // [M, N] bf16 or f32.
   DeviceMatrix y;
@@ -38,6 +39,8 @@ struct LinearCall {
   std::int64_t tuned_rows = 0;
 };
 
+// Whether "decode" takes x, and what it prepares, for rows of x at multiples of 16 bytes and up to kDecodeTokens of them.
+bool linear_decodes(const LinearWeight& weight);
 // Whether "decode" prepares x itself: one or two tokens that fit into shared memory, for every block does it again.
 bool linear_prepares(const LinearWeight& weight, const DeviceMatrix& x);
 

@@ -1,25 +1,25 @@
 #include "backend/cuda/linear_arguments.h"
 
+#include <bit>
+
 #include "backend/cuda/prepare_input.h"
 
 namespace halftone::cuda {
 namespace {
 
-CodeType code_type(Element element) {
-  switch (element) {
-    case Element::kBF16:
-      return CodeType::kBF16;
-    case Element::kInt8:
-      return CodeType::kInt8;
-    case Element::kE4M3:
-      return CodeType::kE4M3;
-    default:
-      return CodeType::kInt4;
-  }
-}
-
 ScaleType scale_type(DType dtype) {
-  return dtype == DType::kF32 ? ScaleType::kF32 : dtype == DType::kBF16 ? ScaleType::kBF16 : ScaleType::kF16;
+  switch (dtype) {
+    case DType::kBF16:
+      return ScaleType::kBF16;
+    case DType::kF16:
+      return ScaleType::kF16;
+    case DType::kF8E4M3:
+      return ScaleType::kE4M3;
+    case DType::kF8E8M0:
+      return ScaleType::kE8M0;
+    default:
+      return ScaleType::kF32;
+  }
 }
 
 }  // namespace
@@ -33,18 +33,29 @@ LinearArguments weight_arguments(const LinearWeight& weight) {
   arguments.row_scales = weight.row_scales;
   arguments.row_factors = weight.row_factors;
   arguments.bias = weight.bias;
-  arguments.code_type = code_type(weight.spec.element);
+  arguments.group_shifts = weight.group_shifts;
+  arguments.code_type = weight.code_type();
+  arguments.scaling = weight.scaling();
+  arguments.halves = weight.halves();
   arguments.group_scale_type = scale_type(weight.group_scale_type);
   arguments.integers = weight.multiplies_integers();
   arguments.n = static_cast<int>(weight.rows);
   arguments.k = static_cast<int>(weight.cols);
   arguments.group = static_cast<int>(weight.group);
+  arguments.group_stride = static_cast<int>(weight.group_stride());
+  arguments.group_shift = std::bit_width(static_cast<std::uint64_t>(weight.group)) - 1;
   return arguments;
 }
 
 LinearArguments linear_arguments(const LinearWeight& weight, const LinearCall& call) {
   LinearArguments arguments = weight_arguments(weight);
-  arguments.x_scales = call.x_scales;
+  if (scales_groups(weight.input.kind)) {
+    arguments.x_group_scales = call.x_scales;
+    arguments.x_groups = static_cast<int>(input_scale_count(weight.input.kind, weight.cols));
+  } else {
+    arguments.x_scales = call.x_scales;
+  }
+  arguments.integers = weight.multiplies_integers() && (call.prepares || call.x.dtype == DType::kI8);
   arguments.x = static_cast<const char*>(call.x.data);
   arguments.x_stride = call.x.stride * static_cast<std::int64_t>(dtype_size(call.x.dtype));
   arguments.y = call.y.data;

@@ -9,6 +9,7 @@
 #include "backend/cuda/device/linear.h"
 #include "backend/cuda/device/linear_prompt.h"
 #include "backend/cuda/linear_arguments.h"
+#include "backend/cuda/prepare_input.h"
 
 namespace halftone::cuda {
 namespace {
@@ -38,7 +39,7 @@ bool is_result(const LinearWeight& weight, Way way) {
 }
 
 bool needs_expansion(const LinearWeight& weight, Way way) {
-  return way == Way::kExpanded && weight.spec.element != Element::kBF16;
+  return way == Way::kExpanded && (weight.code_type() != CodeType::kBF16 || weight.group_scales);
 }
 
 std::size_t expanded_bytes(const LinearWeight& weight, Way way) {
@@ -95,8 +96,9 @@ DeviceMatrix library_weight(const LinearWeight& weight, Way way, void* expanded,
 
 }  // namespace
 
-std::size_t linear_prompt_workspace(const LinearWeight& weight, std::int64_t rows) {
+std::size_t linear_prompt_workspace(const LinearWeight& weight, std::int64_t rows, bool residual) {
   const Way way = way_of(weight);
+  if (!residual && is_result(weight, way)) rows = 0;
   const std::size_t size = is_result(weight, way) ? sizeof(std::uint16_t) : sizeof(float);
   return kLibraryWorkspace + expanded_bytes(weight, way) +
          DeviceArena::padded(static_cast<std::size_t>(rows * weight.rows) * size);
@@ -111,9 +113,8 @@ bool linear_prompt_supports(const LinearWeight& weight, const LinearCall& call) 
   const Way way = way_of(weight);
   const bool product_is_y = is_result(weight, way);
   return BlasProduct::available() && !call.silu_mul && call.tuned_rows > 0 && aligned(call.x) &&
-         call.x.dtype == linear_prompt_input(weight) &&
-         call.workspace_bytes >=
-             linear_prompt_workspace(weight, product_is_y && !call.residual.data ? 0 : call.x.rows) &&
+         call.x.dtype == linear_prompt_input(weight) && !(scales_groups(weight.input.kind) && call.x_scales) &&
+         call.workspace_bytes >= linear_prompt_workspace(weight, call.x.rows, call.residual.data != nullptr) &&
          (!product_is_y || (aligned(call.y) && (call.y.dtype == DType::kBF16 || !weight.plain_bias))) &&
          // of matrices in the workspace rows begin at such multiples only for such N
          (weight.rows % 8 == 0 || (product_is_y && !call.residual.data));

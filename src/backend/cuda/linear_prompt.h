@@ -4,16 +4,18 @@
 //   bf16 alone                      multiplied as it is, the bias in the product
 //   INT8 with INT8 inputs           exact sums in int32
 //   E4M3 with E4M3 inputs           E4M3 products, sums in f32, for K and N that are multiples of 16
-//   others                          the weight's codes are written as bf16 into the workspace first, exactly; where
-//                                   groups have scales (code - zero) * scale, rounded to bf16: 2^-8 of each weight
+//   others                          the weight's codes are written as bf16 into the workspace first, exactly but for F32, F16
+//                                   and NF4; where groups have scales (code - zero) * scale + offset: rounded to bf16, 2^-8
+//                                   of each weight, but for scales of one byte with codes of 4 bits, which bf16 holds
+// Inputs whose groups have scales (groups of 128) are multiplied with them and rounded to bf16 before: 2^-8 of each.
 
 #include "backend/cuda/linear.h"
 
 namespace halftone::cuda {
 
-// What run_linear_prompt() needs of LinearCall::workspace for up to `rows` tokens; without a residual a product that is bf16
-// alone needs no more than for 0.
-std::size_t linear_prompt_workspace(const LinearWeight& weight, std::int64_t rows);
+// What run_linear_prompt() needs of LinearCall::workspace for up to `rows` tokens; without a residual a product that is y
+// itself needs less.
+std::size_t linear_prompt_workspace(const LinearWeight& weight, std::int64_t rows, bool residual = true);
 // The dtype of the codes of x: I8, F8_E4M3 or BF16.
 DType linear_prompt_input(const LinearWeight& weight);
 

@@ -1,12 +1,15 @@
 // From a QTensor in host memory to a LinearWeight on the device.
+#include <algorithm>
 #include <cstring>
 #include <vector>
 
-#include "backend/cuda/cuda_error.h"
 #include "backend/cuda/device/linear.h"
 #include "backend/cuda/linear_weight.h"
+#include "backend/cuda/upload.h"
 #include "formats/bf16.h"
 #include "formats/e4m3.h"
+#include "formats/e8m0.h"
+#include "formats/nf4.h"
 
 namespace halftone::cuda {
 namespace {
@@ -17,40 +20,55 @@ constexpr int kNoZero = 136;  // the zero of codes in -8 .. 7, as Int4Words subt
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
+// What stands beside groups, or beside a row that has a zero.
 bool by_group(const QuantSpec& spec) {
-  return spec.granularity == Granularity::kGroup || spec.granularity == Granularity::kTile;
+  return spec.granularity == Granularity::kGroup || spec.granularity == Granularity::kTile || spec.asymmetric;
+}
+bool in_tiles(CodeType type) { return type == CodeType::kInt4 || type == CodeType::kE2M1 || type == CodeType::kNF4; }
+
+bool holds_nan(const Tensor& codes, std::uint8_t mask, std::uint8_t nan) {
+  const auto* bytes = codes.bits<std::uint8_t>();
+  bool found = false;
+  for (std::int64_t i = 0; i < codes.numel(); ++i) found |= (bytes[i] & mask) == nan;
+  return found;
 }
 
-void check_supported(const LinearSource& source) {
-  const QuantSpec& spec = source.spec();
-  const bool known = spec.element == Element::kBF16 || spec.element == Element::kInt8 ||
-                     spec.element == Element::kInt4 || spec.element == Element::kE4M3;
-  require(known && !spec.mx, kWhere, "the device multiplies bf16, int8, int4 and e4m3 weights, got {}",
-          to_string(spec));
-  require(!spec.asymmetric || (spec.element == Element::kInt4 && !source.weights[0].offsets.defined()), kWhere,
-          "zeros are supported for int4 alone, and offsets are not, got {}", to_string(spec));
-  const InputQuant::Kind kind = source.input.kind;
-  require(kind == InputQuant::Kind::kNone || kind == InputQuant::Kind::kStaticE4M3 ||
-              kind == InputQuant::Kind::kDynamicE4M3 || is_int8(kind),
-          kWhere, "inputs with scales by block are not supported");
-  if (spec.element != Element::kE4M3) return;
+// The kernels decode numbers alone.
+void check_numbers(const LinearSource& source) {
   for (const QTensor& weight : source.weights) {
-    const auto* codes = weight.payload.bits<std::uint8_t>();
-    bool nan = false;
-    for (std::int64_t i = 0; i < weight.payload.numel(); ++i) nan |= (codes[i] & 0x7f) == e4m3::kNan;
-    require(!nan, kWhere, "an e4m3 weight is not a number");
+    require(source.spec().element != Element::kE4M3 || !holds_nan(weight.payload, 0x7f, e4m3::kNan), kWhere,
+            "an e4m3 weight is not a number");
+    if (!weight.scales.defined()) continue;
+    const DType type = weight.scales.dtype();
+    require((type != DType::kF8E4M3 || !holds_nan(weight.scales, 0x7f, e4m3::kNan)) &&
+                (type != DType::kF8E8M0 || !holds_nan(weight.scales, 0xff, e8m0::kNan)),
+            kWhere, "a scale of one byte is not a number");
   }
 }
 
-std::int64_t row_bytes_of(const LinearSource& source) {
-  if (source.spec().element == Element::kInt4) return divide_up(source.cols(), kTileCols) * kTileBytes;
-  const auto element = static_cast<std::int64_t>(dtype_size(payload_dtype(source.spec().element)));
-  return divide_up(source.cols() * element, kRowAlignment) * kRowAlignment;
+// The weight before anything is copied: what follows from its format.
+LinearWeight describe(const LinearSource& source) {
+  LinearWeight weight;
+  weight.spec = source.spec();
+  weight.input = source.input;
+  weight.rows = source.rows();
+  weight.cols = source.cols();
+  weight.group = scale_group(source.spec(), source.cols());
+  return weight;
 }
 
-std::int64_t code_bytes_of(const LinearSource& source) {
-  const bool tiles = source.spec().element == Element::kInt4;
-  return row_bytes_of(source) * (tiles ? divide_up(source.rows(), kTileRows) : source.rows());
+std::int64_t row_bytes_of(const LinearWeight& weight) {
+  const CodeType type = weight.code_type();
+  if (in_tiles(type)) return divide_up(weight.cols, kTileCols) * kTileBytes;
+  const bool one = type == CodeType::kInt8 || type == CodeType::kE4M3;
+  const std::int64_t element = one ? 1 : type == CodeType::kF32 ? 4 : 2;
+  // as if in the order of halves: which it is is not known before the scales
+  const std::int64_t unit = one && by_group(weight.spec) ? 4 * kRowAlignment : std::max(kRowAlignment, 8 * element);
+  return divide_up(weight.cols * element, unit) * unit;
+}
+
+std::int64_t code_bytes_of(const LinearWeight& weight) {
+  return row_bytes_of(weight) * (in_tiles(weight.code_type()) ? divide_up(weight.rows, kTileRows) : weight.rows);
 }
 
 // Device memory for the time of an upload.
@@ -69,24 +87,20 @@ class TemporaryMemory {
 class Upload {
  public:
   Upload(const LinearSource& source, DeviceArena& arena, const DeviceStream& stream)
-      : source_(source), arena_(arena), stream_(stream) {
-    weight_.spec = source.spec();
-    weight_.input = source.input;
-    weight_.rows = source.rows();
-    weight_.cols = source.cols();
-    weight_.group = scale_group(source.spec(), source.cols());
-    weight_.row_bytes = row_bytes_of(source);
+      : source_(source), arena_(arena), stream_(stream), weight_(describe(source)) {
+    weight_.row_bytes = row_bytes_of(weight_);
   }
 
+  // The scales first: they decide in what order codes lie.
   LinearWeight run() {
-    upload_codes();
-    upload_rows();
     if (by_group(weight_.spec)) {
-      upload_group_scales();
+      upload_groups();
     } else if (weight_.spec.granularity != Granularity::kNone) {
       weight_.row_scales =
           copy(row_values([](const QTensor& part, std::size_t, std::int64_t row) { return scale_at(part, row, 0); }));
     }
+    upload_codes();
+    upload_rows();
     return weight_;
   }
 
@@ -143,20 +157,24 @@ class Upload {
   }
 
   void upload_codes() {
-    const std::int64_t bytes = code_bytes_of(source_);
+    const std::int64_t bytes = code_bytes_of(weight_);
     auto* target = static_cast<char*>(arena_.allocate(static_cast<std::size_t>(bytes)));
     weight_.codes = target;
     weight_.nbytes += bytes;
     check(cudaMemsetAsync(target, 0, static_cast<std::size_t>(bytes), stream_.launch().stream), kWhere);
     std::int64_t first_row = 0;
     for (const QTensor& part : source_.weights) {
-      if (weight_.spec.element == Element::kInt4) {
+      char* rows = target + first_row * weight_.row_bytes;
+      if (part.payload.numel() == 0) continue;
+      if (in_tiles(weight_.code_type())) {
         pack_tiles(part, first_row, target);
-      } else if (part.payload.numel() > 0) {
+      } else if (byte_codes() != ByteCodes::kSame || weight_.halves()) {
+        pack_rows(part, rows);
+      } else {
         const auto width = static_cast<std::size_t>(part.payload.nbytes() / part.rows());
         const auto pitch = static_cast<std::size_t>(weight_.row_bytes);
-        check(cudaMemcpy2DAsync(target + first_row * weight_.row_bytes, pitch, part.payload.raw(), width, width,
-                                static_cast<std::size_t>(part.rows()), cudaMemcpyHostToDevice, stream_.launch().stream),
+        check(cudaMemcpy2DAsync(rows, pitch, part.payload.raw(), width, width, static_cast<std::size_t>(part.rows()),
+                                cudaMemcpyHostToDevice, stream_.launch().stream),
               kWhere);
       }
       stream_.synchronize();
@@ -164,46 +182,118 @@ class Upload {
     }
   }
 
-  void pack_tiles(const QTensor& part, std::int64_t first_row, char* tiles) {
+  ByteCodes byte_codes() const {
+    switch (weight_.spec.element) {
+      case Element::kE3M2:
+        return ByteCodes::kE3M2;
+      case Element::kE2M3:
+        return ByteCodes::kE2M3;
+      case Element::kE5M2:
+        return ByteCodes::kE5M2;
+      default:
+        return ByteCodes::kSame;
+    }
+  }
+
+  // The payload on the device, for as long as it is packed by `pack`.
+  template <typename Pack>
+  void with_payload(const QTensor& part, Pack pack) {
     const auto bytes = static_cast<std::size_t>(part.payload.nbytes());
     const TemporaryMemory payload(bytes);
-    check(cudaMemcpyAsync(payload.data(), part.payload.raw(), bytes, cudaMemcpyHostToDevice, stream_.launch().stream),
-          kWhere);
-    const std::int64_t row_blocks = divide_up(weight_.rows, kTileRows), col_blocks = divide_up(weight_.cols, kTileCols);
-    const Int4TileArguments arguments{static_cast<const std::uint8_t*>(payload.data()),
-                                      part.payload.dim(1),
-                                      reinterpret_cast<std::uint32_t*>(tiles),
-                                      part.rows(),
-                                      part.cols(),
-                                      first_row,
-                                      row_blocks,
-                                      col_blocks};
-    start_pack_int4_tiles(arguments, {stream_.launch().stream, false});
+    copy_to_device(payload.data(), part.payload.raw(), bytes, stream_, kWhere);
+    pack(static_cast<const std::uint8_t*>(payload.data()));
     stream_.synchronize();
   }
 
-  // Scales and zeros from [N, groups] to [tiles, groups, 8]; rows that only fill a tile have scale 0.
-  void upload_group_scales() {
-    const std::int64_t groups = weight_.groups(), tiles = divide_up(weight_.rows, kTileRows);
-    weight_.group_scale_type = source_.weights[0].scales.dtype();
+  void pack_tiles(const QTensor& part, std::int64_t first_row, char* tiles) {
+    const CodeType type = weight_.code_type();
+    NibbleTileArguments arguments{};
+    arguments.payload_stride = part.payload.dim(1);
+    arguments.flips = type == CodeType::kInt4 ? 8 : 0;
+    arguments.padding = type == CodeType::kInt4 ? 8 : type == CodeType::kNF4 ? nf4::kZero : 0;
+    arguments.tiles = reinterpret_cast<std::uint32_t*>(tiles);
+    arguments.rows = part.rows();
+    arguments.cols = part.cols();
+    arguments.first_row = first_row;
+    arguments.row_blocks = divide_up(weight_.rows, kTileRows);
+    arguments.col_blocks = divide_up(weight_.cols, kTileCols);
+    with_payload(part, [&](const std::uint8_t* payload) {
+      arguments.payload = payload;
+      start_pack_nibble_tiles(arguments, {stream_.launch().stream, false});
+    });
+  }
+
+  void pack_rows(const QTensor& part, char* rows) {
+    with_payload(part, [&](const std::uint8_t* payload) {
+      start_pack_byte_rows({payload, byte_codes(), rows, weight_.row_bytes, part.rows(), part.cols(), weight_.halves()},
+                           {stream_.launch().stream, false});
+    });
+  }
+
+  // What stands beside groups, from [N, groups] to [tiles, group_stride, 8]; what only fills a tile or a chunk is 0.
+  void upload_groups() {
+    const DType stored = source_.weights[0].scales.dtype();
+    for (const QTensor& part : source_.weights) {
+      require(part.scales.dtype() == stored, kWhere, "fused weights need scales of one type");
+    }
+    const bool shifts = weight_.spec.asymmetric && (weight_.spec.element != Element::kInt4 || has_offsets());
+    weight_.shifted = shifts;
+    choose_scale_type(stored);
+    const auto count =
+        static_cast<std::size_t>(divide_up(weight_.rows, kTileRows) * weight_.group_stride() * kTileRows);
     const std::size_t size = dtype_size(weight_.group_scale_type);
-    std::vector<std::uint8_t> scales(static_cast<std::size_t>(tiles * groups * kTileRows) * size);
-    std::vector<std::uint16_t> zeros(static_cast<std::size_t>(tiles * groups * kTileRows), bf16::encode(kNoZero));
+    std::vector<std::uint8_t> scales(count * size);
+    std::vector<std::uint16_t> zeros(weight_.spec.asymmetric && !shifts ? count : 0, bf16::encode(kNoZero));
+    std::vector<float> terms(shifts ? 2 * count : 0);
+    for_each_group([&](const QTensor& part, std::size_t from, std::size_t to, std::int64_t row, std::int64_t col) {
+      if (weight_.group_scale_type == stored) {
+        std::memcpy(scales.data() + to * size, static_cast<const std::uint8_t*>(part.scales.raw()) + from * size, size);
+      } else {
+        const std::uint16_t code = bf16::encode(scale_at(part, row, col));
+        std::memcpy(scales.data() + to * size, &code, size);
+      }
+      if (!zeros.empty()) zeros[to] = bf16::encode(kNoZero + zero_at(part, row, col));
+      if (!shifts) return;
+      terms[2 * to] = zero_at(part, row, col);
+      terms[2 * to + 1] = offset_at(part, row, col);
+    });
+    weight_.group_scales = copy(scales);
+    if (!zeros.empty()) weight_.group_zeros = copy(zeros);
+    if (shifts) weight_.group_shifts = copy(terms);
+  }
+
+  bool has_offsets() const {
+    bool any = false;
+    for (const QTensor& part : source_.weights) any |= part.offsets.defined();
+    return any;
+  }
+
+  // Scales of one byte become bf16, which holds them, where only scales of 16 bits fill the pieces that are copied.
+  void choose_scale_type(DType stored) {
+    // whatever it points to: only that there are scales matters until they are uploaded
+    weight_.group_scales = source_.weights[0].scales.raw();
+    weight_.group_scale_type = stored;
+    if (dtype_size(stored) > 1 || weight_.scaling() != Scaling::kOther) return;
+    weight_.group_scale_type = DType::kBF16;
+    if (weight_.scaling() != Scaling::kChunk) weight_.group_scale_type = stored;
+  }
+
+  // visit(part, where a group's scale lies in it, where it goes, its row, its first input)
+  template <typename Visit>
+  void for_each_group(Visit visit) const {
+    const std::int64_t groups = weight_.groups(), stride = weight_.group_stride();
     std::int64_t n = 0;
     for (const QTensor& part : source_.weights) {
-      require(part.scales.dtype() == weight_.group_scale_type, kWhere, "fused weights need scales of one type");
       for (std::int64_t row = 0; row < part.rows(); ++row, ++n) {
+        const auto first = static_cast<std::size_t>(scale_index(part, row, 0));
+        const bool several =
+            part.spec.granularity == Granularity::kGroup || part.spec.granularity == Granularity::kTile;
         for (std::int64_t g = 0; g < groups; ++g) {
-          const auto to = static_cast<std::size_t>((n / kTileRows * groups + g) * kTileRows + n % kTileRows);
-          const auto from = static_cast<std::size_t>(scale_index(part, row, g * weight_.group));
-          std::memcpy(scales.data() + to * size, static_cast<const std::uint8_t*>(part.scales.raw()) + from * size,
-                      size);
-          zeros[to] = bf16::encode(kNoZero + zero_at(part, row, g * weight_.group));
+          const auto to = static_cast<std::size_t>((n / kTileRows * stride + g) * kTileRows + n % kTileRows);
+          visit(part, several ? first + static_cast<std::size_t>(g) : first, to, row, g * weight_.group);
         }
       }
     }
-    weight_.group_scales = copy(scales);
-    if (weight_.spec.asymmetric) weight_.group_zeros = copy(zeros);
   }
 
   const LinearSource& source_;
@@ -215,20 +305,23 @@ class Upload {
 }  // namespace
 
 std::size_t linear_weight_bytes(const LinearSource& source) {
+  LinearWeight weight = describe(source);
   const auto rows = static_cast<std::size_t>(source.rows());
   const std::size_t row_data = 4 * DeviceArena::padded(rows * sizeof(float));  // factors, scales, bias, plain bias
   std::size_t group_data = 0;
   if (by_group(source.spec())) {
-    const std::int64_t groups = divide_up(source.cols(), scale_group(source.spec(), source.cols()));
+    const std::int64_t groups = weight.groups() + kTileCols / 16;  // and those that fill the last chunk
     const auto count = static_cast<std::size_t>(divide_up(source.rows(), kTileRows) * groups * kTileRows);
-    group_data = DeviceArena::padded(count * sizeof(float)) + DeviceArena::padded(count * sizeof(std::uint16_t));
+    const std::size_t scale = std::max<std::size_t>(2, dtype_size(source.weights[0].scales.dtype()));
+    const std::size_t shifts = source.spec().asymmetric ? 2 * sizeof(float) : 0;
+    group_data = DeviceArena::padded(count * scale) + DeviceArena::padded(count * shifts);
   }
-  return DeviceArena::padded(static_cast<std::size_t>(code_bytes_of(source))) + row_data + group_data;
+  return DeviceArena::padded(static_cast<std::size_t>(code_bytes_of(weight))) + row_data + group_data;
 }
 
 LinearWeight upload_linear(const LinearSource& source, DeviceArena& arena, const DeviceStream& stream) {
   for (const QTensor& weight : source.weights) check_qtensor(weight, kWhere);
-  check_supported(source);
+  check_numbers(source);
   return Upload(source, arena, stream).run();
 }
 

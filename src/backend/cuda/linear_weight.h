@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "backend/cuda/device/linear.h"
 #include "backend/cuda/device_arena.h"
 #include "backend/cuda/device_matrix.h"
 #include "backend/cuda/launch.h"
@@ -16,16 +17,19 @@ struct LinearWeight {
   QuantSpec spec;
   InputQuant input;
   std::int64_t rows = 0, cols = 0;  // N, K
-  // INT4: the tiles of start_pack_int4_tiles(). Others: rows, each padded with zeros to a multiple of 16 bytes.
+  // Of 4 bits: the tiles of start_pack_nibble_tiles(). Others: rows, each padded with zeros to a multiple of 16 bytes and of
+  // eight inputs; with halves() of 64 bytes, in the order of ByteRowArguments.
   const void* codes = nullptr;
-  // From row to row; of INT4 from tile to tile.
+  // From row to row, or from tile to tile.
   std::int64_t row_bytes = 0;
   // Scales over whole rows, [N]; null where there are none or they are by group.
   const float* row_scales = nullptr;
-  // Scales of groups, as the file stores them, and zeros as bf16(136 + zero), [ceil(N / 8), groups, 8]; null where there
-  // are none.
+  // Scales of groups, as the file stores them, and zeros of INT4 as bf16(136 + zero), [ceil(N / 8), group_stride(), 8]; null
+  // where there are none. Other zeros, and offsets: group_shifts instead, [..., 8, 2]. A row with zeros is one group.
   const void* group_scales = nullptr;
   const std::uint16_t* group_zeros = nullptr;
+  const float* group_shifts = nullptr;
+  bool shifted = false;  // there are group_shifts
   DType group_scale_type = DType::kF32;
   std::int64_t group = 0;              // inputs under one scale; K where a scale covers the row
   const float* row_factors = nullptr;  // [N]: LinearSource::factor of each row
@@ -37,16 +41,21 @@ struct LinearWeight {
   std::int64_t nbytes = 0;  // codes, scales, zeros, factors and bias
 
   std::int64_t groups() const { return group > 0 ? (cols + group - 1) / group : 1; }
+  // How the codes are stored: 6 bits as E4M3 and E5M2 as bf16, which hold them all, the others as they are.
+  CodeType code_type() const;
+  Scaling scaling() const;
+  bool halves() const;
+  // Groups of a row in memory: whole chunks of the decoding kernel have theirs, those beyond K are 0.
+  std::int64_t group_stride() const;
   // True where the input is INT8 codes as they are, and their products are summed as integers.
-  bool multiplies_integers() const { return sums_integers(spec, input); }
+  bool multiplies_integers() const { return sums_integers(spec, input) && !group_scales; }
 };
 
 // Bytes that upload_linear() takes of an arena, at most.
 std::size_t linear_weight_bytes(const LinearSource& source);
 
 // Copies a weight to the device and brings it into the order that the kernels read. The scales stay what the file says.
-// Throws Error("[cuda linear] ...") for a format that no kernel reads: weights other than bf16, INT8, INT4 and E4M3, offsets,
-// zeros of other formats than INT4, and a weight that is not a number.
+// Throws Error("[cuda linear] ...") for an E4M3 weight, or a scale of one byte, that is not a number.
 LinearWeight upload_linear(const LinearSource& source, DeviceArena& arena, const DeviceStream& stream);
 
 }  // namespace halftone::cuda

@@ -7,16 +7,43 @@
 
 namespace halftone::cuda {
 
+namespace {
+
+InputCodes input_codes(InputQuant::Kind kind) {
+  switch (kind) {
+    case InputQuant::Kind::kNone:
+      return InputCodes::kNone;
+    case InputQuant::Kind::kStaticInt8:
+    case InputQuant::Kind::kDynamicInt8:
+      return InputCodes::kInt8;
+    case InputQuant::Kind::kStaticE4M3:
+    case InputQuant::Kind::kDynamicE4M3:
+      return InputCodes::kE4M3;
+    case InputQuant::Kind::kDynamicNvfp4:
+      return InputCodes::kNvfp4;
+    case InputQuant::Kind::kDynamicE4M3Group:
+      return InputCodes::kE4M3Group;
+    case InputQuant::Kind::kDynamicMxfp8:
+      return InputCodes::kMxfp8;
+    default:
+      return InputCodes::kMxfp4;
+  }
+}
+
+}  // namespace
+
 InputRows input_rows(const DeviceMatrix& x, const float* norm, float eps, const InputQuant& input) {
   const InputQuant::Kind kind = input.kind;
-  const bool e4m3 = kind == InputQuant::Kind::kStaticE4M3 || kind == InputQuant::Kind::kDynamicE4M3;
   InputRows rows{};
   rows.x = static_cast<const std::uint16_t*>(x.data);
   rows.x_stride = x.stride;
   rows.norm = norm;
   rows.eps = eps;
   rows.step = input.step();
-  rows.codes = kind == InputQuant::Kind::kNone ? InputCodes::kNone : e4m3 ? InputCodes::kE4M3 : InputCodes::kInt8;
+  rows.codes = input_codes(kind);
+  rows.inverse = input.inverse;
+  rows.second = input.scale;
+  rows.block = static_cast<int>(input_block(kind));
   rows.by_token = scales_tokens(kind);
   rows.aligned = reinterpret_cast<std::uintptr_t>(x.data) % 16 == 0 && x.stride % 8 == 0;
   rows.rows = static_cast<int>(x.rows);
@@ -35,9 +62,7 @@ void prepare_input(const PrepareInput& call, const Launch& launch) {
   require(call.y.dtype == DType::kBF16 || (call.y.dtype == DType::kI8 && is_int8(kind)) ||
               (call.y.dtype == DType::kF8E4M3 && e4m3),
           kWhere, "codes go to BF16 or to their own dtype, got {}", dtype_name(call.y.dtype));
-  require(kind == InputQuant::Kind::kNone || e4m3 || is_int8(kind), kWhere,
-          "inputs with scales by block are not supported");
-  require((call.y_scales != nullptr) == scales_tokens(kind), kWhere,
+  require(scales_groups(kind) || (call.y_scales != nullptr) == scales_tokens(kind), kWhere,
           "scales of tokens are written where they differ, and there alone");
   if (call.x.rows == 0 || call.x.cols == 0) return;
   PrepareInputArguments arguments{};
@@ -46,6 +71,7 @@ void prepare_input(const PrepareInput& call, const Launch& launch) {
   arguments.y_stride = call.y.stride;
   arguments.y_bytes = call.y.dtype != DType::kBF16;
   arguments.y_scales = call.y_scales;
+  if (scales_groups(kind)) arguments.in.group_scales = call.y_scales;
   const ProfiledOp watched(launch, "prepare_input", 4.0 * static_cast<double>(call.x.rows * call.x.cols));
   start_prepare_input(arguments, launch);
 }

@@ -73,6 +73,49 @@ TEST_F(CudaDecodeOps, InputsGetTheCodesOfTheCpu) {
   }
 }
 
+// Blocks that bf16 holds, and groups of 128 as codes and scales; a token of zeros, one that is not finite, one of NaN.
+TEST_F(CudaDecodeOps, BlocksOfInputsGetTheValuesOfTheCpu) {
+  using enum InputQuant::Kind;
+  for (const InputQuant& input :
+       {InputQuant{kDynamicNvfp4, 0.0011f}, InputQuant{kDynamicNvfp4, 900.0f, true}, InputQuant{kDynamicMxfp8},
+        InputQuant{kDynamicMxfp8, 1.0f, true}, InputQuant{kDynamicMxfp4}, InputQuant{kDynamicMxfp4, 1.0f, true},
+        InputQuant{kDynamicE4M3Group}}) {
+    for (const std::int64_t cols : {1, 31, 136, 257, 1536}) {
+      Tensor x = bf16_input(5, cols, 3);
+      for (std::int64_t i = 0; i < cols; ++i) x.data<float>()[2 * cols + i] = 0;
+      x.data<float>()[3 * cols + cols / 2] = std::numeric_limits<float>::infinity();
+      x.data<float>()[4 * cols + cols / 2] = std::numeric_limits<float>::quiet_NaN();
+      Tensor wanted(DType::kF32, x.shape()), unused(DType::kF32, {5});
+      quantize_input_reference(x, input, wanted, unused);
+      const DeviceRows device_x(DType::kBF16, x, 1);
+      const std::int64_t count = cuda::input_scale_count(input.kind, cols);
+      DeviceRows y(DType::kBF16, 5, cols, 2), scales(DType::kF32, 5, count);
+      const bool groups = cuda::scales_groups(input.kind);
+      auto* group_scales = groups ? static_cast<float*>(scales.matrix().data) : nullptr;
+      cuda::prepare_input({device_x.matrix(), nullptr, 0, input, y.matrix(), group_scales}, launch());
+      stream_->synchronize();
+      const Tensor got = y.values(), got_scales = scales.values();
+      for (std::int64_t i = 0; i < got.numel(); ++i) {
+        const std::int64_t group = i / cols * count + i % cols / 128;
+        const float value = got.data<float>()[i] * (groups ? got_scales.data<float>()[group] : 1.0f);
+        const float expected = wanted.data<float>()[i];
+        ASSERT_TRUE(value == expected || (std::isnan(value) && std::isnan(expected)))
+            << static_cast<int>(input.kind) << ": " << cols << " columns, element " << i << ": " << value << ", not "
+            << expected;
+      }
+      EXPECT_TRUE(y.padding_intact());
+      if (!groups) continue;
+      cuda::prepare_input({device_x.matrix(), nullptr, 0, input, y.matrix(), nullptr}, launch());
+      stream_->synchronize();
+      const Tensor whole = y.values();
+      for (std::int64_t i = 0; i < whole.numel(); ++i) {
+        const float expected = bf16::round(wanted.data<float>()[i]), value = whole.data<float>()[i];
+        ASSERT_TRUE(value == expected || (std::isnan(value) && std::isnan(expected))) << cols << " element " << i;
+      }
+    }
+  }
+}
+
 TEST_F(CudaDecodeOps, SiluMulIsWithinAStepOfTheCpu) {
   const Tensor gate_up = bf16_input(5, 2 * 301, 1);
   Tensor wanted(DType::kF32, {5, 301});

@@ -5,6 +5,7 @@
 #include "backend/cuda/decode_ops.h"
 #include "backend/cuda/linear_prompt.h"
 #include "backend/cuda/prepare_input.h"
+#include "formats/e8m0.h"
 #include "tests/backend/cuda/device_rows.h"
 #include "tests/ops/linear_cases.h"
 
@@ -42,18 +43,80 @@ std::vector<LinearFormat> device_formats() {
   };
 }
 
+// Those with scales by small groups, of their inputs too, and those that have no kernel of their own.
+std::vector<LinearFormat> other_formats() {
+  using enum Granularity;
+  using Kind = InputQuant::Kind;
+  const InputQuant none{}, e4m3{Kind::kStaticE4M3, 0.0061f}, nvfp4{Kind::kDynamicNvfp4, 0.0011f},
+      nvfp4_inverse{Kind::kDynamicNvfp4, 900.0f, true}, group{Kind::kDynamicE4M3Group}, mxfp8{Kind::kDynamicMxfp8},
+      mxfp4{Kind::kDynamicMxfp4}, int8_token{Kind::kDynamicInt8};
+  return {
+      {"nvfp4", {Element::kE2M1, kGroup, 16}, DType::kF8E4M3, 0.0123f, none},
+      {"nvfp4_x_nvfp4", {Element::kE2M1, kGroup, 16}, DType::kF8E4M3, 0.0123f, nvfp4},
+      {"nvfp4_x_nvfp4_inverse", {Element::kE2M1, kGroup, 16}, DType::kF8E4M3, 0.0123f, nvfp4_inverse},
+      {"nvfp4_wide_x_e4m3", {Element::kE2M1, kGroup, 32}, DType::kF8E4M3, 0.0345f, e4m3},
+      {"e2m1_channel", {Element::kE2M1, kChannel, 0}, DType::kF32, 1.0f, none},
+      {"mxfp4", {Element::kE2M1, kGroup, 32, true}, DType::kF8E8M0, 1.0f, none},
+      {"mxfp4_x_mxfp4", {Element::kE2M1, kGroup, 32, true}, DType::kF8E8M0, 1.0f, mxfp4},
+      {"mxfp6_e3m2", {Element::kE3M2, kGroup, 32, true}, DType::kF8E8M0, 1.0f, none},
+      {"mxfp6_e2m3", {Element::kE2M3, kGroup, 32, true}, DType::kF8E8M0, 1.0f, none},
+      {"mxfp8_x_mxfp8", {Element::kE4M3, kGroup, 32, true}, DType::kF8E8M0, 1.0f, mxfp8},
+      {"e4m3_tiles_x_e4m3_group", {Element::kE4M3, kTile, 128}, DType::kF32, 1.0f, group},
+      {"e4m3_channel_x_e4m3_group", {Element::kE4M3, kChannel, 0}, DType::kF32, 1.0f, group},
+      {"int4_group128_x_e4m3", {Element::kInt4, kGroup, 128}, DType::kF32, 1.0f, e4m3},
+      {"int4_group64_zeros", {Element::kInt4, kGroup, 64, false, true}, DType::kF16, 1.0f, none, true, false},
+      {"int4_group32_zeros", {Element::kInt4, kGroup, 32, false, true}, DType::kF32, 1.0f, none, true, false},
+      {"int4_group256", {Element::kInt4, kGroup, 256}, DType::kBF16, 1.0f, none},
+      {"int4_channel_zeros", {Element::kInt4, kChannel, 0, false, true}, DType::kF32, 1.0f, none, true, false},
+      {"int4_group32_offsets", {Element::kInt4, kGroup, 32, false, true}, DType::kF32, 1.0f, none, true, true},
+      {"int8_channel_zeros", {Element::kInt8, kChannel, 0, false, true}, DType::kBF16, 1.0f, none, true, false},
+      {"int8_group32_offsets", {Element::kInt8, kGroup, 32, false, true}, DType::kF32, 1.0f, none, false, true},
+      {"int8_group128", {Element::kInt8, kGroup, 128}, DType::kBF16, 1.0f, none},
+      {"int8_group32_x_int8_token", {Element::kInt8, kGroup, 32}, DType::kF16, 1.0f, int8_token},
+      {"int8_group20", {Element::kInt8, kGroup, 20}, DType::kF32, 1.0f, none},
+      {"e5m2_channel", {Element::kE5M2, kChannel, 0}, DType::kF32, 1.0f, none},
+      {"nf4_group64", {Element::kNF4, kGroup, 64}, DType::kF32, 1.0f, none},
+      {"f16", {Element::kF16, kNone, 0}, DType::kF32, 1.0f, none},
+      {"f32", {Element::kF32, kNone, 0}, DType::kF32, 1.0f, none},
+  };
+}
+
+std::vector<LinearFormat> all_formats() {
+  std::vector<LinearFormat> formats = device_formats();
+  for (const LinearFormat& format : other_formats()) formats.push_back(format);
+  return formats;
+}
+
 std::vector<LinearShape> device_shapes() {
-  return {{1, 1, 1},    {1, 16, 8},   {2, 33, 31},   {3, 17, 136},  {4, 70, 64},  {5, 15, 257},
-          {8, 49, 515}, {7, 9, 2064}, {11, 24, 640}, {20, 17, 320}, {64, 33, 200}};
+  return {{1, 1, 1},    {1, 16, 8},    {2, 33, 31},   {3, 17, 136},  {4, 70, 64},  {5, 15, 257},  {8, 49, 515},
+          {7, 9, 2064}, {11, 24, 640}, {20, 17, 320}, {64, 33, 200}, {9, 40, 264}, {65, 40, 264}, {65, 9, 31}};
 }
 
 // x' of ops/linear.h and s_in.
 struct QuantizedInput {
   Tensor codes, scales;
+  Tensor groups, group_codes;  // [M, ceil(K / 128)] and [M, K], whose products are codes, where groups have scales
 };
 QuantizedInput quantized(const Tensor& x, const InputQuant& input) {
-  QuantizedInput out{Tensor(DType::kF32, x.shape()), Tensor(DType::kF32, {x.dim(0)})};
+  QuantizedInput out{Tensor(DType::kF32, x.shape()), Tensor(DType::kF32, {x.dim(0)}), {}, {}};
   quantize_input_reference(x, input, out.codes, out.scales);
+  if (!cuda::scales_groups(input.kind)) return out;
+  const std::int64_t k = x.dim(1), groups = cuda::input_scale_count(input.kind, k);
+  out.groups = Tensor(DType::kF32, {x.dim(0), groups});
+  out.group_codes = Tensor(DType::kF32, x.shape());
+  for (std::int64_t m = 0; m < x.dim(0); ++m) {
+    for (std::int64_t g = 0; g < groups; ++g) {
+      const std::int64_t begin = m * k + g * 128, end = std::min(begin + 128, (m + 1) * k);
+      float amax = 0;
+      for (std::int64_t i = begin; i < end; ++i) amax = std::max(amax, std::fabs(x.data<float>()[i]));
+      const float scale = out.groups.data<float>()[m * groups + g] = amax / e4m3::kMax;
+      for (std::int64_t i = begin; i < end; ++i) {
+        const float code = scale > 0 ? e4m3::decode(e4m3::encode_saturated(x.data<float>()[i] / scale)) : 0.0f;
+        out.group_codes.data<float>()[i] = code;
+        EXPECT_EQ(out.codes.data<float>()[i], code * scale);
+      }
+    }
+  }
   return out;
 }
 
@@ -70,8 +133,10 @@ class DeviceProduct {
              const Tensor* residual = nullptr, bool silu_mul = false) {
     const std::int64_t m = x.codes.dim(0), n = source_.rows() / (silu_mul ? 2 : 1);
     const DType x_type = input_type(kernel);
-    const DeviceRows input(x_type, x.codes, padding(x.codes.dim(1), x_type == DType::kBF16 ? 8 : 16));
-    const DeviceRows scales(DType::kF32, x.scales.reshape({x.scales.dim(0), 1}));
+    const bool groups = x.groups.defined() && kernel != "cublas";
+    const DeviceRows input(x_type, groups ? x.group_codes : x.codes,
+                           padding(x.codes.dim(1), x_type == DType::kBF16 ? 8 : 16));
+    const DeviceRows scales(DType::kF32, groups ? x.groups : x.scales.reshape({x.scales.dim(0), 1}));
     DeviceRows y(y_type, m, n, kernel == "cublas" ? padding(n, 8) : 3);
     const std::size_t bytes = cuda::linear_prompt_workspace(weight_, m);
     cuda::DeviceArena workspace("test", bytes);
@@ -82,7 +147,7 @@ class DeviceProduct {
     call.workspace = workspace.allocate(bytes);
     call.workspace_bytes = bytes;
     call.tuned_rows = kTuned;
-    if (scales_tokens(source_.input.kind)) call.x_scales = static_cast<const float*>(scales.matrix().data);
+    if (groups || scales_tokens(source_.input.kind)) call.x_scales = static_cast<const float*>(scales.matrix().data);
     std::unique_ptr<DeviceRows> added;
     if (residual) {
       added = std::make_unique<DeviceRows>(DType::kBF16, *residual, 5);
@@ -140,7 +205,7 @@ class DeviceProduct {
 
   DType input_type(std::string_view kernel) const {
     if (kernel == "cublas") return cuda::linear_prompt_input(weight_);
-    return sums_integers(source_.spec(), source_.input) ? DType::kI8 : DType::kBF16;
+    return weight_.multiplies_integers() ? DType::kI8 : DType::kBF16;
   }
   // Elements after a row, so that the next one begins at a multiple of `unit`; and then some.
   static std::int64_t padding(std::int64_t cols, std::int64_t unit) { return unit - cols % unit + unit; }
@@ -165,8 +230,9 @@ Exact exact_product(const QuantizedInput& x, const QTensor& weight, const Tensor
       double sum = 0, magnitude = 0;
       for (std::int64_t i = 0; i < k; ++i) {
         const bool scaled = weight.spec.granularity != Granularity::kNone;
-        const double w = (decode_code(weight, n, i) - (weight.spec.asymmetric ? zero_at(weight, n, i) : 0.0)) *
-                         (scaled ? scale_at(weight, n, i) : 1.0);
+        const double w = (decode_code(weight, n, i) - static_cast<double>(zero_at(weight, n, i))) *
+                             (scaled ? scale_at(weight, n, i) : 1.0) +
+                         offset_at(weight, n, i);
         const double product = x.codes.data<float>()[m * k + i] * w;
         sum += product;
         magnitude += std::fabs(product);
@@ -181,16 +247,19 @@ Exact exact_product(const QuantizedInput& x, const QTensor& weight, const Tensor
 
 Tensor bf16_values(Tensor x) { return to_f32(from_f32(x, DType::kBF16)); }
 
-// linear.h: (K + 16) 2^-22 of the magnitude; linear_prompt.h: weights of groups rounded to bf16, E4M3 products.
+// linear.h: (K + 16) 2^-22 of the magnitude; linear_prompt.h: weights of groups, and of formats that bf16 does not hold,
+// rounded to bf16, groups of inputs, too; E4M3 products.
 double bound(std::int64_t k, double magnitude, const cuda::LinearWeight& weight, std::string_view kernel) {
   const double sums = static_cast<double>(k + 16) * 0x1p-22 * magnitude;
   if (kernel != "cublas") return sums;
   if (cuda::linear_prompt_input(weight) == DType::kF8E4M3) return sums + 0x1p-12 * magnitude;
-  return sums + (weight.group_scales ? 0x1p-8 * magnitude : 0);
+  const bool rounded =
+      weight.group_scales || weight.code_type() == cuda::CodeType::kF16 || weight.code_type() == cuda::CodeType::kF32;
+  return sums + (rounded ? 0x1p-8 * magnitude : 0) + (cuda::scales_groups(weight.input.kind) ? 0x1p-8 * magnitude : 0);
 }
 
 TEST_F(CudaLinear, IsWithinItsBoundOfTheExactProduct) {
-  for (const LinearFormat& format : device_formats()) {
+  for (const LinearFormat& format : all_formats()) {
     for (const LinearShape& shape : device_shapes()) {
       const QTensor weight = testing::random_weight(format, shape.n, shape.k, 1 + shape.k);
       const Tensor bias = shape.n % 2 ? testing::random_input(1, shape.n, 3).reshape({shape.n}) : Tensor();
@@ -213,26 +282,39 @@ TEST_F(CudaLinear, IsWithinItsBoundOfTheExactProduct) {
 
 // Integers and powers of two whose sums f32 holds exactly: no order of summation may show, no element may be missing.
 TEST_F(CudaLinear, IsExactOnIntegers) {
-  for (LinearFormat format : device_formats()) {
+  for (LinearFormat format : all_formats()) {
+    if (format.spec.element == Element::kNF4) continue;  // its levels are no such numbers
     format.input.scale = format.input.kind == InputQuant::Kind::kNone ? 1.0f : 0.25f;
+    if (format.global_scale != 1) format.global_scale = 0.5f;
     for (const LinearShape& shape : device_shapes()) {
       QTensor weight = testing::random_weight(format, shape.n, shape.k, 7);
       Random random(11);
       for (std::int64_t i = 0; weight.scales.defined() && i < weight.scales.numel(); ++i) {
-        const float scale = random.below(2) ? 1.0f : 0.5f;
+        const float scale = random.below(2) || format.offsets ? 1.0f : 0.5f;
         if (weight.scales.dtype() == DType::kF32) weight.scales.data<float>()[i] = scale;
         if (weight.scales.dtype() == DType::kBF16) weight.scales.bits<std::uint16_t>()[i] = bf16::encode(scale);
         if (weight.scales.dtype() == DType::kF16) weight.scales.bits<std::uint16_t>()[i] = f16::encode(scale);
+        if (weight.scales.dtype() == DType::kF8E4M3) weight.scales.bits<std::uint8_t>()[i] = e4m3::encode(scale);
+        if (weight.scales.dtype() == DType::kF8E8M0) weight.scales.bits<std::uint8_t>()[i] = e8m0::encode(scale);
+        if (weight.offsets.defined()) weight.offsets.data<float>()[i] = static_cast<float>(random.below(9)) - 4;
       }
       for (std::int64_t i = 0; i < weight.payload.numel(); ++i) {
         const float value = static_cast<float>(random.below(17)) - 8;
         if (weight.payload.dtype() == DType::kBF16) weight.payload.bits<std::uint16_t>()[i] = bf16::encode(value);
         if (weight.payload.dtype() == DType::kF8E4M3) weight.payload.bits<std::uint8_t>()[i] = e4m3::encode(value);
+        if (weight.payload.dtype() == DType::kF8E5M2) weight.payload.bits<std::uint8_t>()[i] = e5m2::encode(value);
+        if (weight.payload.dtype() == DType::kF16) weight.payload.bits<std::uint16_t>()[i] = f16::encode(value);
+        if (weight.payload.dtype() == DType::kF32) weight.payload.data<float>()[i] = value;
       }
-      QuantizedInput x{Tensor(DType::kF32, {shape.m, shape.k}), Tensor(DType::kF32, {shape.m})};
+      QuantizedInput x{Tensor(DType::kF32, {shape.m, shape.k}), Tensor(DType::kF32, {shape.m}), {}, {}};
       for (std::int64_t i = 0; i < x.codes.numel(); ++i)
         x.codes.data<float>()[i] = static_cast<float>(random.below(9)) - 4;
       for (std::int64_t m = 0; m < shape.m; ++m) x.scales.data<float>()[m] = 0.5f;
+      if (cuda::scales_groups(format.input.kind)) {
+        x.groups = Tensor(DType::kF32, {shape.m, cuda::input_scale_count(format.input.kind, shape.k)});
+        std::fill_n(x.groups.data<float>(), x.groups.numel(), 1.0f);
+        x.group_codes = x.codes;
+      }
       const Tensor bias;
       const LinearSource source{{&weight, 1}, {&bias, 1}, format.input};
       const Exact exact = exact_product(x, weight, bias, source);
@@ -250,7 +332,7 @@ TEST_F(CudaLinear, IsExactOnIntegers) {
 }
 
 TEST_F(CudaLinear, GivesATokenTheSameBitsWhateverElseThereIs) {
-  for (const LinearFormat& format : device_formats()) {
+  for (const LinearFormat& format : all_formats()) {
     const std::int64_t n = 40, k = 1536, m = 40;
     const QTensor weight = testing::random_weight(format, n, k, 5);
     const Tensor bias;
@@ -269,9 +351,9 @@ TEST_F(CudaLinear, GivesATokenTheSameBitsWhateverElseThereIs) {
 }
 
 TEST_F(CudaLinear, MultipliesInt8ByInt8WithTheBitsOfTheCpu) {
-  for (const LinearFormat& format : device_formats()) {
-    if (!sums_integers(format.spec, format.input)) continue;
+  for (const LinearFormat& format : all_formats()) {
     const QTensor weight = testing::random_weight(format, 33, 1024, 5);
+    if (!sums_integers(format.spec, format.input) || weight.spec.granularity == Granularity::kGroup) continue;
     const Tensor bias = testing::random_input(1, 33, 3).reshape({33});
     const LinearSource source{{&weight, 1}, {&bias, 1}, format.input};
     const Tensor x = bf16_values(testing::random_input(4, 1024, 6));
@@ -304,7 +386,7 @@ TEST_F(CudaLinear, RoundsThenAddsTheResidual) {
 }
 
 TEST_F(CudaLinear, MultipliesGatesWithValuesAsTheOpDoes) {
-  for (const LinearFormat& format : device_formats()) {
+  for (const LinearFormat& format : all_formats()) {
     const std::int64_t n = 48, k = 640, m = 5;
     const QTensor weight = testing::random_weight(format, n, k, 5);
     const Tensor bias = testing::random_input(1, n, 3).reshape({n});
@@ -329,12 +411,12 @@ TEST_F(CudaLinear, MultipliesGatesWithValuesAsTheOpDoes) {
 
 TEST_F(CudaLinear, PreparesItsInputWithTheBitsOfTheOp) {
   const LinearShape shapes[] = {{1, 17, 1536}, {2, 24, 515}, {2, 16, 3584}, {2, 9, 8}, {1, 40, 8960}};
-  for (const LinearFormat& format : device_formats()) {
+  for (const LinearFormat& format : all_formats()) {
     for (const LinearShape& shape : shapes) {
       const QTensor weight = testing::random_weight(format, shape.n, shape.k, 5);
       const Tensor none;
       DeviceProduct product(LinearSource{{&weight, 1}, {&none, 1}, format.input});
-      if (product.kernels(shape.m)[0] != "decode") continue;
+      if (product.kernels(shape.m)[0] != "decode" || cuda::scales_groups(format.input.kind)) continue;
       const Tensor x = bf16_values(testing::random_input(shape.m, shape.k, 6));
       const DeviceRows norm(DType::kF32, testing::random_input(1, shape.k, 7));
       for (const float* w : {static_cast<const float*>(norm.matrix().data), static_cast<const float*>(nullptr)}) {
@@ -348,7 +430,7 @@ TEST_F(CudaLinear, PreparesItsInputWithTheBitsOfTheOp) {
 
 // Prompts' shapes: more tokens than "decode" takes, by the library's kernels, with residual and bias.
 TEST_F(CudaLinear, MultipliesPromptsWithinTheBound) {
-  for (const LinearFormat& format : device_formats()) {
+  for (const LinearFormat& format : all_formats()) {
     for (const LinearShape& shape : {LinearShape{9, 24, 48}, LinearShape{130, 256, 384}, LinearShape{70, 16, 1536}}) {
       const QTensor weight = testing::random_weight(format, shape.n, shape.k, 5);
       const Tensor bias = bf16_values(testing::random_input(1, shape.n, 3)).reshape({shape.n});
@@ -375,7 +457,7 @@ TEST_F(CudaLinear, MultipliesPromptsWithinTheBound) {
 
 // q, k and v as one product: parts that end within a tile, with scales and factors of their own.
 TEST_F(CudaLinear, FusesWeightsThatShareTheirInput) {
-  for (const LinearFormat& format : device_formats()) {
+  for (const LinearFormat& format : all_formats()) {
     const std::vector<QTensor> parts = {testing::random_weight(format, 13, 384, 1),
                                         testing::random_weight(format, 3, 384, 2),
                                         testing::random_weight(format, 20, 384, 3)};
@@ -402,10 +484,26 @@ TEST_F(CudaLinear, FusesWeightsThatShareTheirInput) {
   }
 }
 
+// Which formats have a kernel for decoding: that none falls back to the general one by mistake.
+TEST_F(CudaLinear, DecodesByKernelsOfTheirOwn) {
+  for (const LinearFormat& format : all_formats()) {
+    const QTensor weight = testing::random_weight(format, 24, 640, 1);
+    const Tensor none;
+    const DeviceProduct product(LinearSource{{&weight, 1}, {&none, 1}, format.input});
+    const bool shifted = format.offsets || (format.zeros && format.spec.element != Element::kInt4);
+    const bool general = shifted || format.name == "int4_channel_zeros" || format.name == "int8_group20" ||
+                         format.name == "e2m1_channel" || format.name == "e4m3_channel_x_e4m3_group" ||
+                         format.name == "nf4_group64" || format.name == "f16" || format.name == "f32";
+    EXPECT_EQ(product.kernels(2)[0] == "decode", !general) << format.name;
+    EXPECT_EQ(cuda::linear_decodes(product.weight()), !general) << format.name;
+  }
+}
+
 TEST_F(CudaLinear, RefusesWhatDoesNotFit) {
-  const QTensor f32 = testing::random_weight(testing::weight_formats()[0], 8, 16, 1);
   const Tensor none;
-  EXPECT_THROW(DeviceProduct(LinearSource{{&f32, 1}, {&none, 1}, {}}), Error);
+  QTensor nan_scale = testing::random_weight(other_formats()[0], 8, 16, 1);
+  nan_scale.scales.bits<std::uint8_t>()[3] = 0x7f;
+  EXPECT_THROW(DeviceProduct(LinearSource{{&nan_scale, 1}, {&none, 1}, {}}), Error);
   QTensor nan = testing::random_weight(device_formats()[13], 8, 16, 1);
   nan.payload.bits<std::uint8_t>()[17] = 0xff;
   EXPECT_THROW(DeviceProduct(LinearSource{{&nan, 1}, {&none, 1}, {}}), Error);

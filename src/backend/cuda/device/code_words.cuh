@@ -13,7 +13,7 @@ __device__ __forceinline__ std::uint32_t word_of(const uint4& v, int i) {
 
 // kChunk: inputs of a row that a warp takes at once.  kPieces: 16-byte pieces of the input that go with one load of codes.
 // kStep: bytes from chunk to chunk.  offset(t, p): where piece p of lane t begins in the chunk.  operands(): what product j
-// takes of the codes; there are two products a piece.
+// takes of the codes of its piece; there are two products a piece. `term` is minus the codes' zero, or their scale.
 struct Bf16Words {
   static constexpr int kChunk = 32, kPieces = 1, kStep = 64;
   static __device__ int offset(int t, int) { return t * 8; }
@@ -67,6 +67,28 @@ struct Int4Words {
     constexpr std::uint32_t kOne = 0x3f803f80u;
     return multiply_add_bf16x2(mask_or<0x000f000fu>(word, 0x43004300u), kOne, minus_zero);
   }
+};
+
+// E2M1's three bits are the last two of bf16's exponent and the first of its mantissa, 126 powers of two too low. Their scale
+// has four bits at most, a code two: bf16 holds the product.
+struct E2m1Words {
+  static constexpr int kChunk = 128, kPieces = 4, kStep = 512;
+  static __device__ int offset(int t, int p) { return p * 32 + t * 8; }
+  static __device__ uint2 operands(const uint4& v, int j, std::uint32_t scale) {
+    const std::uint32_t word = word_of(v, j / 2) >> (j % 2 * 8);
+    return make_uint2(pair(word, scale), pair(word >> 4, scale));
+  }
+  static __device__ std::uint32_t pair(std::uint32_t word, std::uint32_t scale) {
+    constexpr std::uint32_t k2To126 = 0x7e807e80u, kMinusZero = 0x80008000u;
+    const std::uint32_t low = mask_or<0x80008000u>(word << 12, (word << 6) & 0x01c001c0u);
+    return multiply_add_bf16x2(multiply_add_bf16x2(low, k2To126, kMinusZero), scale, kMinusZero);
+  }
+};
+
+// Codes of one byte in the order of ByteRowArguments::halves: piece p of all lanes is the chunk's inputs 32 p .. 32 p + 31.
+template <typename Words>
+struct InHalves : Words {
+  static __device__ int offset(int t, int p) { return p * 32 + t * 8; }
 };
 
 // INT8 codes and INT8 inputs, multiplied as they are.

@@ -7,7 +7,7 @@
 #include "backend/cuda/device/instructions.cuh"
 #include "backend/cuda/device/prepare_input.h"
 #include "backend/cuda/device/reduce.cuh"
-#include "formats/e4m3.h"
+#include "formats/block_scales.h"
 
 namespace halftone::cuda {
 
@@ -122,10 +122,76 @@ __device__ __forceinline__ void find_token_scales(const InputRows& in, InputScra
   __syncthreads();
 }
 
+// ops/quantize_input.cpp's magnitude_of(): infinity where a value is not a number. NVFP4's blocks ignore those.
+__device__ __forceinline__ float block_magnitude(InputCodes codes, const float (&values)[kPiece]) {
+  float largest = 0;
+#pragma unroll
+  for (int i = 0; i < kPiece; ++i) {
+    const bool nan = values[i] != values[i];
+    if (nan && codes != InputCodes::kNvfp4) largest = __uint_as_float(0x7f800000u);
+    largest = fmaxf(largest, fabsf(values[i]));  // the number of a number and NaN
+  }
+  return largest;
+}
+
+// x' of a part of a block whose largest magnitude is amax, with ops/quantize_input.cpp's arithmetic; returns the scale that
+// has been left out of it.
+__device__ __forceinline__ float quantize_block(const InputRows& in, float amax, float (&values)[kPiece]) {
+  constexpr float kLargestFloat = 3.402823466e38f;
+  const float nan = __uint_as_float(0x7fc00000u);
+  if (in.codes == InputCodes::kNvfp4) {
+    const float block = block_scales::nvfp4(in.second, in.inverse, amax);
+    const float step = block_scales::nvfp4_step(in.second, in.inverse, block);
+#pragma unroll
+    for (int i = 0; i < kPiece; ++i) values[i] = step > 0 ? e2m1::decode(e2m1::encode(values[i] / step)) * block : 0.0f;
+    return 1.0f;
+  }
+  if (in.codes == InputCodes::kE4M3Group) {
+    const float scale = amax / e4m3::kMax;
+    const bool finite = scale <= kLargestFloat;
+#pragma unroll
+    for (int i = 0; i < kPiece; ++i) {
+      const float code = scale > 0 && finite ? round_e4m3(values[i] / scale) : 0.0f;
+      values[i] = in.group_scales ? code : finite ? code * scale : nan;
+    }
+    return finite ? scale : nan;
+  }
+  const bool fp4 = in.codes == InputCodes::kMxfp4;
+  const float step = block_scales::mx_step(fp4, in.inverse, amax);
+#pragma unroll
+  for (int i = 0; i < kPiece; ++i) {
+    const float quotient = values[i] / step;
+    const float code = fp4 ? e2m1::decode(e2m1::encode(quotient)) : round_e4m3(quotient);
+    values[i] = amax <= kLargestFloat ? code * step : nan;
+  }
+  return 1.0f;
+}
+
+// prepare_rows() for scales by block: the lanes that share one are neighbours.
+template <int kRows, class Store>
+__device__ __forceinline__ void prepare_blocks(const InputRows& in, const InputScratch<kRows>& scratch, Store store) {
+  const int lanes = in.block / kPiece, blocks = (in.cols + in.block - 1) / in.block;
+  const int all = in.rows * blocks * lanes;
+  for (int first = 0; first < all; first += blockDim.x) {
+    const int i = first + static_cast<int>(threadIdx.x);
+    const int block = min(i, all - 1) / lanes, row = block / blocks;
+    const int col = block % blocks * in.block + i % lanes * kPiece;
+    float values[kPiece];
+    hidden_piece(in, row, col, in.norm ? scratch.inverse[row] : 1.0f, values);
+    float amax = block_magnitude(in.codes, values);
+    for (int lane = lanes / 2; lane > 0; lane /= 2) amax = fmaxf(amax, __shfl_xor_sync(0xffffffffu, amax, lane));
+    if (i >= all) continue;
+    const float scale = quantize_block(in, amax, values);
+    if (in.group_scales && i % lanes == 0) in.group_scales[block] = scale;
+    if (col < in.cols) store(row, col, values);
+  }
+}
+
 // All threads of a block. store(row, col, values): eight elements of the result, zeros where the row has ended.
 template <int kRows, class Store>
 __device__ __forceinline__ void prepare_rows(const InputRows& in, InputScratch<kRows>& scratch, Store store) {
   if (in.norm) normalize_rows(in, scratch);
+  if (in.codes >= InputCodes::kNvfp4) return prepare_blocks(in, scratch, store);
   if (in.by_token) find_token_scales(in, scratch);
   const int pieces = (in.cols + kPiece - 1) / kPiece;
   for (int i = threadIdx.x; i < in.rows * pieces; i += blockDim.x) {

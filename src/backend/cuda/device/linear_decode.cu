@@ -51,8 +51,9 @@ __global__ void __launch_bounds__(kMaxThreads) linear_decode(const LinearArgumen
   }
 }
 
-// Blocks that share `pairs` pieces of work evenly, as many at once as the device has room for.
-int blocks_at_once(int pairs, int warps, std::size_t shared_bytes) {
+}  // namespace
+
+int decode_blocks(int pairs, int warps, std::size_t shared_bytes) {
   constexpr int kThreads = 1024;                  // of a multiprocessor: enough to keep its copies going
   constexpr std::size_t kStaticBytes = 3 * 1024;  // and what the device keeps
   int device = 0, multiprocessors = 0, shared = 0;
@@ -64,6 +65,8 @@ int blocks_at_once(int pairs, int warps, std::size_t shared_bytes) {
   const int rounds = (pairs + at_once - 1) / at_once;
   return (pairs + rounds - 1) / rounds;
 }
+
+namespace {
 
 template <typename Words, bool kGroups, int kBlocks, bool kStaged>
 void start_blocks(const LinearArguments& arguments, int warps, const Launch& launch) {
@@ -78,7 +81,7 @@ void start_blocks(const LinearArguments& arguments, int warps, const Launch& lau
   const auto kernel = linear_decode<Words, kGroups, kBlocks, kStaged>;
   allow_shared_memory(kernel, kMaxThreads / 32 * a_warp + (kStaged ? kMostStagedBytes : 0), "cuda linear");
   const int pairs = (arguments.n + kTiles * kTileRows - 1) / (kTiles * kTileRows);
-  const int blocks = kStaged ? blocks_at_once(pairs, warps, bytes) : pairs;
+  const int blocks = kStaged ? decode_blocks(pairs, warps, bytes) : pairs;
   start_kernel(launch, "cuda linear", kernel, dim3(static_cast<unsigned>(blocks)),
                dim3(static_cast<unsigned>(32 * warps)), bytes, arguments, stride);
 }
@@ -103,6 +106,7 @@ int decode_chunk(CodeType type) {
     case CodeType::kBF16:
       return Bf16Words::kChunk;
     case CodeType::kInt4:
+    case CodeType::kE2M1:
       return Int4Words::kChunk;
     default:
       return Int8Words::kChunk;
@@ -110,6 +114,9 @@ int decode_chunk(CodeType type) {
 }
 
 void start_linear_decode(const LinearArguments& arguments, int warps, const Launch& launch) {
+  const bool chunks = arguments.code_type == CodeType::kInt4 && arguments.scaling == Scaling::kChunk &&
+                      arguments.group == Int4Words::kChunk;
+  if (arguments.scaling != Scaling::kNone && !chunks) return start_linear_decode_groups(arguments, warps, launch);
   switch (arguments.code_type) {
     case CodeType::kBF16:
       return start<Bf16Words>(arguments, warps, launch);
@@ -118,7 +125,7 @@ void start_linear_decode(const LinearArguments& arguments, int warps, const Laun
     case CodeType::kInt8:
       return arguments.integers ? start<Int8Integers>(arguments, warps, launch)
                                 : start<Int8Words>(arguments, warps, launch);
-    case CodeType::kInt4:
+    default:
       return arguments.group_scales ? start<Int4Words, true>(arguments, warps, launch)
                                     : start<Int4Words>(arguments, warps, launch);
   }

@@ -7,39 +7,62 @@
 namespace halftone::cuda {
 namespace {
 
-constexpr int kThreads = 256, kAtOnce = 8;
+constexpr int kThreads = 256, kWarps = kThreads / 32;
+constexpr int kPieces = 4;                                             // that a lane takes at once
+constexpr int kTileCols = 128, kRowCols = 32 * kPieces * kPieceCodes;  // inputs that a warp takes: of 8 rows, of one
 
-// Eight consecutive inputs of row n from `begin` on.
-__device__ __forceinline__ uint4 expanded(const LinearArguments& args, std::int64_t n, int begin) {
-  const std::int64_t groups = (args.k + args.group - 1) / args.group;
-  std::uint32_t words[kAtOnce / 2];
+// What a warp writes: the rows of a tile or one row, so that it reads 512 bytes of 4-bit codes, or 1 KiB of bytes, at once.
+template <bool kTiles>
+struct ExpandedPieces {
+  std::int64_t n;
+  int k;  // of the first piece
+  __device__ ExpandedPieces(std::int64_t warp, int column_blocks, int lane) {
+    const std::int64_t row = warp / column_blocks;
+    const int column = static_cast<int>(warp % column_blocks);
+    n = kTiles ? row * kTileRows + lane / 4 : row;
+    k = kTiles ? column * kTileCols + lane % 4 * kPieceCodes : column * kRowCols + lane * kPieceCodes;
+  }
+  __device__ int input(int piece) const { return k + piece * (kTiles ? 32 : 32 * kPieceCodes); }
+};
+
+template <bool kTiles>
+__global__ void __launch_bounds__(kThreads)
+    expand_weight(LinearArguments args, std::uint16_t* target, std::int64_t stride, int column_blocks) {
+  __shared__ CodeLevels levels;
+  const int lane = threadIdx.x % 32;
+  const ExpandedPieces<kTiles> at(static_cast<std::int64_t>(blockIdx.x) * kWarps + threadIdx.x / 32, column_blocks,
+                                  lane);
+  load_levels(args, levels);
+  __syncthreads();
+  RawPiece pieces[kPieces];
+  if (at.n < args.n) {
+    if constexpr (kTiles) {
+      const char* tile = args.codes + at.n / kTileRows * args.row_bytes + at.k / kTileCols * 512;
+      const uint4 words = reinterpret_cast<const uint4*>(tile)[lane];
+      pieces[0].words[0] = words.x, pieces[1].words[0] = words.y;
+      pieces[2].words[0] = words.z, pieces[3].words[0] = words.w;
+    } else {
 #pragma unroll
-  for (int i = 0; i < kAtOnce; i += 2) {
-    float values[2];
-#pragma unroll
-    for (int j = 0; j < 2; ++j) {
-      const int k = begin + i + j;
-      values[j] = 0.0f;
-      if (k >= args.k) continue;
-      values[j] = any_code(args, n, k);
-      if (args.group_scales) {
-        const std::int64_t at = group_index(n, k / args.group, groups);
-        values[j] = (values[j] - any_zero(args, at)) * any_scale(args, at);
+      for (int i = 0; i < kPieces; ++i) {
+        if (at.input(i) < args.k) load_codes(args, at.n, at.input(i), pieces[i]);
       }
     }
-    words[i / 2] = pack_bf16x2(values[0], values[1]);
   }
-  return make_uint4(words[0], words[1], words[2], words[3]);
-}
-
-__global__ void __launch_bounds__(kThreads)
-    expand_weight(LinearArguments args, std::uint16_t* target, std::int64_t stride) {
-  const int begin = static_cast<int>(blockIdx.x * kThreads + threadIdx.x) * kAtOnce;
+  // the weight does not depend on earlier kernels, but they may still read what is written here
   wait_for_earlier_kernels();
   let_next_kernel_begin();
-  if (begin >= stride) return;
-  for (std::int64_t n = blockIdx.y; n < args.n; n += gridDim.y) {
-    *reinterpret_cast<uint4*>(target + n * stride + begin) = expanded(args, n, begin);
+  if (at.n >= args.n) return;
+#pragma unroll
+  for (int i = 0; i < kPieces; ++i) {
+    const int k = at.input(i);
+    if (k >= stride) break;
+    float values[kPieceCodes];
+    const float scale = piece_values(args, pieces[i], at.n, k, levels, values);
+#pragma unroll
+    for (int j = 0; j < kPieceCodes; ++j) values[j] *= scale;
+    *reinterpret_cast<uint4*>(target + at.n * stride + k) =
+        make_uint4(pack_bf16x2(values[0], values[1]), pack_bf16x2(values[2], values[3]),
+                   pack_bf16x2(values[4], values[5]), pack_bf16x2(values[6], values[7]));
   }
 }
 
@@ -67,8 +90,12 @@ dim3 blocks_of(std::int64_t cols, std::int64_t rows) {
 
 void start_expand_weight(const LinearArguments& arguments, std::uint16_t* target, std::int64_t stride,
                          const Launch& launch) {
-  start_kernel(launch, "cuda linear", expand_weight, blocks_of(stride / kAtOnce, arguments.n), dim3(kThreads), 0,
-               arguments, target, stride);
+  const bool tiles = lies_in_tiles(arguments.code_type);
+  const std::int64_t cols = tiles ? kTileCols : kRowCols, rows = tiles ? kTileRows : 1;
+  const std::int64_t column_blocks = (stride + cols - 1) / cols, row_blocks = (arguments.n + rows - 1) / rows;
+  const dim3 blocks(static_cast<unsigned>((column_blocks * row_blocks + kWarps - 1) / kWarps));
+  start_kernel(launch, "cuda linear", tiles ? expand_weight<true> : expand_weight<false>, blocks, dim3(kThreads), 0,
+               arguments, target, stride, static_cast<int>(column_blocks));
 }
 
 void start_finish_sums(const LinearArguments& arguments, const void* sums, const Launch& launch) {

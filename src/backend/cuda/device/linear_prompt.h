@@ -5,7 +5,7 @@
 
 namespace halftone::cuda {
 
-// target[n, k] = code - zero, times its group's scale where groups have scales, rounded to bf16; zeros from k = K on.
+// target[n, k] = (code - zero) * scale + offset, as far as groups have them, rounded to bf16; zeros from k = K on.
 //   target: [N, stride] bf16, stride a multiple of 8.
 void start_expand_weight(const LinearArguments& arguments, std::uint16_t* target, std::int64_t stride,
                          const Launch& launch);

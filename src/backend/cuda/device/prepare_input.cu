@@ -14,6 +14,7 @@ __global__ void __launch_bounds__(kThreads) prepare_input(PrepareInputArguments 
   InputRows in = args.in;
   in.x += blockIdx.x * in.x_stride;
   in.rows = 1;
+  if (in.group_scales) in.group_scales += blockIdx.x * static_cast<std::int64_t>((in.cols + in.block - 1) / in.block);
   prepare_rows(in, scratch, [&](int, int col, const float(&values)[kPiece]) {
     const std::int64_t at = blockIdx.x * args.y_stride + col;
 #pragma unroll

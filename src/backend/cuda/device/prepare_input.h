@@ -7,9 +7,12 @@
 
 namespace halftone::cuda {
 
-enum class InputCodes : int { kNone, kInt8, kE4M3 };
+// The last four in blocks.
+enum class InputCodes : int { kNone, kInt8, kE4M3, kNvfp4, kE4M3Group, kMxfp8, kMxfp4 };
 
-// What is made of rows: PrepareInput's members; strides in elements. step: of the static kinds.
+// What is made of rows: PrepareInput's members; strides in elements. step: of the static kinds. Of blocks: `block` elements
+// each, second and inverse as formats/block_scales.h has them; scales of groups go to group_scales, [rows, ceil(cols /
+// block)], or, where that is null, into the elements.
 struct InputRows {
   const std::uint16_t* x;
   std::int64_t x_stride;
@@ -17,6 +20,10 @@ struct InputRows {
   float eps, step;
   InputCodes codes;
   bool by_token, aligned;  // aligned: rows of x begin at multiples of 16 bytes
+  bool inverse;
+  float second;
+  int block;
+  float* group_scales;
   int rows, cols;
 };
 
