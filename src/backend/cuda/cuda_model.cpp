@@ -14,7 +14,7 @@ class CudaModel final : public DeviceModel {
       : device_(list_cuda_devices().front()),
         weights_(std::make_shared<cuda::ModelWeights>(
             cuda::DeviceArena::growing("weights", kSlabBytes),
-            cuda::DeviceArena("vision workspace", cuda::VisionTower::workspace_bytes(vision, most_patches)))) {
+            cuda::DeviceArena::growing("vision workspace", cuda::DeviceArena::kAlignment))) {
     const cuda::DeviceStream stream;
     weights_->decoder = std::make_unique<cuda::DeviceDecoder>(decoder, weights_->arena, stream);
     weights_->vision =

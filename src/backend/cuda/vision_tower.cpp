@@ -3,11 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <optional>
 
 #include "backend/cuda/attention_prompt.h"
 #include "backend/cuda/device/picture_patches.h"
-#include "backend/cuda/linear_prompt.h"
 #include "backend/cuda/op_profile.h"
 #include "backend/cuda/upload.h"
 #include "backend/cuda/vision_ops.h"
@@ -19,24 +17,12 @@ namespace {
 constexpr std::string_view kWhere = "cuda vision";
 constexpr std::size_t kValues = 3 * 256, kValuesBytes = kValues * sizeof(float);
 
-LinearSource single_source(const DeviceProductsSource& products, std::int64_t rows, std::int64_t cols) {
-  require(products.size() == 1 && products[0].weights.size() == 1, kWhere, "expected a product of one matrix");
-  const DeviceLinearSource& source = products[0];
-  require(!source.input_scales.defined() && !source.input_order.defined() && !source.low_rank_a.defined() &&
-              source.input.kind == InputQuant::Kind::kNone,
-          kWhere, "a vision tower on the device takes plain inputs");
-  require(source.weights[0].shape == Shape{rows, cols}, kWhere, "expected a weight [{}, {}], got {}", rows, cols,
-          to_string(source.weights[0].shape));
-  return {source.weights, source.biases, source.input};
-}
-
-LinearWeight upload_product(const DeviceProductsSource& products, std::int64_t rows, std::int64_t cols,
-                            DeviceArena& arena, const DeviceStream& stream) {
-  return upload_linear(single_source(products, rows, cols), arena, stream);
-}
-
-std::size_t product_bytes(const DeviceProductsSource& products, std::int64_t rows, std::int64_t cols) {
-  return linear_weight_bytes(single_source(products, rows, cols));
+DeviceProducts upload_products(const DeviceProductsSource& source, std::int64_t rows, std::int64_t cols,
+                               DeviceArena& arena, const DeviceStream& stream) {
+  const bool single = source.size() == 1 && source[0].weights.size() == 1;
+  require(single && source[0].weights[0].shape == Shape{rows, cols}, kWhere, "expected one weight [{}, {}], got {}",
+          rows, cols, single ? to_string(source[0].weights[0].shape) : "several");
+  return DeviceProducts(source, arena, stream);
 }
 
 const float* upload_row(const Tensor& values, std::int64_t count, DeviceArena& arena) {
@@ -45,19 +31,8 @@ const float* upload_row(const Tensor& values, std::int64_t count, DeviceArena& a
   return upload_floats(values, arena);
 }
 
-std::size_t norm_bytes(std::int64_t cols) {
-  return 2 * DeviceArena::padded(static_cast<std::size_t>(cols) * sizeof(float));
-}
-
 DeviceMatrix bf16_matrix(void* data, std::int64_t rows, std::int64_t cols) {
   return {data, DType::kBF16, rows, cols, cols};
-}
-
-// linear_prompt_workspace() of plain products without residuals.
-std::size_t product_workspace() {
-  LinearWeight plain;
-  plain.plain = true;
-  return linear_prompt_workspace(plain, 0);
 }
 
 // How many rows a product's algorithm is chosen for: a power of two, so that few are chosen.
@@ -69,7 +44,7 @@ std::int64_t tuned_rows(std::int64_t rows) {
 
 // Bytes of each piece of the workspace, in the order of its members.
 struct WorkspaceBytes {
-  std::size_t x, qkv, inner, rotation, axes, frame_ends, product;
+  std::size_t x, qkv, inner, rotation, axes, frame_ends;
 
   WorkspaceBytes(const DeviceVisionSource& source, std::int64_t most_patches) {
     const auto n = static_cast<std::size_t>(most_patches), width = static_cast<std::size_t>(source.width);
@@ -83,32 +58,10 @@ struct WorkspaceBytes {
     // values of bytes, then rotations of rows and columns: no side has more than all patches
     axes = kValuesBytes + 2 * 4 * n * static_cast<std::size_t>(source.head_dim / 4);
     frame_ends = 4 * n;
-    product = product_workspace();
   }
 };
 
 }  // namespace
-
-std::size_t VisionTower::weight_bytes(const DeviceVisionSource& source) {
-  const std::int64_t width = source.width, merged = source.merge * source.width;
-  std::size_t bytes = product_bytes(source.patch_embed, width, source.columns) + norm_bytes(width) +
-                      product_bytes(source.merger_first, merged, merged) +
-                      product_bytes(source.merger_second, source.output, merged);
-  for (std::int64_t i = 0; i < source.depth; ++i) {
-    const DeviceVisionBlockSource block = source.block(i);
-    bytes += 2 * norm_bytes(width) + product_bytes(block.qkv, 3 * width, width) +
-             product_bytes(block.proj, width, width) + product_bytes(block.fc1, source.mlp_width, width) +
-             product_bytes(block.fc2, width, source.mlp_width);
-  }
-  return bytes;
-}
-
-std::size_t VisionTower::workspace_bytes(const DeviceVisionSource& source, std::int64_t most_patches) {
-  const WorkspaceBytes bytes(source, most_patches);
-  return 4 * DeviceArena::padded(bytes.x) + DeviceArena::padded(bytes.qkv) + DeviceArena::padded(bytes.inner) +
-         2 * DeviceArena::padded(bytes.rotation) + DeviceArena::padded(bytes.axes) +
-         DeviceArena::padded(bytes.frame_ends) + DeviceArena::padded(bytes.product);
-}
 
 VisionTower::VisionTower(const DeviceVisionSource& source, std::int64_t most_patches, DeviceArena& weights,
                          DeviceArena& workspace, const DeviceStream& stream)
@@ -125,7 +78,7 @@ VisionTower::VisionTower(const DeviceVisionSource& source, std::int64_t most_pat
     return Norm{upload_row(norm.weight, width, weights), upload_row(norm.bias, width, weights)};
   };
   const auto upload = [&](const DeviceProductsSource& products, std::int64_t rows, std::int64_t cols) {
-    return upload_product(products, rows, cols, weights, stream);
+    return upload_products(products, rows, cols, weights, stream);
   };
   patch_embed_ = upload(source.patch_embed, width, source.columns);
   for (std::int64_t i = 0; i < source.depth; ++i) {
@@ -150,8 +103,17 @@ void VisionTower::take_workspace(DeviceArena& arena) {
   w.sin = arena.allocate(bytes.rotation);
   w.axes = arena.allocate(bytes.axes);
   w.frame_ends = arena.allocate(bytes.frame_ends);
-  w.product = arena.allocate(bytes.product);
-  product_bytes_ = bytes.product;
+  ProductBuffers::Sizes sizes;
+  sizes.rows = most_patches_;
+  for (const DeviceProducts* products : {&patch_embed_, &merger_first_, &merger_second_}) {
+    products->reserve_plain(sizes);
+  }
+  for (const Block& block : blocks_) {
+    for (const DeviceProducts* products : {&block.qkv, &block.proj, &block.fc1, &block.fc2}) {
+      products->reserve_plain(sizes);
+    }
+  }
+  product_buffers_.emplace(sizes, arena);
 }
 
 void VisionTower::check_input(const VisionInput& input) const {
@@ -276,15 +238,13 @@ void VisionTower::merge(const DeviceMatrix& x, const DeviceMatrix& added, const 
   multiply(merger_second_, inner, out, launch);
 }
 
-void VisionTower::multiply(const LinearWeight& weight, const DeviceMatrix& x, const DeviceMatrix& y,
+void VisionTower::multiply(const DeviceProducts& products, const DeviceMatrix& x, const DeviceMatrix& y,
                            const Launch& launch) const {
-  LinearCall call;
+  DeviceProducts::Call call;
   call.x = x;
   call.y = y;
-  call.workspace = workspace_.product;
-  call.workspace_bytes = product_bytes_;
-  call.tuned_rows = tuned_rows(x.rows);
-  linear(weight, call, launch, linear_prompt_supports(weight, call) ? "cublas" : "any");
+  call.prompt_rows = tuned_rows(x.rows);
+  products.run(call, *product_buffers_, launch);
 }
 
 void VisionTower::normalize(const Norm& norm, const DeviceMatrix& x, const DeviceMatrix& added, const DeviceMatrix& y,

@@ -2,13 +2,14 @@
 // Qwen2-VL's vision tower and merger on the device: pictures' patches to visual tokens. The rounding points are those of
 // model/encoders/qwen2_vl_vision.cpp and model/projectors/patch_merger.cpp in Numerics::kBF16.
 
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "backend/cuda/device_arena.h"
 #include "backend/cuda/device_matrix.h"
+#include "backend/cuda/device_products.h"
 #include "backend/cuda/launch.h"
-#include "backend/cuda/linear_weight.h"
 #include "ops/device_model.h"
 
 namespace halftone::cuda {
@@ -23,11 +24,8 @@ struct VisionInput {
 
 class VisionTower {
  public:
-  // Bytes that the constructor takes of the two arenas, at most. weight_bytes() asks for every block once.
-  static std::size_t weight_bytes(const DeviceVisionSource& source);
-  static std::size_t workspace_bytes(const DeviceVisionSource& source, std::int64_t most_patches);
-
-  // Uploads the weights and takes memory for calls of up to `most_patches`; both arenas must outlive the tower.
+  // Uploads the weights and takes memory for calls of up to `most_patches`; both arenas must outlive the tower. The workspace
+  // should grow: how much it takes follows from the weights' formats.
   // Throws Error("[cuda vision] ...") when the source's shapes do not fit each other.
   VisionTower(const DeviceVisionSource& source, std::int64_t most_patches, DeviceArena& weights, DeviceArena& workspace,
               const DeviceStream& stream);
@@ -47,11 +45,11 @@ class VisionTower {
   };
   struct Block {
     Norm norm1, norm2;
-    LinearWeight qkv, proj, fc1, fc2;
+    DeviceProducts qkv, proj, fc1, fc2;
   };
   // Names of the memory between the ops; some share theirs.
   struct Workspace {
-    void *x, *normed, *qkv, *mixed, *inner, *added, *cos, *sin, *axes, *frame_ends, *product;
+    void *x, *normed, *qkv, *mixed, *inner, *added, *cos, *sin, *axes, *frame_ends;
   };
 
   void take_workspace(DeviceArena& arena);
@@ -60,17 +58,18 @@ class VisionTower {
   void transform(const Block& block, const DeviceMatrix& added, std::int64_t frames, const DeviceMatrix& x,
                  const Launch& launch) const;
   void merge(const DeviceMatrix& x, const DeviceMatrix& added, const DeviceMatrix& out, const Launch& launch) const;
-  void multiply(const LinearWeight& weight, const DeviceMatrix& x, const DeviceMatrix& y, const Launch& launch) const;
+  void multiply(const DeviceProducts& products, const DeviceMatrix& x, const DeviceMatrix& y,
+                const Launch& launch) const;
   void normalize(const Norm& norm, const DeviceMatrix& x, const DeviceMatrix& added, const DeviceMatrix& y,
                  const Launch& launch) const;
 
   DeviceVisionSource shape_;  // without its weights
   std::int64_t most_patches_;
-  LinearWeight patch_embed_, merger_first_, merger_second_;
+  DeviceProducts patch_embed_, merger_first_, merger_second_;
   Norm merger_norm_{};
   std::vector<Block> blocks_;
   Workspace workspace_{};
-  std::size_t product_bytes_ = 0;
+  std::optional<ProductBuffers> product_buffers_;
 };
 
 }  // namespace halftone::cuda

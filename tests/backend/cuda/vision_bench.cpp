@@ -136,8 +136,8 @@ class VisionBench {
   void tower() {
     arena_.reset();
     const DeviceVisionSource source = random_vision(kVision2B, 1);
-    cuda::DeviceArena weights("bench", cuda::VisionTower::weight_bytes(source));
-    cuda::DeviceArena workspace("bench", cuda::VisionTower::workspace_bytes(source, kPatches));
+    cuda::DeviceArena weights = cuda::DeviceArena::growing("bench", kSlab);
+    cuda::DeviceArena workspace = cuda::DeviceArena::growing("bench", kSlab);
     const cuda::VisionTower tower(source, kPatches, weights, workspace, stream_);
     const VisionPatches patches(source, {kPatches});
     const cuda::DeviceMatrix out = matrix(kPatches / 4, kVision2B.output);

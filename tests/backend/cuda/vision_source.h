@@ -1,6 +1,7 @@
 #pragma once
 // A vision tower of random weights, for tests and measurements.
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -29,6 +30,34 @@ inline DeviceNormSource random_norm(std::int64_t cols, std::uint64_t seed) {
   Tensor weight = rounded_input(1, cols, seed, 0.25f).reshape({cols});
   for (std::int64_t i = 0; i < cols; ++i) weight.data<float>()[i] = bf16::round(weight.data<float>()[i] + 1.0f);
   return {weight, rounded_input(1, cols, seed + 1, 0.25f).reshape({cols})};
+}
+
+constexpr std::size_t kSlab = std::size_t{1} << 20;  // of arenas for towers
+
+// The weights of a product as INT8 or E4M3, a scale for each output.
+inline void quantize_product(DeviceProductsSource& product, Element element, const InputQuant& input) {
+  const Tensor values = to_f32(product[0].weights[0].payload);
+  QTensor weight;
+  weight.spec = {element, Granularity::kChannel, 0};
+  weight.shape = values.shape();
+  weight.payload = Tensor(payload_dtype(element), weight.shape);
+  weight.scales = Tensor(DType::kF32, scales_shape(weight.spec, weight.shape));
+  for (std::int64_t row = 0; row < weight.rows(); ++row) {
+    const float* from = values.data<float>() + row * weight.cols();
+    float amax = 0;
+    for (std::int64_t i = 0; i < weight.cols(); ++i) amax = std::max(amax, std::fabs(from[i]));
+    const float scale = weight.scales.data<float>()[row] = amax / (element == Element::kInt8 ? 127.0f : 448.0f);
+    for (std::int64_t i = 0; i < weight.cols(); ++i) {
+      const std::int64_t at = row * weight.cols() + i;
+      if (element == Element::kInt8) {
+        weight.payload.data<std::int8_t>()[at] = static_cast<std::int8_t>(std::nearbyint(from[i] / scale));
+      } else {
+        weight.payload.bits<std::uint8_t>()[at] = e4m3::encode_saturated(from[i] / scale);
+      }
+    }
+  }
+  product[0].weights[0] = weight;
+  product[0].input = input;
 }
 
 struct VisionShape {
@@ -63,6 +92,22 @@ inline DeviceVisionSource random_vision(const VisionShape& shape, std::int64_t d
   }
   source.block = [blocks](std::int64_t i) { return blocks[static_cast<std::size_t>(i) % blocks.size()]; };
   return source;
+}
+
+// Its blocks' and its merger's products quantized, as `--vision fp8` and `--vision int8` have them.
+inline void quantize_vision(DeviceVisionSource& source, Element element, const InputQuant& input) {
+  for (DeviceProductsSource* product : {&source.merger_first, &source.merger_second}) {
+    quantize_product(*product, element, input);
+  }
+  std::vector<DeviceVisionBlockSource> blocks;
+  for (std::int64_t i = 0; i < source.depth; ++i) {
+    DeviceVisionBlockSource block = source.block(i);
+    for (DeviceProductsSource* product : {&block.qkv, &block.proj, &block.fc1, &block.fc2}) {
+      quantize_product(*product, element, input);
+    }
+    blocks.push_back(block);
+  }
+  source.block = [blocks](std::int64_t i) { return blocks[static_cast<std::size_t>(i)]; };
 }
 
 // Patches of frames, their rotations by random angles.

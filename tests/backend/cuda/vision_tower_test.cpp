@@ -52,7 +52,7 @@ class CpuTower {
   Tensor multiply(const DeviceProductsSource& product, const Tensor& x) {
     const QTensor& weight = product[0].weights[0];
     Tensor y(DType::kF32, {x.dim(0), weight.rows()});
-    linear_reference(x, weight, product[0].biases[0], {}, y);
+    linear_reference(x, weight, product[0].biases[0], product[0].input, y);
     round_to(numerics_, y, cpu_);
     return y;
   }
@@ -109,15 +109,14 @@ cuda::VisionInput input_of(const VisionPatches& patches) {
 
 // Rounding at the same places, the device's tower is as near to exact arithmetic as the CPU's. Each is some dozens of
 // roundings away from it, whose signs differ: hence a quarter of room.
-TEST_F(CudaVisionTower, IsAsNearToExactArithmeticAsTheCpu) {
-  const DeviceVisionSource source = testing::random_vision(kShape, 2);
+void expect_nearness(const DeviceVisionSource& source) {
   const cuda::DeviceStream stream;
-  cuda::DeviceArena weights("test", cuda::VisionTower::weight_bytes(source));
-  cuda::DeviceArena workspace("test", cuda::VisionTower::workspace_bytes(source, 200));
+  cuda::DeviceArena weights = cuda::DeviceArena::growing("test", testing::kSlab);
+  cuda::DeviceArena workspace = cuda::DeviceArena::growing("test", testing::kSlab);
   const cuda::VisionTower tower(source, 200, weights, workspace, stream);
   for (const std::vector<std::int64_t>& ends : {std::vector<std::int64_t>{16, 152, 200}, {4}}) {
     const VisionPatches patches(source, ends);
-    DeviceRows out(DType::kBF16, ends.back() / 4, kShape.output, 8);
+    DeviceRows out(DType::kBF16, ends.back() / 4, source.output, 8);
     tower.encode(input_of(patches), out.matrix(), stream);
     stream.synchronize();
     const Tensor exact = CpuTower(source, Numerics::kF32).encode(patches);
@@ -127,11 +126,24 @@ TEST_F(CudaVisionTower, IsAsNearToExactArithmeticAsTheCpu) {
   }
 }
 
+TEST_F(CudaVisionTower, IsAsNearToExactArithmeticAsTheCpu) { expect_nearness(testing::random_vision(kShape, 2)); }
+
+// Inputs quantized by token: where the last place of one differs, so may its code.
+TEST_F(CudaVisionTower, IsAsNearWhenItIsQuantized) {
+  DeviceVisionSource fp8 = testing::random_vision(kShape, 2), int8 = fp8, int8_weights = fp8;
+  testing::quantize_vision(fp8, Element::kE4M3, {InputQuant::Kind::kDynamicE4M3});
+  expect_nearness(fp8);
+  testing::quantize_vision(int8, Element::kInt8, {InputQuant::Kind::kDynamicInt8});
+  expect_nearness(int8);
+  testing::quantize_vision(int8_weights, Element::kInt8, {});
+  expect_nearness(int8_weights);
+}
+
 TEST_F(CudaVisionTower, GraphsGiveTheSameBits) {
   const DeviceVisionSource source = testing::random_vision(kShape, 1);
   const cuda::DeviceStream stream;
-  cuda::DeviceArena weights("test", cuda::VisionTower::weight_bytes(source));
-  cuda::DeviceArena workspace("test", cuda::VisionTower::workspace_bytes(source, 64));
+  cuda::DeviceArena weights = cuda::DeviceArena::growing("test", testing::kSlab);
+  cuda::DeviceArena workspace = cuda::DeviceArena::growing("test", testing::kSlab);
   const cuda::VisionTower tower(source, 64, weights, workspace, stream);
   const VisionPatches patches(source, {24, 64});
   DeviceRows out(DType::kBF16, 16, kShape.output), again(DType::kBF16, 16, kShape.output);
@@ -183,8 +195,8 @@ TEST_F(CudaVisionTower, CutsPicturesAsTheCpuDoes) {
   }
 
   const cuda::DeviceStream stream;
-  cuda::DeviceArena weights("test", cuda::VisionTower::weight_bytes(source));
-  cuda::DeviceArena workspace("test", cuda::VisionTower::workspace_bytes(source, kPatches));
+  cuda::DeviceArena weights = cuda::DeviceArena::growing("test", testing::kSlab);
+  cuda::DeviceArena workspace = cuda::DeviceArena::growing("test", testing::kSlab);
   const cuda::VisionTower tower(source, kPatches, weights, workspace, stream);
   DeviceRows wanted(DType::kBF16, kPatches / 4, 56), got(DType::kBF16, kPatches / 4, 56);
   tower.encode(input_of(patches), wanted.matrix(), stream);
@@ -197,8 +209,8 @@ TEST_F(CudaVisionTower, CutsPicturesAsTheCpuDoes) {
 TEST_F(CudaVisionTower, SaysWhatDoesNotFit) {
   DeviceVisionSource source = testing::random_vision(kShape, 1);
   const cuda::DeviceStream stream;
-  cuda::DeviceArena weights("test", 3 * cuda::VisionTower::weight_bytes(source));
-  cuda::DeviceArena workspace("test", cuda::VisionTower::workspace_bytes(source, 8));
+  cuda::DeviceArena weights = cuda::DeviceArena::growing("test", testing::kSlab);
+  cuda::DeviceArena workspace = cuda::DeviceArena::growing("test", testing::kSlab);
   const cuda::VisionTower tower(source, 8, weights, workspace, stream);
   DeviceRows out(DType::kBF16, 2, kShape.output);
   EXPECT_THROW(tower.encode(input_of(VisionPatches(source, {12})), out.matrix(), stream), Error);
