@@ -33,6 +33,11 @@ DeviceNormSource norm(const Model& model, const std::string& module) {
   return {model.norm_weight(module), model.norm_bias(module)};
 }
 
+// What Numerics::kBF16 makes of F16 and F32.
+Tensor as_bf16(const Tensor& tensor) {
+  return tensor.dtype() == DType::kBF16 ? tensor : from_f32(to_f32(tensor), DType::kBF16);
+}
+
 DeviceDecoderLayerSource decoder_layer(const Model& model, std::int64_t index) {
   const std::string name = fmt::format("model.layers.{}.", index), attn = name + "self_attn.", mlp = name + "mlp.";
   return {norm(model, name + "input_layernorm"),
@@ -65,7 +70,7 @@ DeviceDecoderSource device_decoder_source(const Model& model) {
   source.head_dim = config.head_dim;
   source.vocabulary = config.vocabulary;
   source.norm_eps = config.norm_eps;
-  source.embedding = model.stored_weight("model.embed_tokens");
+  source.embedding = as_bf16(model.stored_weight("model.embed_tokens"));
   source.layer = [&model](std::int64_t index) { return decoder_layer(model, index); };
   source.norm = norm(model, "model.norm");
   source.head = products(model, {"lm_head"});

@@ -38,6 +38,7 @@ struct Format {
   std::string_view name;
   QuantSpec spec;
   InputQuant input;
+  DType scales = DType::kBF16;  // of groups
 };
 const Format kFormats[] = {
     {"bf16", {Element::kBF16, Granularity::kNone, 0}, {}},
@@ -45,6 +46,12 @@ const Format kFormats[] = {
     {"int8_x_int8", {Element::kInt8, Granularity::kChannel, 0}, {InputQuant::Kind::kStaticInt8, 0.02f}},
     {"e4m3", {Element::kE4M3, Granularity::kTensor, 0}, {}},
     {"int4_group128", {Element::kInt4, Granularity::kGroup, 128}, {}},
+    {"int4_group64", {Element::kInt4, Granularity::kGroup, 64}, {}},
+    {"nvfp4", {Element::kE2M1, Granularity::kGroup, 16}, {}, DType::kF8E4M3},
+    {"mxfp4", {Element::kE2M1, Granularity::kGroup, 32, true}, {}, DType::kF8E8M0},
+    {"mxfp8", {Element::kE4M3, Granularity::kGroup, 32, true}, {}, DType::kF8E8M0},
+    {"e4m3_tiles", {Element::kE4M3, Granularity::kTile, 128}, {}, DType::kF32},
+    {"nf4", {Element::kNF4, Granularity::kGroup, 64}, {}, DType::kF32},
 };
 
 class Bench {
@@ -67,7 +74,7 @@ class Bench {
     const std::size_t products = std::max<std::size_t>(copies.size(), 24);
     const cuda::DeviceGraph graph(stream_, [&](cuda::Launch launch) {
       launch.overlap = launch.overlap && overlap;
-      for (std::size_t i = 0; i < products; ++i) cuda::linear(copies[i % copies.size()], call, launch, "decode");
+      for (std::size_t i = 0; i < products; ++i) cuda::linear(copies[i % copies.size()], call, launch);
     });
     const double ms = cuda::median_milliseconds(stream_, 2, 9, [&] { graph.run(stream_); });
     const double seconds = ms * 1e-3 / static_cast<double>(products);
@@ -87,21 +94,25 @@ class Bench {
     weight.input = format.input;
     weight.rows = shape.n;
     weight.cols = shape.k;
-    weight.group = format.spec.granularity == Granularity::kGroup ? format.spec.group : shape.k;
-    const bool int4 = format.spec.element == Element::kInt4;
-    weight.row_bytes = int4 ? shape.k / 128 * 512
-                            : shape.k * static_cast<std::int64_t>(dtype_size(payload_dtype(format.spec.element)));
-    const std::int64_t code_bytes = int4 ? shape.n / 8 * weight.row_bytes : shape.n * weight.row_bytes;
-    const std::int64_t scale_bytes = int4 ? shape.n * weight.groups() * 2 : 0;
+    const bool grouped = format.spec.group > 0;
+    weight.group = grouped ? format.spec.group : shape.k;
+    weight.group_scale_type = format.scales;
+    // whatever it points to: how codes lie follows from there being scales
+    if (grouped) weight.group_scales = codes_;
+    const bool tiles = bits_of(format.spec.element) == 4;
+    weight.row_bytes = tiles ? shape.k / 128 * 512
+                             : shape.k * static_cast<std::int64_t>(dtype_size(payload_dtype(format.spec.element)));
+    const std::int64_t code_bytes = tiles ? shape.n / 8 * weight.row_bytes : shape.n * weight.row_bytes;
+    const std::int64_t scale_bytes =
+        grouped ? shape.n * weight.group_stride() * static_cast<std::int64_t>(dtype_size(format.scales)) : 0;
     weight.row_factors = ones_;
-    if (!int4 && format.spec.granularity != Granularity::kNone) weight.row_scales = ones_;
-    weight.group_scale_type = DType::kBF16;
+    if (!grouped && format.spec.granularity != Granularity::kNone) weight.row_scales = ones_;
     weight.nbytes = code_bytes + scale_bytes + shape.n * (weight.row_scales ? 8 : 4);
     std::vector<cuda::LinearWeight> copies;
     const auto bytes = cuda::DeviceArena::padded(static_cast<std::size_t>(code_bytes + scale_bytes));
     for (std::size_t at = 0; at + bytes <= kWeightBytes && copies.size() < 240; at += bytes) {
       weight.codes = codes_ + at;
-      if (int4) weight.group_scales = codes_ + at + code_bytes;
+      if (grouped) weight.group_scales = codes_ + at + code_bytes;
       copies.push_back(weight);
     }
     return copies;
