@@ -48,6 +48,9 @@ struct Calibration {
   std::map<std::string, std::vector<float>> weight_relative_mean;
 
   CalibrationReport made_from;
+
+  // The scales at the exponent that ModelOpt's AWQ chooses, where a statistics file gives them. [inputs]
+  std::map<std::string, std::vector<float>> awq_scale{};
 };
 
 // The options with the parts watched that the recipe quantizes.

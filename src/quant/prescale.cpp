@@ -105,7 +105,8 @@ class GroupPrescaler {
     result.alpha = search.alpha;
     result.loss = search.loss();
     result.loss_without = search.losses.front();
-    return reciprocals(search.scale);
+    const auto given = calibration_.awq_scale.find(reader);
+    return reciprocals(given != calibration_.awq_scale.end() ? given->second : search.scale);
   }
 
   // W -> W - B A, everything in the checkpoint's dtype.

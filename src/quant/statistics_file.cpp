@@ -1,5 +1,6 @@
 #include "quant/statistics_file.h"
 
+#include <algorithm>
 #include <cmath>
 #include <span>
 
@@ -76,6 +77,11 @@ class StatisticsReader {
       statistics->amax = values(name, tensor, {1}).front();
     } else if (part == "weight.relative_mean") {
       calibration_.weight_relative_mean[module] = values(name, tensor, vector);
+    } else if (part == "input.awq_scale") {
+      const std::vector<float> scale = values(name, tensor, vector);
+      require(std::all_of(scale.begin(), scale.end(), [](float s) { return s > 0; }), source_,
+              "tensor '{}': expected scales above 0, found 0", name);
+      calibration_.awq_scale[module] = scale;
     } else {
       fail(source_, "tensor '{}': expected a part that docs/statistics.md names, found '{}'", name, part);
     }

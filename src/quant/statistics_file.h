@@ -7,6 +7,7 @@
 //   MODULE.input.clip_rows      [rows, inputs]  the same rows when awq_full clips; absent: as in the first run
 //   MODULE.input.row_weights    [rows]          how much each row counts in AWQ's loss; absent: all alike
 //   MODULE.input.amax           [1]             largest |x| after scaling; absent: from absmax and the scales
+//   MODULE.input.awq_scale      [inputs]        the scales at the exponent that AWQ chooses; absent: computed
 //   MODULE.weight.relative_mean [inputs]        AWQ's mean of |W| / largest |W| of its group; absent: computed
 //   ATTENTION.k.absmax, ATTENTION.v.absmax      [1], or one a key-value head (k) and channel (v)
 //

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """How long ModelOpt takes to quantize a checkpoint's weights and to export it, in seconds, loading not counted.
 usage: time_modelopt.py CHECKPOINT OUT CONFIGURATION THREADS"""
+import contextlib
 import copy
 import sys
 import time
@@ -22,7 +23,7 @@ for pattern in ("*visual*", "*lm_head*"):
 for parameter in model.parameters():  # safetensors maps the file: read it before the clock runs
     parameter.data = parameter.data.clone()
 start, busy = time.perf_counter(), time.process_time()
-with torch.no_grad():
+with torch.no_grad(), contextlib.redirect_stdout(sys.stderr):  # ModelOpt prints what it does; stdout is for the figure
     mtq.quantize(model, configuration, None)
     quantized = time.perf_counter()
     export_hf_checkpoint(model, export_dir=out)

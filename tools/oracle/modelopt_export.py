@@ -87,6 +87,7 @@ def search_results(model, tensors):
         found[name] = dict(alpha=search.best_alpha, losses={f"{a:.1f}": loss for a, loss in search.loss.items()})
         tensors[name + ".input.abs_mean"] = search.act_scale
         tensors[name + ".weight.relative_mean"] = search.weight_scale
+        tensors[name + ".input.awq_scale"] = search.best_scale
         delattr(module, "awq_lite")
     return found
 
