@@ -82,4 +82,26 @@ RotationTables mrope_tables(const DecoderConfig& config, std::span<const Positio
   return tables;
 }
 
+RotationTables mrope_tables(const DecoderConfig& config, std::span<const Position> positions,
+                            const RotationTables& by_position) {
+  const std::int64_t half = by_position.cos.dim(1), tokens = static_cast<std::int64_t>(positions.size());
+  const std::int64_t time_end = config.mrope_section[0], height_end = time_end + config.mrope_section[1];
+  RotationTables tables{Tensor(DType::kF32, {tokens, half}), Tensor(DType::kF32, {tokens, half})};
+  for (std::int64_t token = 0; token < tokens; ++token) {
+    const Position& position = positions[static_cast<std::size_t>(token)];
+    const auto copy = [&](std::int64_t axis, std::int64_t begin, std::int64_t end) {
+      require(axis >= 0 && axis < by_position.cos.dim(0), kWhere, "expected positions below {}, got {}",
+              by_position.cos.dim(0), axis);
+      std::copy_n(by_position.cos.data<float>() + axis * half + begin, end - begin,
+                  tables.cos.data<float>() + token * half + begin);
+      std::copy_n(by_position.sin.data<float>() + axis * half + begin, end - begin,
+                  tables.sin.data<float>() + token * half + begin);
+    };
+    copy(position.time, 0, time_end);
+    copy(position.height, time_end, height_end);
+    copy(position.width, height_end, half);
+  }
+  return tables;
+}
+
 }  // namespace halftone

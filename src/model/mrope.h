@@ -40,5 +40,9 @@ struct RotationTables {
   Tensor cos, sin;
 };
 RotationTables mrope_tables(const DecoderConfig& config, std::span<const Position> positions, Numerics numerics);
+// The same from the tables of the positions 0, 1, ... on all axes: no cosine is computed again. Throws Error for a position
+// beyond them.
+RotationTables mrope_tables(const DecoderConfig& config, std::span<const Position> positions,
+                            const RotationTables& by_position);
 
 }  // namespace halftone

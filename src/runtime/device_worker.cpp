@@ -12,7 +12,8 @@ class DeviceWorker final : public Worker {
       : engine_(std::move(engine)),
         pool_(pool),
         values_(pixel_values(engine_->processor())),
-        runner_(engine_->device_model()->make_runner(limits_of(*engine_))) {}
+        rotations_(all_rotations(engine_->model().config().decoder)),
+        runner_(engine_->device_model()->make_runner(limits_of(*engine_, rotations_))) {}
 
   std::size_t most_sequences() const override { return static_cast<std::size_t>(engine_->options().device_sequences); }
   bool reuses_decoded() const override { return false; }
@@ -81,17 +82,21 @@ class DeviceWorker final : public Worker {
   std::vector<DeviceOpTime> take_profile() override { return runner_->take_profile(); }
 
  private:
-  static DeviceLimits limits_of(const EngineState& engine) {
+  // Of all positions that there are.
+  static RotationTables all_rotations(const DecoderConfig& config) {
+    std::vector<Position> positions;
+    for (std::int32_t i = 0; i < config.max_positions; ++i) positions.push_back({i, i, i});
+    return mrope_tables(config, positions, Numerics::kBF16);
+  }
+
+  static DeviceLimits limits_of(const EngineState& engine, const RotationTables& rotations) {
     const DecoderConfig& config = engine.model().config().decoder;
     DeviceLimits limits;
     limits.sequences = engine.options().device_sequences;
     limits.kv_tokens = engine.device_kv_tokens();
     limits.picture_tokens = std::min(config.max_positions, limits.kv_tokens);
-    std::vector<Position> positions;
-    for (std::int32_t i = 0; i < config.max_positions; ++i) positions.push_back({i, i, i});
-    const RotationTables tables = mrope_tables(config, positions, Numerics::kBF16);
-    limits.cos = tables.cos;
-    limits.sin = tables.sin;
+    limits.cos = rotations.cos;
+    limits.sin = rotations.sin;
     for (const KvScales& scales : engine.kv_layout()->scales) limits.kv_scales.push_back({scales.k, scales.v});
     return limits;
   }
@@ -100,8 +105,8 @@ class DeviceWorker final : public Worker {
                  std::int64_t begin, std::int64_t end, std::int64_t wanted, StageTimes& times) {
     const Timer timer;
     const auto first = static_cast<std::size_t>(begin), count = static_cast<std::size_t>(end - begin);
-    const RotationTables tables = mrope_tables(
-        engine_->model().config().decoder, std::span(prompt.positions.values).subspan(first, count), Numerics::kBF16);
+    const RotationTables tables = mrope_tables(engine_->model().config().decoder,
+                                               std::span(prompt.positions.values).subspan(first, count), rotations_);
     DevicePrompt call{sequence,      std::span(prompt.tokens).subspan(first, count), {}, tables.cos, tables.sin,
                       wanted - begin};
     if (!picture_rows.empty()) call.picture_rows = std::span(picture_rows).subspan(first, count);
@@ -154,6 +159,7 @@ class DeviceWorker final : public Worker {
   std::shared_ptr<const EngineState> engine_;
   ThreadPool& pool_;
   PixelValues values_;
+  const RotationTables rotations_;  // of all positions
   std::unique_ptr<DeviceRunner> runner_;
 };
 

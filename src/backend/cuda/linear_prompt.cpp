@@ -47,8 +47,15 @@ std::size_t expanded_bytes(const LinearWeight& weight, Way way) {
   return DeviceArena::padded(static_cast<std::size_t>(weight.rows * padded_cols(weight)) * 2);
 }
 
+// For how many tokens a product's algorithm is chosen. Those that do not split K sum bf16 and INT8 in one order, so that the
+// number of tokens may choose among them; of E4M3's that is not known, and the caller's number does.
+std::int64_t rows_to_tune(const DeviceMatrix& x, std::int64_t tuned_rows) {
+  constexpr std::int64_t kRowUnit = 64;  // what kernels differ by
+  return x.dtype == DType::kF8E4M3 ? tuned_rows : (x.rows + kRowUnit - 1) / kRowUnit * kRowUnit;
+}
+
 // Choosing an algorithm takes some ten microseconds: what was chosen for a shape is kept. There are as many shapes as a
-// model has kinds of layers.
+// model has kinds of layers, for each number of tokens by rows_to_tune().
 class Products {
  public:
   static Products& get() {
@@ -59,6 +66,7 @@ class Products {
   void run(DeviceMatrix x, const DeviceMatrix& w, DeviceMatrix y, const BlasProduct::Operands& operands,
            std::int64_t tuned_rows, const Launch& launch) {
     const std::int64_t rows = x.rows;
+    tuned_rows = rows_to_tune(x, tuned_rows);
     x.rows = y.rows = tuned_rows;
     const bool biased = operands.bias != nullptr;
     const Shape shape{tuned_rows, w.rows, w.cols, x.stride, w.stride, y.stride, x.dtype, y.dtype, biased};

@@ -1,6 +1,8 @@
 #pragma once
 // The row "cublas" of linear_rows(): products of many tokens, by cuBLASLt. Which of its algorithms runs is chosen by the
-// weight and by LinearCall::tuned_rows, never by M, and none that splits K: an element of y has one order of summation.
+// weight and the number of tokens (of E4M3 by LinearCall::tuned_rows instead), but none that splits K: those have one order
+// of summation for an element of y, whatever tiles they take, as CudaLinear.GivesAPromptsTokenTheSameBitsWhateverTheLength
+// demands of the device that it runs on.
 //   bf16 alone                      multiplied as it is, the bias in the product
 //   INT8 with INT8 inputs           exact sums in int32
 //   E4M3 with E4M3 inputs           E4M3 products, sums in f32, for K and N that are multiples of 16

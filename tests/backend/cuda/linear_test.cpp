@@ -350,6 +350,24 @@ TEST_F(CudaLinear, GivesATokenTheSameBitsWhateverElseThereIs) {
   }
 }
 
+// The same of the library's kernels, which are chosen by the number of tokens.
+TEST_F(CudaLinear, GivesAPromptsTokenTheSameBitsWhateverTheLength) {
+  for (const LinearFormat& format : device_formats()) {
+    for (const LinearShape& shape : {LinearShape{2048, 1536, 4480}, LinearShape{2048, 2048, 1536}}) {
+      const QTensor weight = testing::random_weight(format, shape.n, shape.k, 5);
+      const Tensor bias;
+      DeviceProduct product(LinearSource{{&weight, 1}, {&bias, 1}, format.input});
+      const QuantizedInput x = quantized(bf16_values(testing::random_input(shape.m, shape.k, 6)), format.input);
+      const Tensor all = product.run(x, "cublas");
+      for (const std::int64_t rows : {1, 65, 129, 300, 640, 1089, 1536}) {
+        const Tensor some = product.run({x.codes.rows(0, rows), x.scales.rows(0, rows)}, "cublas");
+        EXPECT_EQ(std::memcmp(some.raw(), all.raw(), static_cast<std::size_t>(some.nbytes())), 0)
+            << format.name << " " << rows;
+      }
+    }
+  }
+}
+
 TEST_F(CudaLinear, MultipliesInt8ByInt8WithTheBitsOfTheCpu) {
   for (const LinearFormat& format : all_formats()) {
     const QTensor weight = testing::random_weight(format, 33, 1024, 5);

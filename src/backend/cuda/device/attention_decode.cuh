@@ -324,15 +324,14 @@ struct NewestAttention {
   // Whether this is the last part of these heads to come here; it finds what the others made, and leaves the counter as it
   // was.
   __device__ bool is_last() const {
-    __threadfence();
     synchronize();
     if (threadIdx.x == 0) {
       std::uint32_t* done = args.done + row * args.kv.kv_heads + kv_head;
-      scratch.is_last = atomicAdd(done, 1) + 1 == static_cast<std::uint32_t>(block.split.splits);
+      // for all threads of the barriers before and after it
+      scratch.is_last = count_ordered(done) + 1 == static_cast<std::uint32_t>(block.split.splits);
       if (scratch.is_last) *done = 0;
     }
     synchronize();
-    if (scratch.is_last) __threadfence();
     return scratch.is_last;
   }
 

@@ -2,7 +2,7 @@
 // RMSNorm and quantization of rows by a block, as prepare_input.h has them: every kernel that prepares an input does it here.
 //
 // The squares of a row are summed in f64 in one order, whatever the block: those of the pieces of eight elements p, p + 128,
-// ... ascending, then over the pieces p of 32 lanes by halves, then over the four warps, ascending.
+// ... ascending, within a piece by neighbours, then over the pieces p of 32 lanes by halves, then over the four warps, ascending.
 
 #include "backend/cuda/device/instructions.cuh"
 #include "backend/cuda/device/prepare_input.h"
@@ -76,16 +76,29 @@ __device__ __forceinline__ void hidden_piece(const InputRows& in, int row, int c
   }
 }
 
+// By neighbours, then by pairs of them, and so on.
+__device__ __forceinline__ double sum_of_squares(const float (&values)[kPiece]) {
+  double sums[kPiece];
+#pragma unroll
+  for (int i = 0; i < kPiece; ++i) sums[i] = static_cast<double>(values[i]) * values[i];
+#pragma unroll
+  for (int step = 1; step < kPiece; step *= 2) {
+#pragma unroll
+    for (int i = 0; i < kPiece; i += 2 * step) sums[i] += sums[i + step];
+  }
+  return sums[0];
+}
+
 template <int kRows>
 __device__ __forceinline__ void normalize_rows(const InputRows& in, InputScratch<kRows>& scratch) {
+  const double inverse_cols = 1.0 / in.cols;
   for (int row = threadIdx.x / kRowThreads; row < in.rows; row += blockDim.x / kRowThreads) {
     double sum = 0;
 #pragma unroll 2
     for (int col = threadIdx.x % kRowThreads * kPiece; col < in.cols; col += kRowThreads * kPiece) {
       float values[kPiece];
       load_piece(in, row, col, values);
-#pragma unroll
-      for (int i = 0; i < kPiece; ++i) sum += static_cast<double>(values[i]) * values[i];
+      sum += sum_of_squares(values);
     }
     sum = reduce_warp(sum, Sum());
     if (threadIdx.x % 32 == 0) scratch.squares[row][threadIdx.x % kRowThreads / 32] = sum;
@@ -93,8 +106,8 @@ __device__ __forceinline__ void normalize_rows(const InputRows& in, InputScratch
   __syncthreads();
   if (static_cast<int>(threadIdx.x) < in.rows) {
     const double* part = scratch.squares[threadIdx.x];
-    const double mean = (part[0] + part[1] + part[2] + part[3]) / in.cols;
-    scratch.inverse[threadIdx.x] = static_cast<float>(1.0 / sqrt(mean + static_cast<double>(in.eps)));
+    const double mean = (part[0] + part[1] + part[2] + part[3]) * inverse_cols;
+    scratch.inverse[threadIdx.x] = static_cast<float>(rsqrt(mean + static_cast<double>(in.eps)));
   }
   __syncthreads();
 }

@@ -37,6 +37,14 @@ __device__ __forceinline__ void wait_for_earlier_kernels() {
 #endif
 }
 
+// Counts up, and returns the count before. What a thread wrote before it counted, or before a barrier with a thread that
+// counted then, can be read by all who count later.
+__device__ __forceinline__ std::uint32_t count_ordered(std::uint32_t* counter) {
+  std::uint32_t before;
+  asm volatile("atom.acq_rel.gpu.global.add.u32 %0, [%1], 1;" : "=r"(before) : "l"(counter) : "memory");
+  return before;
+}
+
 // The memory that a launch asked for, of this block.
 template <typename T>
 __device__ __forceinline__ T* launch_memory() {

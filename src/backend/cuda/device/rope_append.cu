@@ -1,4 +1,4 @@
-// RoPE of q and k and the move of k and v into the cache: one block a token and head.
+// RoPE of q and k and the move of k and v into the cache: one block a token.
 #include "backend/cuda/device/decode_ops.h"
 #include "backend/cuda/device/kv_codes.cuh"
 #include "backend/cuda/device/paged_kv.cuh"
@@ -7,66 +7,108 @@
 namespace halftone::cuda {
 namespace {
 
-// Where a token's key or value goes in a cache of codes.
-struct CodeRow {
-  std::uint8_t* codes;
-  float scale;
+constexpr int kThreads = 256;
 
-  __device__ void store(int j, float x) const { codes[j] = e4m3_code(__fdiv_rn(x, scale)); }
+// Neighbours that are read and written at once.
+template <typename T, int kWidth>
+struct alignas(sizeof(T) * kWidth) Few {
+  T values[kWidth];
 };
+template <int kWidth, typename T>
+__device__ __forceinline__ Few<T, kWidth> load_few(const T* address) {
+  return *reinterpret_cast<const Few<T, kWidth>*>(address);
+}
+template <int kWidth, typename T>
+__device__ __forceinline__ void store_few(T* address, const T (&values)[kWidth]) {
+  Few<T, kWidth> few;
+#pragma unroll
+  for (int i = 0; i < kWidth; ++i) few.values[i] = values[i];
+  *reinterpret_cast<Few<T, kWidth>*>(address) = few;
+}
 
-template <bool kCodes>
-__global__ void rope_append(RopeAppendArguments args) {
-  const int token = blockIdx.x, head = blockIdx.y, half = args.kv.head_dim / 2;
+// kWidth pairs (j, j + half) of a head, rotated but for v, go to bf16 `target`, or with kCodes to `codes` of `scale`.
+template <bool kCodes, int kWidth>
+__device__ __forceinline__ void move_pairs(const std::uint16_t* x, const float* cos, const float* sin, int half,
+                                           std::uint16_t* target, std::uint8_t* codes, float scale) {
+  const auto low = load_few<kWidth>(x), high = load_few<kWidth>(x + half);
+  std::uint16_t first[kWidth], second[kWidth];
+  if (cos) {
+    const auto cosines = load_few<kWidth>(cos), sines = load_few<kWidth>(sin);
+#pragma unroll
+    for (int i = 0; i < kWidth; ++i) {
+      const float a = bf16_value(low.values[i]), b = bf16_value(high.values[i]);
+      first[i] = bf16_code(round_bf16(a * cosines.values[i]) - round_bf16(b * sines.values[i]));
+      second[i] = bf16_code(round_bf16(b * cosines.values[i]) + round_bf16(a * sines.values[i]));
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < kWidth; ++i) first[i] = low.values[i], second[i] = high.values[i];
+  }
+  if constexpr (kCodes) {
+    if (codes) {
+      std::uint8_t first_codes[kWidth], second_codes[kWidth];
+#pragma unroll
+      for (int i = 0; i < kWidth; ++i) {
+        first_codes[i] = e4m3_code(__fdiv_rn(bf16_value(first[i]), scale));
+        second_codes[i] = e4m3_code(__fdiv_rn(bf16_value(second[i]), scale));
+      }
+      store_few<kWidth>(codes, first_codes);
+      store_few<kWidth>(codes + half, second_codes);
+      return;
+    }
+  }
+  store_few<kWidth>(target, first);
+  store_few<kWidth>(target + half, second);
+}
+
+// kCodes: the cache has codes.  kWidth: 4 where rows begin at multiples of as many elements, else 1.
+template <bool kCodes, int kWidth>
+__global__ void __launch_bounds__(kThreads) rope_append(RopeAppendArguments args) {
+  const int token = blockIdx.x, half = args.kv.head_dim / 2, items = half / kWidth;
   wait_for_earlier_kernels();
   let_next_kernel_begin();
-  std::uint16_t* x = args.qkv + token * args.qkv_stride + head * args.kv.head_dim;
-  const int kv_head = (head - args.heads) % args.kv.kv_heads;
-  const bool is_q = head < args.heads, is_v = head >= args.heads + args.kv.kv_heads;
-  std::uint16_t* target = x;
-  CodeRow row{};
-  if (!is_q) {
-    const std::int64_t offset = key_offset(args.kv, args.sequences[token], kv_head, args.slots[token]);
-    target = is_v ? args.kv.v : args.kv.k;
-    if constexpr (kCodes) {
-      row = {reinterpret_cast<std::uint8_t*>(target) + offset, (is_v ? args.kv.v_scales : args.kv.k_scales)[kv_head]};
-    } else {
-      target += offset;
-    }
-  }
   const std::int64_t turn = static_cast<std::int64_t>(args.positions ? args.positions[token] : token) * half;
-  for (int j = threadIdx.x; j < half; j += blockDim.x) {
-    const float low = bf16_value(x[j]), high = bf16_value(x[j + half]);
-    if (is_v) {
-      if constexpr (kCodes) {
-        row.store(j, low);
-        row.store(j + half, high);
-      } else {
-        target[j] = x[j];
-        target[j + half] = x[j + half];
-      }
+  const std::int64_t slot = key_offset(args.kv, args.sequences[token], 0, args.slots[token]);
+  for (int i = threadIdx.x; i < (args.heads + 2 * args.kv.kv_heads) * items; i += kThreads) {
+    const int head = i / items, j = i % items * kWidth, other = head - args.heads;  // of k, then of v
+    std::uint16_t* x = args.qkv + token * args.qkv_stride + head * args.kv.head_dim + j;
+    const bool is_v = other >= args.kv.kv_heads;
+    const float *cos = is_v ? nullptr : args.cos + turn + j, *sin = args.sin + turn + j;
+    if (other < 0) {
+      move_pairs<kCodes, kWidth>(x, cos, sin, half, x, nullptr, 1.0f);
       continue;
     }
-    const float cos = args.cos[turn + j], sin = args.sin[turn + j];
-    const std::uint16_t first = bf16_code(round_bf16(low * cos) - round_bf16(high * sin)),
-                        second = bf16_code(round_bf16(high * cos) + round_bf16(low * sin));
-    if (kCodes && !is_q) {
-      row.store(j, bf16_value(first));
-      row.store(j + half, bf16_value(second));
+    const int kv_head = other - (is_v ? args.kv.kv_heads : 0);
+    const std::int64_t offset = slot + static_cast<std::int64_t>(kv_head) * kPageTokens * args.kv.head_dim + j;
+    std::uint16_t* cache = is_v ? args.kv.v : args.kv.k;
+    if constexpr (kCodes) {
+      move_pairs<true, kWidth>(x, cos, sin, half, nullptr, reinterpret_cast<std::uint8_t*>(cache) + offset,
+                               (is_v ? args.kv.v_scales : args.kv.k_scales)[kv_head]);
     } else {
-      target[j] = first;
-      target[j + half] = second;
+      move_pairs<false, kWidth>(x, cos, sin, half, cache + offset, nullptr, 1.0f);
     }
   }
+}
+
+template <bool kCodes>
+void start(const RopeAppendArguments& arguments, const Launch& launch) {
+  constexpr int kWidth = 4;
+  const auto aligned = [](const void* address, std::size_t bytes) {
+    return reinterpret_cast<std::uintptr_t>(address) % bytes == 0;
+  };
+  // a head's half is a multiple of kWidth, and so is where a key begins in the cache
+  const bool wide = arguments.qkv_stride % kWidth == 0 && aligned(arguments.qkv, 8) && aligned(arguments.cos, 16) &&
+                    aligned(arguments.sin, 16) && aligned(arguments.kv.k, 8) && aligned(arguments.kv.v, 8);
+  const auto kernel = wide ? rope_append<kCodes, kWidth> : rope_append<kCodes, 1>;
+  start_kernel(launch, "cuda rope_append", kernel, dim3(static_cast<unsigned>(arguments.tokens)), dim3(kThreads), 0,
+               arguments);
 }
 
 }  // namespace
 
 void start_rope_append(const RopeAppendArguments& arguments, const Launch& launch) {
-  const dim3 blocks(static_cast<unsigned>(arguments.tokens),
-                    static_cast<unsigned>(arguments.heads + 2 * arguments.kv.kv_heads));
-  const auto kernel = arguments.kv.holds_codes() ? rope_append<true> : rope_append<false>;
-  start_kernel(launch, "cuda rope_append", kernel, blocks, dim3(kMaxHeadDim / 2), 0, arguments);
+  if (arguments.kv.holds_codes()) return start<true>(arguments, launch);
+  start<false>(arguments, launch);
 }
 
 }  // namespace halftone::cuda
