@@ -163,4 +163,21 @@ TEST(Model, CountsTheBytesOfItsWeights) {
 }
 
 }  // namespace
+
+TEST(Mrope, TablesOfAllPositionsGiveThoseOfAPrompt) {
+  const Model model = load("tiny_tied_f32");
+  const DecoderConfig& config = model.config().decoder;
+  std::vector<Position> all;
+  for (std::int32_t i = 0; i < 40; ++i) all.push_back({i, i, i});
+  const RotationTables by_position = mrope_tables(config, all, Numerics::kBF16);
+  const std::vector<Position> some{{0, 0, 0}, {7, 3, 39}, {39, 12, 1}};
+  const RotationTables found = mrope_tables(config, some, by_position);
+  const RotationTables expected = mrope_tables(config, some, Numerics::kBF16);
+  for (std::int64_t i = 0; i < expected.cos.numel(); ++i) {
+    EXPECT_EQ(found.cos.data<float>()[i], expected.cos.data<float>()[i]) << i;
+    EXPECT_EQ(found.sin.data<float>()[i], expected.sin.data<float>()[i]) << i;
+  }
+  EXPECT_THROW(mrope_tables(config, std::vector<Position>{{40, 0, 0}}, by_position), Error);
+}
+
 }  // namespace halftone

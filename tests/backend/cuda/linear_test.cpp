@@ -357,10 +357,10 @@ TEST_F(CudaLinear, GivesAPromptsTokenTheSameBitsWhateverTheLength) {
       const QTensor weight = testing::random_weight(format, shape.n, shape.k, 5);
       const Tensor bias;
       DeviceProduct product(LinearSource{{&weight, 1}, {&bias, 1}, format.input});
-      const QuantizedInput x = quantized(bf16_values(testing::random_input(shape.m, shape.k, 6)), format.input);
-      const Tensor all = product.run(x, "cublas");
+      const Tensor x = bf16_values(testing::random_input(shape.m, shape.k, 6));
+      const Tensor all = product.run(quantized(x, format.input), "cublas");
       for (const std::int64_t rows : {1, 65, 129, 300, 640, 1089, 1536}) {
-        const Tensor some = product.run({x.codes.rows(0, rows), x.scales.rows(0, rows)}, "cublas");
+        const Tensor some = product.run(quantized(x.rows(0, rows), format.input), "cublas");
         EXPECT_EQ(std::memcmp(some.raw(), all.raw(), static_cast<std::size_t>(some.nbytes())), 0)
             << format.name << " " << rows;
       }

@@ -12,14 +12,18 @@
 namespace halftone::cuda {
 namespace {
 
-constexpr int kMaxThreads = 512, kStages = 4;
+constexpr int kMaxThreads = 512;
+// Chunks under way. More of them win time where a block goes on to other tiles, but not for INT4, of which a chunk is a whole
+// group; elsewhere they cost the room of other blocks.
+template <bool kGroups, bool kStaged>
+constexpr int kStages = kStaged && !kGroups ? 6 : 4;
 
 // Shared memory: the rings of the warps, then their sums where kStaged, then the rows of x, staged_stride bytes each.
 template <typename Words, bool kGroups, int kBlocks, bool kStaged>
 __global__ void __launch_bounds__(kMaxThreads) linear_decode(const LinearArguments args, int staged_stride) {
   __shared__ InputScratch<kTokenBlock> scratch;
   using Products = ChunkProducts<Words, kGroups, kBlocks>;
-  using Ring = WarpRing<kStages, ChunkCopies<Words, kGroups>>;
+  using Ring = WarpRing<kStages<kGroups, kStaged>, ChunkCopies<Words, kGroups>>;
   using Sum = typename Products::Sum;
   constexpr int kOutputs = kTiles * kBlocks * kTokenBlock * kTileRows;
   const int warp = threadIdx.x / 32, warps = blockDim.x / 32;
@@ -71,7 +75,7 @@ namespace {
 template <typename Words, bool kGroups, int kBlocks, bool kStaged>
 void start_blocks(const LinearArguments& arguments, int warps, const Launch& launch) {
   using Products = ChunkProducts<Words, kGroups, kBlocks>;
-  constexpr std::size_t kRing = kStages * kTiles * sizeof(typename Products::Slot);
+  constexpr std::size_t kRing = kStages<kGroups, kStaged> * kTiles * sizeof(typename Products::Slot);
   constexpr std::size_t kSums = kTiles * kBlocks * kTokenBlock * kTileRows * sizeof(float);
   static_assert(kStaged || kRing >= kSums, "the sums take the ring's place");
   const int stride = staged_stride(arguments.k * static_cast<int>(sizeof(typename Products::XElement)));
