@@ -66,6 +66,18 @@ class LinearReader : public ModuleReader {
     return {scheme.input, read_scalar(global ? "input_global_scale" : "input_scale", "quantized inputs"), inverse};
   }
 
+  // Tensors that an algorithm of ModelOpt leaves unread belong to another one, which means another layer.
+  void check_unread(const LinearScheme& scheme) const {
+    require(scheme.input_scales || !has("pre_quant_scale"), source("pre_quant_scale"),
+            "tensor '{}': expected none, as field 'quant_algo' names an algorithm without scaled inputs, found one",
+            name("pre_quant_scale"));
+    require(
+        has_static_scale(scheme.input) || !has("input_scale"), source("input_scale"),
+        "tensor '{}': expected none, as field 'quant_algo' names an algorithm without static scales of inputs, found "
+        "one",
+        name("input_scale"));
+  }
+
   // What stands around the weight: input scales, a low-rank part, a scale for weights that are run in FP8.
   void read_surroundings(const LinearScheme& scheme, LinearParts& parts) const {
     const std::int64_t rows = parts.weight.rows(), cols = parts.weight.cols();
@@ -294,6 +306,7 @@ LinearParts load_linear(const Checkpoint& checkpoint, std::string_view module) {
   if (scheme && scheme->storage == Storage::kBitsandbytes && !has_nf4(reader)) scheme.reset();
   parts.weight = scheme ? reader.read_quantized(*scheme) : reader.read_unquantized();
   if (scheme) parts.input = reader.read_input(*scheme, checkpoint.quantization().layout());
+  if (scheme && checkpoint.quantization().layout() == Layout::kModelOpt) reader.check_unread(*scheme);
   if (scheme) reader.read_surroundings(*scheme, parts);
   parts.bias = reader.read_bias(parts.weight.rows());
   return parts;

@@ -22,11 +22,12 @@ void take_group_size(const OrderedJson& object, const std::string& source, Linea
 }
 
 // The group size that the file states, in one of three places, must be the one of the algorithm.
-void check_group_size(const OrderedJson& object, const LinearScheme& scheme, const std::string& source) {
+void check_group_size(const OrderedJson& object, const LinearScheme& scheme, const std::string& algorithm,
+                      const std::string& source) {
   const std::int64_t expected = scheme.weights.group;
   const auto check = [&](std::optional<std::int64_t> found, const std::string& where) {
     require(!found || *found == expected || (expected == 0 && *found <= 0), where,
-            "field 'group_size': expected {}, found {}", expected, found.value_or(0));
+            "field 'group_size': expected {} for quant_algo {}, found {}", expected, algorithm, found.value_or(0));
   };
   check(integer_field(object, "group_size", source), source);
   const OrderedJson* groups = find_field(object, "config_groups", source);
@@ -48,10 +49,11 @@ KvScheme kv_scheme(const OrderedJson& object, const std::string& source) {
   const OrderedJson* scheme = find_field(object, "kv_cache_scheme", source);
   if (!scheme) return KvScheme::kNone;
   const std::string where = source + ".kv_cache_scheme";
-  require(scheme->is_object() && integer_field(*scheme, "num_bits", where) == 8 &&
-              string_field(*scheme, "type", where) == "float",
-          source, "field 'kv_cache_scheme': expected 8 bits, float, found {}",
-          scheme->dump(-1, ' ', false, OrderedJson::error_handler_t::replace).substr(0, 80));
+  const auto bits = integer_field(*scheme, "num_bits", where);
+  const auto type = string_field(*scheme, "type", where);
+  require(bits == 8, where, "field 'num_bits': expected 8, found {}", bits.value_or(0));
+  require(type == "float", where, "field 'type': expected float, found '{}'", type.value_or("").substr(0, 80));
+  require(!bool_field(*scheme, "dynamic", where).value_or(false), where, "field 'dynamic': expected false, found true");
   return KvScheme::kModelOpt;
 }
 
@@ -71,7 +73,7 @@ QuantizationConfig parse_modelopt(const OrderedJson& object, const std::string& 
   if (*algo != "MIXED_PRECISION") {
     LinearScheme scheme = scheme_from_name(*algo, source);
     take_group_size(object, source, scheme);
-    check_group_size(object, scheme, source);
+    check_group_size(object, scheme, *algo, source);
     config.groups_.push_back({{ModulePattern::modelopt("Linear")}, scheme});
     return config;
   }
@@ -84,7 +86,7 @@ QuantizationConfig parse_modelopt(const OrderedJson& object, const std::string& 
     require(name.has_value(), where, "field 'quant_algo': missing");
     LinearScheme scheme = scheme_from_name(*name, where);
     take_group_size(layer, where, scheme);
-    check_group_size(layer, scheme, where);
+    check_group_size(layer, scheme, *name, where);
     config.groups_.push_back({{ModulePattern::modelopt(module)}, scheme});
   }
   return config;

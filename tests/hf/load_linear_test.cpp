@@ -318,7 +318,18 @@ TEST_F(LoadLinear, BlockErrors) {
   EXPECT_THAT(error(), HasSubstr("weight_scale_2': missing"));
   nvfp4();
   modelopt_["quantization"]["group_size"] = 32;
-  EXPECT_THAT(error(), HasSubstr("field 'group_size': expected 16, found 32"));
+  EXPECT_THAT(error(), HasSubstr("field 'group_size': expected 16 for quant_algo NVFP4, found 32"));
+}
+
+TEST_F(LoadLinear, TensorsOfAnotherAlgorithmAreErrors) {
+  nvfp4();
+  part("pre_quant_scale") = filled(DType::kBF16, {32}, 2.0f);
+  EXPECT_THAT(error(), HasSubstr("pre_quant_scale': expected none, as field 'quant_algo' names an algorithm without"));
+  tensors_.erase(std::string(kModule) + ".pre_quant_scale");
+  modelopt_["quantization"]["quant_algo"] = "W4A16_NVFP4";
+  EXPECT_THAT(error(), HasSubstr("input_scale': expected none, as field 'quant_algo' names an algorithm without"));
+  tensors_.erase(std::string(kModule) + ".input_scale");
+  EXPECT_EQ(error(), "no error");
 }
 
 TEST_F(LoadLinear, ErrorsOfInputsAndCacheNameTheField) {
