@@ -222,22 +222,24 @@ struct Exact {
 };
 Exact exact_product(const QuantizedInput& x, const QTensor& weight, const Tensor& bias, const LinearSource& source) {
   Exact exact;
-  const std::int64_t k = weight.cols();
+  const std::int64_t k = weight.cols(), n = weight.rows();
+  std::vector<double> w;
+  for (std::int64_t i = 0; i < n * k; ++i) {
+    const std::int64_t row = i / k, col = i % k;
+    const double code = decode_code(weight, row, col) - static_cast<double>(zero_at(weight, row, col));
+    w.push_back(code * scale_at(weight, row, col) + offset_at(weight, row, col));
+  }
   for (std::int64_t m = 0; m < x.codes.dim(0); ++m) {
     const double factor =
         static_cast<double>(source.factor(0)) * (scales_tokens(source.input.kind) ? x.scales.data<float>()[m] : 1.0f);
-    for (std::int64_t n = 0; n < weight.rows(); ++n) {
+    for (std::int64_t row = 0; row < n; ++row) {
       double sum = 0, magnitude = 0;
       for (std::int64_t i = 0; i < k; ++i) {
-        const bool scaled = weight.spec.granularity != Granularity::kNone;
-        const double w = (decode_code(weight, n, i) - static_cast<double>(zero_at(weight, n, i))) *
-                             (scaled ? scale_at(weight, n, i) : 1.0) +
-                         offset_at(weight, n, i);
-        const double product = x.codes.data<float>()[m * k + i] * w;
+        const double product = x.codes.data<float>()[m * k + i] * w[static_cast<std::size_t>(row * k + i)];
         sum += product;
         magnitude += std::fabs(product);
       }
-      const double b = bias.defined() ? bias.data<float>()[n] : 0.0;
+      const double b = bias.defined() ? bias.data<float>()[row] : 0.0;
       exact.y.push_back(sum * factor + b);
       exact.magnitude.push_back(magnitude * std::fabs(factor) + std::fabs(b));
     }
