@@ -13,8 +13,6 @@ namespace {
 constexpr int kSteps = 10;
 constexpr float kLow = 1e-4f, kHigh = 1e4f;
 
-float smallest_normal(DType dtype) { return dtype == DType::kF16 ? 0x1p-14f : std::numeric_limits<float>::min(); }
-
 // mean over outputs of |W| / (largest |W| of its group + t), each step in the dtype.
 std::vector<float> relative_mean(const AwqLiteLinear& linear) {
   const std::int64_t rows = linear.weight->dim(0), cols = linear.weight->dim(1), group = linear.spec.group;

@@ -237,10 +237,13 @@ std::vector<float> find_limits(const WorkingModule& module, const LinearFormat& 
   }
   // the buffer of INT4's largest magnitudes is one that awq_lite left, in f32
   const bool f32 = format.weights.element == Element::kInt4 && !scales.empty();
-  return search_awq_clip(
-             {module.info->module, &module.weight, module.dtype, f32 ? DType::kF32 : module.dtype, format.weights},
-             seen, stream)
-      .amax;
+  const DType kept = f32 ? DType::kF32 : module.dtype;
+  std::vector<float> limits =
+      search_awq_clip({module.info->module, &module.weight, module.dtype, kept, format.weights}, seen, stream).amax;
+  if (format.weights.element == Element::kInt4) {
+    for (float& limit : limits) limit = limit == 0 ? 0 : std::max(limit, smallest_normal(kept));
+  }
+  return limits;
 }
 
 bool folds_into_norm(const LinearGroup& group, const Recipe& recipe, const FormatTable& formats,

@@ -129,7 +129,11 @@ void round_e4m3_format(const RoundingJob& job, QTensor& q) {
   const bool in_dtype = job.compressed_tensors() || q.spec.granularity == Granularity::kTensor;
   const DType quotients = in_dtype ? job.quotients : DType::kF32;
   job.for_rows([&](std::int64_t r, const float* row) {
-    if (channel) store_scale(q.scales, r, e4m3_scale(job, job.magnitude(row, cols, r)));
+    if (channel) {
+      const float amax = job.magnitude(row, cols, r);
+      const bool faint = !job.compressed_tensors() && amax != 0;  // ModelOpt keeps it in the weight's dtype
+      store_scale(q.scales, r, e4m3_scale(job, faint ? std::max(amax, smallest_normal(job.dtype)) : amax));
+    }
     for (std::int64_t first = 0; first < cols; first += group) {
       round_e4m3(row + first, std::min(group, cols - first), scale_at(q, r, first), quotients,
                  q.payload.bits<std::uint8_t>() + r * cols + first);

@@ -40,6 +40,8 @@ float symmetric_scale(const RoundingJob& job, Range range, float amax) {
       return scale == 0 ? 0x1p-24f : scale;
     }
     default:
+      // ModelOpt keeps the largest magnitudes of INT8's rows in the weight's dtype, of INT4's groups in f32 after AWQ
+      if (range.high == integer::kInt8Max && amax != 0) amax = std::max(amax, smallest_normal(job.dtype));
       return clean_amax(amax, high) / high;
   }
 }

@@ -3,6 +3,7 @@
 
 #include <bit>
 #include <functional>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -33,6 +34,10 @@ struct RoundingJob {
 float round_to(DType dtype, float x);
 // What compressed-tensors puts in the place of a scale of 0.
 float epsilon_of(DType dtype);
+// torch.finfo(dtype).tiny.
+inline float smallest_normal(DType dtype) {
+  return dtype == DType::kF16 ? 0x1p-14f : std::numeric_limits<float>::min();
+}
 // compressed-tensors' global scale of NVFP4: product (2688) / the largest magnitude; 1 where that is 0.
 float nvfp4_divisor(float amax, float product, DType dtype);
 void store_scale(Tensor& scales, std::int64_t i, float scale);

@@ -245,5 +245,19 @@ TEST(StaticInput, FollowsTheLayout) {
   EXPECT_EQ(static_input(Kind::kNone, 5.0f, DType::kBF16), InputQuant{});
 }
 
+// ModelOpt keeps the largest magnitude of a row in the weight's dtype and lets it be no less than the least normal number.
+TEST(RoundToNearest, ScalesOfFaintRowsEndAtTheDtypesNormalNumbers) {
+  const Tensor faint = Tensor::from(std::vector<float>(32, 0x1p-20f), {1, 32});
+  ThreadPool pool(1);
+  const auto scale = [&](const QuantSpec& spec, DType dtype) {
+    return round_to_nearest(faint, spec, Rounding{dtype, Layout::kModelOpt}, {}, "faint", pool).scales.data<float>()[0];
+  };
+  const QuantSpec int8{Element::kInt8, Granularity::kChannel}, e4m3{Element::kE4M3, Granularity::kChannel};
+  EXPECT_EQ(scale(int8, DType::kF16), 0x1p-14f / 127);
+  EXPECT_EQ(scale(e4m3, DType::kF16), 0x1p-14f / 448);
+  EXPECT_EQ(scale(int8, DType::kBF16), 0x1p-20f / 127);
+  EXPECT_EQ(scale(e4m3, DType::kBF16), 0x1p-20f / 448);
+}
+
 }  // namespace
 }  // namespace halftone
