@@ -1,11 +1,11 @@
 #pragma once
 // A whole vision-language model on a device. A backend makes one from sources that know neither checkpoints nor files;
 // what calls it knows neither streams nor pointers of the device. Activations are bf16, keys and values too unless they are
-// kept in 8 bits, sums f32:
-// Numerics::kBF16 of the other ops, but for the order of sums and for probabilities, which attention does not round.
+// kept in 8 bits, sums f32: Numerics::kBF16 of the other ops, but for the order of sums and for probabilities, which
+// attention does not round.
 //
-// Every prompt and every step of decoding has its own kernels, chosen by the model alone: what a sequence gives depends
-// on its own tokens and pictures, not on what else runs or ran.
+// Every prompt and every step of decoding has its own kernels, and no order of summation depends on how many tokens run at
+// once: what a sequence gives depends on its own tokens and pictures, not on what else runs or ran.
 
 #include <cstdint>
 #include <functional>

@@ -162,8 +162,6 @@ TEST(Model, CountsTheBytesOfItsWeights) {
   EXPECT_TRUE(model.products_native());
 }
 
-}  // namespace
-
 TEST(Mrope, TablesOfAllPositionsGiveThoseOfAPrompt) {
   const Model model = load("tiny_tied_f32");
   const DecoderConfig& config = model.config().decoder;
@@ -180,4 +178,5 @@ TEST(Mrope, TablesOfAllPositionsGiveThoseOfAPrompt) {
   EXPECT_THROW(mrope_tables(config, std::vector<Position>{{40, 0, 0}}, by_position), Error);
 }
 
+}  // namespace
 }  // namespace halftone

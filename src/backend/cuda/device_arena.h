@@ -15,7 +15,8 @@ class DeviceArena {
 
   // Throws Error("[cuda NAME] ...") when the device does not have `capacity` bytes.
   DeviceArena(std::string name, std::size_t capacity);
-  // An arena that takes `slab` bytes more, or a larger piece's, whenever it is full: for weights while they are loaded.
+  // An arena that takes `slab` bytes more, or a larger piece's, whenever it is full: for weights while they are
+  // loaded, and for a workspace whose size follows from their formats.
   static DeviceArena growing(std::string name, std::size_t slab);
   ~DeviceArena();
   DeviceArena(DeviceArena&&) noexcept;

@@ -62,17 +62,16 @@ class DeviceProducts {
     const float* norm = nullptr;  // [inputs]: RMSNorm of x first; null: none
     float eps = 0.0f;
     DeviceMatrix y;  // [M, outputs] bf16, or f32 without residual and low-rank part
-    DeviceMatrix
-        residual;  // [M, outputs] bf16, or without data: y = bf16(residual + bf16(product)). It may be y itself
+    // [M, outputs] bf16, or without data: y = bf16(residual + bf16(product)). It may be y itself.
+    DeviceMatrix residual;
     bool silu_mul = false;  // y: [M, outputs / 2], what silu_mul() makes of the product
-    // How many tokens the kernels of a prompt are chosen for; 0: those of decoding, for M of up to kDecodeTokens.
+    // Above 0: the kernels of a prompt, LinearCall::tuned_rows. 0: those of decoding, for M of up to kDecodeTokens.
     std::int64_t prompt_rows = 0;
   };
   // The order of every sum hangs on the weights and on prompt_rows alone, not on M.
   void run(const Call& call, const ProductBuffers& buffers, const Launch& launch) const;
 
   std::int64_t inputs() const { return parts_.front().weight.cols; }
-  std::int64_t outputs() const { return outputs_; }
   // Widens `sizes` so that calls of up to sizes.rows tokens fit; with `prompts` those of prompts, too.
   void reserve(ProductBuffers::Sizes& sizes, bool prompts = true) const;
   // The same for calls of prompts that have neither norm nor residual nor silu_mul.

@@ -276,11 +276,12 @@ void CudaRunner::prompt(const DevicePrompt& prompt) {
     if (begin == rows) return;
     DeviceMatrix q = rows_of(qkv, begin, rows);
     q.cols = shape.q_width();
+    // an op of its own, so before the next one is watched
+    const PagedKv readable = prompt_keys(kv, prompt.sequence, first + rows);
+    const auto own = static_cast<std::int32_t>(kv.holds_codes() ? 0 : prompt.sequence);
     const auto keys = static_cast<double>(first + begin) + 0.5 * static_cast<double>(q.rows + 1);
     const ProfiledOp watched(launch, "attention_prompt", 0, 4.0 * static_cast<double>(q.rows * q.cols) * keys);
-    const auto own = static_cast<std::int32_t>(kv.holds_codes() ? 0 : prompt.sequence);
-    attention_prompt({q, own, first + begin, scale, shape.heads, mixed, packed_keys_},
-                     prompt_keys(kv, prompt.sequence, first + rows), launch);
+    attention_prompt({q, own, first + begin, scale, shape.heads, mixed, packed_keys_}, readable, launch);
   };
   decoder_.run(rows, pass, kv_, buffers_, launch);
   pages_.append(prompt.sequence, rows);

@@ -32,8 +32,8 @@ struct LinearCall {
   // The upper half of W's rows are gates, the lower half values: y is [M, N / 2], what silu_mul() makes of the product. The
   // row "decode" alone does it, for N a multiple of 16.
   bool silu_mul = false;
-  // The row "cublas" alone: linear_prompt_workspace() bytes, 256-byte aligned; and for how many tokens its algorithm is
-  // chosen.
+  // The row "cublas" alone, which wants it above 0: for how many tokens an E4M3 product's algorithm is chosen; and
+  // linear_prompt_workspace() bytes, 256-byte aligned.
   void* workspace = nullptr;
   std::size_t workspace_bytes = 0;
   std::int64_t tuned_rows = 0;

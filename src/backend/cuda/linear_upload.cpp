@@ -15,7 +15,7 @@ namespace halftone::cuda {
 namespace {
 
 constexpr std::string_view kWhere = "cuda linear";
-constexpr std::int64_t kTileCols = 128, kTileBytes = 512, kRowAlignment = 16;
+constexpr std::int64_t kRowAlignment = 16;
 constexpr int kNoZero = 136;  // the zero of codes in -8 .. 7, as Int4Words subtracts it
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
@@ -24,7 +24,6 @@ std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b;
 bool by_group(const QuantSpec& spec) {
   return spec.granularity == Granularity::kGroup || spec.granularity == Granularity::kTile || spec.asymmetric;
 }
-bool in_tiles(CodeType type) { return type == CodeType::kInt4 || type == CodeType::kE2M1 || type == CodeType::kNF4; }
 
 bool holds_nan(const Tensor& codes, std::uint8_t mask, std::uint8_t nan) {
   const auto* bytes = codes.bits<std::uint8_t>();
@@ -59,7 +58,7 @@ LinearWeight describe(const LinearSource& source) {
 
 std::int64_t row_bytes_of(const LinearWeight& weight) {
   const CodeType type = weight.code_type();
-  if (in_tiles(type)) return divide_up(weight.cols, kTileCols) * kTileBytes;
+  if (lies_in_tiles(type)) return divide_up(weight.cols, kTileCols) * kTileBytes;
   const bool one = type == CodeType::kInt8 || type == CodeType::kE4M3;
   const std::int64_t element = one ? 1 : type == CodeType::kF32 ? 4 : 2;
   // as if in the order of halves: which it is is not known before the scales
@@ -68,7 +67,7 @@ std::int64_t row_bytes_of(const LinearWeight& weight) {
 }
 
 std::int64_t code_bytes_of(const LinearWeight& weight) {
-  return row_bytes_of(weight) * (in_tiles(weight.code_type()) ? divide_up(weight.rows, kTileRows) : weight.rows);
+  return row_bytes_of(weight) * (lies_in_tiles(weight.code_type()) ? divide_up(weight.rows, kTileRows) : weight.rows);
 }
 
 // Device memory for the time of an upload.
@@ -166,7 +165,7 @@ class Upload {
     for (const QTensor& part : source_.weights) {
       char* rows = target + first_row * weight_.row_bytes;
       if (part.payload.numel() == 0) continue;
-      if (in_tiles(weight_.code_type())) {
+      if (lies_in_tiles(weight_.code_type())) {
         pack_tiles(part, first_row, target);
       } else if (byte_codes() != ByteCodes::kSame || weight_.halves()) {
         pack_rows(part, rows);
@@ -303,21 +302,6 @@ class Upload {
 };
 
 }  // namespace
-
-std::size_t linear_weight_bytes(const LinearSource& source) {
-  LinearWeight weight = describe(source);
-  const auto rows = static_cast<std::size_t>(source.rows());
-  const std::size_t row_data = 4 * DeviceArena::padded(rows * sizeof(float));  // factors, scales, bias, plain bias
-  std::size_t group_data = 0;
-  if (by_group(source.spec())) {
-    const std::int64_t groups = weight.groups() + kTileCols / 16;  // and those that fill the last chunk
-    const auto count = static_cast<std::size_t>(divide_up(source.rows(), kTileRows) * groups * kTileRows);
-    const std::size_t scale = std::max<std::size_t>(2, dtype_size(source.weights[0].scales.dtype()));
-    const std::size_t shifts = source.spec().asymmetric ? 2 * sizeof(float) : 0;
-    group_data = DeviceArena::padded(count * scale) + DeviceArena::padded(count * shifts);
-  }
-  return DeviceArena::padded(static_cast<std::size_t>(code_bytes_of(weight))) + row_data + group_data;
-}
 
 LinearWeight upload_linear(const LinearSource& source, DeviceArena& arena, const DeviceStream& stream) {
   for (const QTensor& weight : source.weights) check_qtensor(weight, kWhere);

@@ -51,9 +51,6 @@ struct LinearWeight {
   bool multiplies_integers() const { return sums_integers(spec, input) && !group_scales; }
 };
 
-// Bytes that upload_linear() takes of an arena, at most.
-std::size_t linear_weight_bytes(const LinearSource& source);
-
 // Copies a weight to the device and brings it into the order that the kernels read. The scales stay what the file says.
 // Throws Error("[cuda linear] ...") for an E4M3 weight, or a scale of one byte, that is not a number.
 LinearWeight upload_linear(const LinearSource& source, DeviceArena& arena, const DeviceStream& stream);

@@ -19,9 +19,8 @@ struct PrepareInput {
   float eps = 0.0f;
   InputQuant input;
   DeviceMatrix y;  // [rows, cols] bf16, or kI8 or kF8E4M3 for codes; it may be x when both are bf16
-  float* y_scales =
-      nullptr;  // [rows]: s_in of each token, for the kinds by token; [rows, ceil(cols / 128)] or null for
-                // groups of 128
+  // [rows]: s_in of each token, for the kinds by token; [rows, ceil(cols / 128)] or null for groups of 128.
+  float* y_scales = nullptr;
 };
 
 // True where groups of a token's inputs have scales that bf16 does not hold with their codes.

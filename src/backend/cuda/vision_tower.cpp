@@ -35,7 +35,7 @@ DeviceMatrix bf16_matrix(void* data, std::int64_t rows, std::int64_t cols) {
   return {data, DType::kBF16, rows, cols, cols};
 }
 
-// How many rows a product's algorithm is chosen for: a power of two, so that few are chosen.
+// How many rows an E4M3 product's algorithm is chosen for: a power of two, so that few are chosen.
 std::int64_t tuned_rows(std::int64_t rows) {
   std::int64_t tuned = 64;
   while (tuned < rows) tuned *= 2;

@@ -124,7 +124,7 @@ QuantizedInput quantized(const Tensor& x, const InputQuant& input) {
 class DeviceProduct {
  public:
   explicit DeviceProduct(const LinearSource& source)
-      : arena_("test", cuda::linear_weight_bytes(source)), source_(source) {
+      : arena_(cuda::DeviceArena::growing("test", cuda::DeviceArena::kAlignment)), source_(source) {
     weight_ = cuda::upload_linear(source, arena_, stream_);
   }
 

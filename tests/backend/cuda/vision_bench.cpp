@@ -153,7 +153,7 @@ class VisionBench {
   void product(const char* name, const cuda::DeviceMatrix& x, std::int64_t rows, const cuda::DeviceMatrix& y) {
     const DeviceProductsSource source = random_product(rows, x.cols, 1, true);
     const LinearSource linear{source[0].weights, source[0].biases, {}};
-    cuda::DeviceArena arena("bench", cuda::linear_weight_bytes(linear));
+    cuda::DeviceArena arena = cuda::DeviceArena::growing("bench", cuda::DeviceArena::kAlignment);
     const cuda::LinearWeight weight = cuda::upload_linear(linear, arena, stream_);
     cuda::LinearCall call;
     call.x = x;

@@ -18,7 +18,10 @@ enum class Scaling : int {
   kOther,     // the kernel does not read such a weight
 };
 
-constexpr int kTileRows = 8;
+constexpr int kTileRows = 8, kTileCols = 128, kTileBytes = 512;  // of start_pack_nibble_tiles()
+constexpr bool lies_in_tiles(CodeType type) {
+  return type == CodeType::kInt4 || type == CodeType::kE2M1 || type == CodeType::kNF4;
+}
 constexpr int kInputGroup = 128;   // inputs of a token under one scale, where groups of them have scales
 constexpr int kTokenBlock = 8;     // tokens that the matrix units take at once
 constexpr int kDecodeTokens = 64;  // that start_linear_decode() takes at most
@@ -67,8 +70,8 @@ void start_linear_any(const LinearArguments& arguments, const Launch& launch);
 struct NibbleTileArguments {
   const std::uint8_t* payload;  // [rows, payload_stride]: the even input in the low nibble
   std::int64_t payload_stride;
-  std::uint32_t flips,
-      padding;  // of each code these bits are turned; the code of what lies beyond the payload's inputs
+  std::uint32_t flips;    // of each code these bits are turned
+  std::uint32_t padding;  // the code of what lies beyond the payload's inputs
   std::uint32_t* tiles;
   std::int64_t rows, cols;  // of the payload
   std::int64_t first_row;   // of the tiled matrix: where the payload's row 0 goes
@@ -93,6 +96,9 @@ struct ByteRowArguments {
   // the first eight of them to the chunk's first 32 inputs.
   bool halves;
 };
+
+// Where input k, a multiple of eight, begins in such a row.
+constexpr std::int64_t place_in_halves(std::int64_t k) { return k / 64 * 64 + k % 32 / 8 * 16 + k % 64 / 32 * 8; }
 
 // Writes rows of codes of one byte; those of 6 bits as the same numbers in E4M3, E5M2 as bf16, which both hold them all.
 // What is beyond `cols` in the last eight inputs becomes 0, the rest of a row stays as it is.

@@ -8,8 +8,8 @@ namespace halftone::cuda {
 namespace {
 
 constexpr int kThreads = 256, kWarps = kThreads / 32;
-constexpr int kPieces = 4;                                             // that a lane takes at once
-constexpr int kTileCols = 128, kRowCols = 32 * kPieces * kPieceCodes;  // inputs that a warp takes: of 8 rows, of one
+constexpr int kPieces = 4;                            // that a lane takes at once
+constexpr int kRowCols = 32 * kPieces * kPieceCodes;  // inputs that a warp takes of one row; of 8 rows: kTileCols
 
 // What a warp writes: the rows of a tile or one row, so that it reads 512 bytes of 4-bit codes, or 1 KiB of bytes, at once.
 template <bool kTiles>
@@ -37,7 +37,7 @@ __global__ void __launch_bounds__(kThreads)
   RawPiece pieces[kPieces];
   if (at.n < args.n) {
     if constexpr (kTiles) {
-      const char* tile = args.codes + at.n / kTileRows * args.row_bytes + at.k / kTileCols * 512;
+      const char* tile = args.codes + at.n / kTileRows * args.row_bytes + at.k / kTileCols * kTileBytes;
       const uint4 words = reinterpret_cast<const uint4*>(tile)[lane];
       pieces[0].words[0] = words.x, pieces[1].words[0] = words.y;
       pieces[2].words[0] = words.z, pieces[3].words[0] = words.w;

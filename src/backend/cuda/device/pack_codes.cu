@@ -17,9 +17,9 @@ __global__ void pack_nibble_tiles(NibbleTileArguments args) {
   wait_for_earlier_kernels();
   if (index >= args.row_blocks * args.col_blocks * 128) return;
   const int q = static_cast<int>(index % 4), lane = static_cast<int>(index / 4 % 32);
-  const std::int64_t block = index / 128, row = block / args.col_blocks * 8 + lane / 4 - args.first_row;
+  const std::int64_t block = index / 128, row = block / args.col_blocks * kTileRows + lane / 4 - args.first_row;
   if (row < 0 || row >= args.rows) return;
-  const std::int64_t first = block % args.col_blocks * 128 + q * 32 + lane % 4 * 8;
+  const std::int64_t first = block % args.col_blocks * kTileCols + q * 32 + lane % 4 * 8;
   std::uint32_t word = 0;
   for (int i = 0; i < 8; ++i) {
     const std::int64_t col = first + i;
@@ -44,7 +44,7 @@ __global__ void pack_byte_rows(ByteRowArguments args) {
   const std::int64_t pieces = (args.cols + 7) / 8, row = index / pieces, k = index % pieces * 8;
   wait_for_earlier_kernels();
   if (row >= args.rows) return;
-  const std::int64_t at = args.halves ? k / 64 * 64 + k % 32 / 8 * 16 + k % 64 / 32 * 8 : k;
+  const std::int64_t at = args.halves ? place_in_halves(k) : k;
   char* target = args.target + row * args.row_bytes;
   for (int i = 0; i < 8; ++i) {
     const bool there = k + i < args.cols;

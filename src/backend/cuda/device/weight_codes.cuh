@@ -23,10 +23,6 @@ __device__ __forceinline__ void load_levels(const LinearArguments& args, CodeLev
   if constexpr (kCode < 15) load_levels<kCode + 1>(args, levels);
 }
 
-__host__ __device__ __forceinline__ bool lies_in_tiles(CodeType type) {
-  return type == CodeType::kInt4 || type == CodeType::kE2M1 || type == CodeType::kNF4;
-}
-
 // Eight codes as they lie: one word of a tile, two words of bytes, four of 16 bits, eight of f32.
 struct RawPiece {
   std::uint32_t words[8];
@@ -36,13 +32,13 @@ struct RawPiece {
 __device__ __forceinline__ void load_codes(const LinearArguments& args, std::int64_t n, int k, RawPiece& piece) {
   if (lies_in_tiles(args.code_type)) {
     const int lane = static_cast<int>(n % 8) * 4 + k % 32 / 8;
-    const char* tile = args.codes + n / 8 * args.row_bytes + static_cast<std::int64_t>(k / 128) * 512;
-    piece.words[0] = reinterpret_cast<const std::uint32_t*>(tile)[lane * 4 + k % 128 / 32];
+    const char* tile = args.codes + n / 8 * args.row_bytes + static_cast<std::int64_t>(k / kTileCols) * kTileBytes;
+    piece.words[0] = reinterpret_cast<const std::uint32_t*>(tile)[lane * 4 + k % kTileCols / 32];
     return;
   }
   const char* row = args.codes + n * args.row_bytes;
   if (args.code_type == CodeType::kInt8 || args.code_type == CodeType::kE4M3) {
-    const int at = args.halves ? k / 64 * 64 + k % 32 / 8 * 16 + k % 64 / 32 * 8 : k;
+    const std::int64_t at = args.halves ? place_in_halves(k) : k;
     const uint2 words = *reinterpret_cast<const uint2*>(row + at);
     piece.words[0] = words.x, piece.words[1] = words.y;
     return;
