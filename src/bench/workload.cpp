@@ -105,7 +105,7 @@ bool run_workload(const std::shared_ptr<const Engine>& engine, const Workload& w
   return true;
 }
 
-SessionMemory largest(const SessionMemory& a, const SessionMemory& b) {
+SessionMemory larger_of(const SessionMemory& a, const SessionMemory& b) {
   return {std::max(a.kv, b.kv), std::max(a.workspace, b.workspace)};
 }
 

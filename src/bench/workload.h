@@ -68,8 +68,8 @@ bool run_workload(const std::shared_ptr<const Engine>& engine, const Workload& w
                   int threads, std::int64_t done, const std::function<void(const BenchRepeat&)>& sink,
                   std::stop_token stop, const Progress& progress);
 
-// The larger of each.
-SessionMemory largest(const SessionMemory& a, const SessionMemory& b);
+// The larger of each member.
+SessionMemory larger_of(const SessionMemory& a, const SessionMemory& b);
 
 // {"ttft": {"median": ..., "low": ..., "high": ..., "p90": ..., "p99": ..., "min": ..., "max": ..., "count": ...}, ...}:
 // the stages by their names, ttft and decode_per_token in milliseconds; tokens_per_second; prompt_tokens, visual_tokens

@@ -125,7 +125,7 @@ int run_bench(const BenchFlags& flags, const Environment& environment) {
         engine, workload, flags.bench, flags.engine.threads, 0,
         [&](const BenchRepeat& repeat) { repeats.push_back(repeat); }, environment.stop, environment.progress);
     if (!finished) return kInterrupted;
-    for (const BenchRepeat& repeat : repeats) session = largest(session, repeat.memory);
+    for (const BenchRepeat& repeat : repeats) session = larger_of(session, repeat.memory);
     json["workloads"][workload.name] = summarize_repeats(repeats);
     if (!flags.json) print_workload(workload.name, json["workloads"][workload.name], flags.bench.repeats);
     if (!flags.profile) continue;

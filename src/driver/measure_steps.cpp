@@ -146,7 +146,7 @@ void StudyRunner::measure_speed(const std::string& configuration, const std::fil
     auto done = static_cast<std::int64_t>(store_.timings(configuration, workload.name).size());
     const auto sink = [&](const BenchRepeat& repeat) {
       store_.add_timing({configuration, workload.name, repeat.index, stages_of(repeat)});
-      memory = largest(memory, repeat.memory);
+      memory = larger_of(memory, repeat.memory);
       ++done;
       advance(cost::kRepeat);
     };

@@ -92,7 +92,8 @@ struct SamplingOptions {
 
 // What a session holds beside the engine, in bytes.
 struct SessionMemory {
-  std::int64_t kv = 0;  // keys and values; on a GPU all pages, which are taken when the session starts
+  // Keys and values: of the tokens that are held; on a GPU all pages, which are taken when the session starts.
+  std::int64_t kv = 0;
   // Buffers of activations and logits; on a GPU taken then, too, and the vision tower's before.
   std::int64_t workspace = 0;
 };

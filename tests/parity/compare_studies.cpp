@@ -37,6 +37,7 @@ void count_flips(const std::vector<SampleRow>& cpu, const std::vector<SampleRow>
       flipped.push_back(row.id);
     }
   }
+  require(compared > 0, "compare_studies", "the studies have no answer in common where both have a score");
   line["answers"] = compared;
   line["equal_answers"] = equal;
   line["clear_flips"] = clear_flips;
@@ -62,6 +63,7 @@ class Comparison {
       for (const TaskRow& task : cpu_.tasks) compare(cpu, *gpu, task);
     }
     require(configurations_ > 0, "compare_studies", "the studies have no configuration in common");
+    require(figures_ > 0, "compare_studies", "the studies have no figure in common");
     return good_;
   }
 
@@ -81,6 +83,7 @@ class Comparison {
     } else {
       return;
     }
+    ++figures_;
     good_ = good_ && line["inside"].get<bool>() && line.value("clear_flips", 0) == 0;
     std::printf("%s\n", line.dump().c_str());
   }
@@ -95,7 +98,7 @@ class Comparison {
 
   Store cpu_store_, gpu_store_;
   StudySummary cpu_, gpu_;
-  int configurations_ = 0;
+  int configurations_ = 0, figures_ = 0;
   bool good_ = true;
 };
 

@@ -21,8 +21,9 @@ void check_kv(const PagedKv& kv, std::int64_t heads, std::string_view where) {
               kv.head_dim <= kMaxHeadDim,
           where, "expected a cache with heads of up to {} dimensions, a multiple of 8, got {} heads of {}", kMaxHeadDim,
           kv.kv_heads, kv.head_dim);
-  require(!kv.holds_codes() || (kv.v_scales && kv.head_dim % 16 == 0), where,
-          "expected scales of keys and of values, and heads of a multiple of 16 codes, got heads of {}", kv.head_dim);
+  require(!kv.holds_codes() || kv.v_scales, where, "expected scales of values beside those of keys, found none");
+  require(!kv.holds_codes() || kv.head_dim % 16 == 0, where,
+          "expected a cache of codes with heads of a multiple of 16 dimensions, got {}", kv.head_dim);
   require(heads > 0 && heads % kv.kv_heads == 0 && heads / kv.kv_heads <= kMaxSharedHeads, where,
           "{} heads do not share {} keys and values, or more than {} share one", heads, kv.kv_heads, kMaxSharedHeads);
 }

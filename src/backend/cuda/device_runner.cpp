@@ -131,6 +131,8 @@ void CudaRunner::upload_scales() {
   const auto heads = static_cast<std::size_t>(shape.kv_heads);
   require(limits_.kv_scales.size() == kv_.size(), kWhere, "expected scales of the cache for {} layers, got {}",
           kv_.size(), limits_.kv_scales.size());
+  require(shape.head_dim % 16 == 0, kWhere,
+          "expected heads of a multiple of 16 dimensions for keys and values in 8 bits, got {}", shape.head_dim);
   auto* scales = static_cast<float*>(kv_arena_.allocate(scale_bytes(shape)));
   for (std::size_t i = 0; i < kv_.size(); ++i) {
     const DeviceKvScales& layer = limits_.kv_scales[i];
