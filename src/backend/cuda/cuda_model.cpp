@@ -8,10 +8,22 @@ namespace {
 // Weights of a small model fit in one; a large one takes some.
 constexpr std::size_t kSlabBytes = std::size_t{256} << 20;
 
+// What the kernels of decoding ask for, at most: six stages of sixteen warps and the inputs of a token or two.
+constexpr int kSharedBytes = 144 << 10;
+
+CudaDevice first_device() {
+  int shared = 0;
+  cuda::check(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0), "cuda model");
+  CudaDevice device = list_cuda_devices().front();
+  require(shared >= kSharedBytes, "cuda model", "{}: expected {} KiB of shared memory a block, found {} KiB",
+          device.name, kSharedBytes >> 10, shared >> 10);
+  return device;
+}
+
 class CudaModel final : public DeviceModel {
  public:
   CudaModel(const DeviceDecoderSource& decoder, const DeviceVisionSource& vision, std::int64_t most_patches)
-      : device_(list_cuda_devices().front()),
+      : device_(first_device()),
         weights_(std::make_shared<cuda::ModelWeights>(
             cuda::DeviceArena::growing("weights", kSlabBytes),
             cuda::DeviceArena::growing("vision workspace", cuda::DeviceArena::kAlignment))) {
