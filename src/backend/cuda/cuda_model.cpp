@@ -12,9 +12,9 @@ constexpr std::size_t kSlabBytes = std::size_t{256} << 20;
 constexpr int kSharedBytes = 144 << 10;
 
 CudaDevice first_device() {
+  CudaDevice device = list_cuda_devices().front();
   int shared = 0;
   cuda::check(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0), "cuda model");
-  CudaDevice device = list_cuda_devices().front();
   require(shared >= kSharedBytes, "cuda model", "{}: expected {} KiB of shared memory a block, found {} KiB",
           device.name, kSharedBytes >> 10, shared >> 10);
   return device;
