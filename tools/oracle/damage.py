@@ -11,7 +11,6 @@ import argparse
 import copy
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from attempt import attempt, wrong_end
 from common import read_tensors
 
 LAYER = "layers.1.mlp.down_proj"
@@ -245,23 +245,16 @@ def wrong_fields(c):
             for path, found in fields(c.config["quantization_config"]) for value in WRONG.get(type(found), ())}
 
 
-def attempt(c, source, scratch, program):
+def run_on(c, source, scratch, program):
     folder, tokens = scratch / "folder", scratch / "tokens.json"
     c.write(folder, source)
     tokens.write_text("[[1, 2, 3]]")
-    try:
-        return subprocess.run([program, folder, tokens, scratch / "logits"], capture_output=True, text=True, timeout=60)
-    except subprocess.TimeoutExpired:
-        return None
+    return attempt(program, folder, tokens, scratch / "logits")
 
 
 def judge(run, subject, module):
-    if run is None:
-        return "takes more than a minute"
-    if run.returncode == 0:
-        return "is accepted"
-    if run.returncode != 1:
-        return f"ends with status {run.returncode}"
+    if wrong := wrong_end(run):
+        return wrong
     named = (subject, "tensor '")
     if subject.startswith(module):
         named = (subject, module)
@@ -287,7 +280,7 @@ def main():
                 if subject is None or unchanged:
                     continue
                 tried += 1
-                run = attempt(c, source, Path(scratch), a.logits)
+                run = run_on(c, source, Path(scratch), a.logits)
                 verdict = judge(run, subject, c.module)
                 bad += verdict is not None
                 if verdict or a.show:

@@ -12,10 +12,11 @@ import argparse
 import resource
 import shutil
 import struct
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from attempt import attempt, wrong_end
 
 SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 STRING, ARRAY = 8, 9
@@ -164,20 +165,9 @@ def limit():
     resource.setrlimit(resource.RLIMIT_AS, (LIMIT, LIMIT))
 
 
-def attempt(*command):
-    try:
-        return subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=60, preexec_fn=limit)
-    except subprocess.TimeoutExpired:
-        return None
-
-
 def judge(run, file, subjects):
-    if run is None:
-        return "takes more than a minute"
-    if run.returncode == 0:
-        return "is accepted"
-    if run.returncode != 1:
-        return f"ends with status {run.returncode}"
+    if wrong := wrong_end(run):
+        return wrong
     words = [*subjects, *(NAMES[s] for s in subjects if s in NAMES)]
     if file not in run.stderr:
         return "does not name the file"
@@ -186,8 +176,8 @@ def judge(run, file, subjects):
 
 def try_one(copy, file, kind, data, subjects, a):
     (copy / file).write_bytes(data)
-    info = attempt(a.halftone, "info", copy)
-    chat = attempt(a.halftone, "chat", copy, "-p", "hello", "-n", 2)
+    info = attempt(a.halftone, "info", copy, before=limit)
+    chat = attempt(a.halftone, "chat", copy, "-p", "hello", "-n", 2, before=limit)
     verdict = judge(chat, file, subjects)
     if info is None or info.returncode not in (0, 1):
         verdict = "info crashes or takes too long"

@@ -7,12 +7,11 @@
 #include <algorithm>
 
 #include "backend/cuda/device/linear_decode.cuh"
-#include "backend/cuda/device/start_kernel.cuh"
+#include "backend/cuda/device/start_decode.cuh"
 
 namespace halftone::cuda {
 namespace {
 
-constexpr int kMaxThreads = 512;
 // Chunks under way. More of them win time where a block goes on to other tiles, but not for INT4, of which a chunk is a whole
 // group; elsewhere they cost the room of other blocks.
 template <bool kGroups, bool kStaged>
@@ -77,17 +76,9 @@ void start_blocks(const LinearArguments& arguments, int warps, const Launch& lau
   using Products = ChunkProducts<Words, kGroups, kBlocks>;
   constexpr std::size_t kRing = kStages<kGroups, kStaged> * kTiles * sizeof(typename Products::Slot);
   constexpr std::size_t kSums = kTiles * kBlocks * kTokenBlock * kTileRows * sizeof(float);
-  static_assert(kStaged || kRing >= kSums, "the sums take the ring's place");
-  const int stride = staged_stride(arguments.k * static_cast<int>(sizeof(typename Products::XElement)));
-  const std::size_t a_warp = kRing + (kStaged ? kSums : 0);
-  const std::size_t bytes = static_cast<std::size_t>(warps) * a_warp +
-                            (kStaged ? static_cast<std::size_t>(arguments.m) * static_cast<std::size_t>(stride) : 0);
-  const auto kernel = linear_decode<Words, kGroups, kBlocks, kStaged>;
-  allow_shared_memory(kernel, kMaxThreads / 32 * a_warp + (kStaged ? kMostStagedBytes : 0), "cuda linear");
-  const int pairs = (arguments.n + kTiles * kTileRows - 1) / (kTiles * kTileRows);
-  const int blocks = kStaged ? decode_blocks(pairs, warps, bytes) : pairs;
-  start_kernel(launch, "cuda linear", kernel, dim3(static_cast<unsigned>(blocks)),
-               dim3(static_cast<unsigned>(32 * warps)), bytes, arguments, stride);
+  start_pairs<kRing, kSums, kStaged>(linear_decode<Words, kGroups, kBlocks, kStaged>, arguments,
+                                     arguments.k * static_cast<int>(sizeof(typename Products::XElement)), warps,
+                                     launch);
 }
 
 template <typename Words, bool kGroups = false>

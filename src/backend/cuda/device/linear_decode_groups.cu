@@ -4,12 +4,12 @@
 #include <algorithm>
 
 #include "backend/cuda/device/linear_decode.cuh"
-#include "backend/cuda/device/start_kernel.cuh"
+#include "backend/cuda/device/start_decode.cuh"
 
 namespace halftone::cuda {
 namespace {
 
-constexpr int kMaxThreads = 512, kStages = 4, kFirstZeroLane = 16;
+constexpr int kStages = 4, kFirstZeroLane = 16;
 
 // One chunk of one tile in the ring: the lanes' codes, then scales and zeros of the chunk's groups, [groups, 8 rows] each.
 template <int kScales, int kZeros>
@@ -255,17 +255,8 @@ template <typename Words, Scaling kScaling, int kBlocks, bool kStaged>
 void start_blocks(const LinearArguments& arguments, int warps, const Launch& launch) {
   constexpr std::size_t kRing = kStages * kTiles * sizeof(typename ChunkGroups<Words, kScaling>::Slot);
   constexpr std::size_t kSums = kTiles * kBlocks * kTokenBlock * kTileRows * sizeof(float);
-  static_assert(kStaged || kRing >= kSums, "the sums take the ring's place");
-  const int stride = staged_stride(arguments.k * 2);
-  const std::size_t a_warp = kRing + (kStaged ? kSums : 0);
-  const std::size_t bytes = static_cast<std::size_t>(warps) * a_warp +
-                            (kStaged ? static_cast<std::size_t>(arguments.m) * static_cast<std::size_t>(stride) : 0);
-  const auto kernel = linear_decode_groups<Words, kScaling, kBlocks, kStaged>;
-  allow_shared_memory(kernel, kMaxThreads / 32 * a_warp + (kStaged ? kMostStagedBytes : 0), "cuda linear");
-  const int pairs = (arguments.n + kTiles * kTileRows - 1) / (kTiles * kTileRows);
-  const int blocks = kStaged ? decode_blocks(pairs, warps, bytes) : pairs;
-  start_kernel(launch, "cuda linear", kernel, dim3(static_cast<unsigned>(blocks)),
-               dim3(static_cast<unsigned>(32 * warps)), bytes, arguments, stride);
+  start_pairs<kRing, kSums, kStaged>(linear_decode_groups<Words, kScaling, kBlocks, kStaged>, arguments,
+                                     arguments.k * 2, warps, launch);
 }
 
 // The rows of x and y from `first` on, `count` of them.
