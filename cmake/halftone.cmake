@@ -16,11 +16,9 @@ if(CCACHE)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
   set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE})
 endif()
-find_program(MOLD mold)
-if(MOLD AND NOT HALFTONE_BUILD_FUZZERS)
-  # norelro: mold 1.10 (Debian 12) may begin the RELRO segment in an unmapped page when .tbss comes first, and the program
-  # then does not start
-  add_link_options(-fuse-ld=mold -Wl,-z,norelro)
+find_program(LLD ld.lld)
+if(LLD AND NOT HALFTONE_BUILD_FUZZERS)
+  add_link_options(-fuse-ld=lld)
 endif()
 
 # The same bits on every machine of one instruction set: the compiler may neither contract a*b+c nor reorder sums.
