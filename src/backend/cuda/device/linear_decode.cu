@@ -17,41 +17,14 @@ namespace {
 template <bool kGroups, bool kStaged>
 constexpr int kStages = kStaged && !kGroups ? 6 : 4;
 
-// Shared memory: the rings of the warps, then their sums where kStaged, then the rows of x, staged_stride bytes each.
 template <typename Words, bool kGroups, int kBlocks, bool kStaged>
 __global__ void __launch_bounds__(kMaxThreads) linear_decode(const LinearArguments args, int staged_stride) {
   __shared__ InputScratch<kTokenBlock> scratch;
-  using Products = ChunkProducts<Words, kGroups, kBlocks>;
   using Ring = WarpRing<kStages<kGroups, kStaged>, ChunkCopies<Words, kGroups>>;
-  using Sum = typename Products::Sum;
-  constexpr int kOutputs = kTiles * kBlocks * kTokenBlock * kTileRows;
   const int warp = threadIdx.x / 32, warps = blockDim.x / 32;
-  const bool scaled_here = args.prepares && args.in.by_token;
-  const auto x_scale = [&](int m) { return scaled_here ? scratch.step[m] : args.x_scales ? args.x_scales[m] : 1.0f; };
   Ring ring{launch_memory<typename Ring::Slot>() + warp * Ring::kSlots, {}};
   ring.copies.begin(args, {args.codes, args.group_scales, args.group_zeros}, warp, warps, blockIdx.x, gridDim.x);
-  // the weights do not depend on earlier kernels: their first copies are under way before x is there
-  ring.begin();
-  wait_for_earlier_kernels();
-  // not before: kernels that wait would take the room of those that work
-  let_next_kernel_begin();
-  // without rows of x a block has one pair of tiles, and the sums take the ring's place
-  const int ring_bytes = warps * Ring::kSlots * static_cast<int>(sizeof(typename Ring::Slot));
-  auto* partial = reinterpret_cast<Sum*>(launch_memory<char>() + (kStaged ? ring_bytes : 0));
-  char* staged = launch_memory<char>() + ring_bytes + warps * (kOutputs * static_cast<int>(sizeof(Sum)));
-  if constexpr (kStaged) stage_rows<typename Products::XElement>(args, staged, staged_stride, scratch);
-  Products products(args, kStaged ? staged : args.x, kStaged ? staged_stride : args.x_stride);
-  const int pairs = pairs_of(args);
-  for (int pair = blockIdx.x; pair < pairs; pair += gridDim.x) {
-    const PairOutputs<kBlocks> outputs(args, pair, threadIdx.x, blockDim.x);
-    products.run(
-        warp, warps, [&] { return ring.take(); }, [&] { ring.give_back(); });
-    if constexpr (!kStaged) wait_for_copy_groups<0>();
-    __syncthreads();  // nobody reads the sums of the pair before, or the ring, any more
-    products.store(partial + warp * kOutputs);
-    __syncthreads();
-    outputs.store([&](int at) { return sum_of_warps(partial + at, kOutputs, warps); }, x_scale);
-  }
+  multiply_pairs<ChunkProducts<Words, kGroups, kBlocks>, kBlocks, kStaged>(args, staged_stride, scratch, ring);
 }
 
 }  // namespace

@@ -149,6 +149,29 @@ struct ChunkCopies {
   }
 };
 
+template <typename Sum, int kBlocks>
+__device__ __forceinline__ void clear_sums(Sum (&total)[kBlocks][4]) {
+#pragma unroll
+  for (int b = 0; b < kBlocks; ++b) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) total[b][i] = 0;
+  }
+}
+
+// What the lanes of a warp summed, lane 4 row + part, as [kTiles, tokens, 8 rows] from `sums` on.
+template <typename Sum, int kBlocks>
+__device__ __forceinline__ void store_sums(const Sum (&total)[kBlocks][4], int row, int part, Sum* sums) {
+  constexpr int kTokens = kBlocks * kTokenBlock;
+#pragma unroll
+  for (int b = 0; b < kBlocks; ++b) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int token = b * kTokenBlock + 2 * part + i % 2;
+      sums[(i / 2 * kTokens + token) * kTileRows + row] = total[b][i];
+    }
+  }
+}
+
 // What a warp multiplies.  kBlocks: of eight tokens.
 template <typename Words, bool kGroups, int kBlocks>
 struct ChunkProducts {
@@ -176,11 +199,7 @@ struct ChunkProducts {
   // total = the sum over the chunks warp, warp + warps, ...  take(): the slots of the next one, give_back(): they were read.
   template <class Take, class GiveBack>
   __device__ __forceinline__ void run(int warp, int warps, Take take, GiveBack give_back) {
-#pragma unroll
-    for (int b = 0; b < kBlocks; ++b) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) total[b][i] = 0;
-    }
+    clear_sums(total);
     const int whole = args.k / Words::kChunk, chunks = (args.k + Words::kChunk - 1) / Words::kChunk;
     int chunk = warp;
     for (; chunk < whole; chunk += warps) {
@@ -190,19 +209,6 @@ struct ChunkProducts {
     if (chunk < chunks) {
       multiply<true>(chunk, take());
       give_back();
-    }
-  }
-
-  // This warp's sums of [kTiles, tokens, 8 rows], from `sums` on.
-  __device__ __forceinline__ void store(Sum* sums) const {
-    constexpr int kTokens = kBlocks * kTokenBlock;
-#pragma unroll
-    for (int b = 0; b < kBlocks; ++b) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int token = b * kTokenBlock + 2 * part + i % 2;
-        sums[(i / 2 * kTokens + token) * kTileRows + row] = total[b][i];
-      }
     }
   }
 
@@ -396,5 +402,39 @@ struct PairOutputs {
     }
   }
 };
+
+// What a block does from its first copies on, whose ring is ready to begin. Shared memory: the rings of the warps, then their
+// sums where kStaged, then the rows of x, staged_stride bytes each.
+template <class Products, int kBlocks, bool kStaged, class Ring>
+__device__ __forceinline__ void multiply_pairs(const LinearArguments& args, int staged_stride,
+                                               InputScratch<kTokenBlock>& scratch, Ring& ring) {
+  using Sum = typename Products::Sum;
+  constexpr int kOutputs = kTiles * kBlocks * kTokenBlock * kTileRows;
+  const int warp = threadIdx.x / 32, warps = blockDim.x / 32;
+  const bool scaled_here = args.prepares && args.in.by_token;
+  const auto x_scale = [&](int m) { return scaled_here ? scratch.step[m] : args.x_scales ? args.x_scales[m] : 1.0f; };
+  // the weights do not depend on earlier kernels: their first copies are under way before x is there
+  ring.begin();
+  wait_for_earlier_kernels();
+  // not before: kernels that wait would take the room of those that work
+  let_next_kernel_begin();
+  // without rows of x a block has one pair of tiles, and the sums take the ring's place
+  const int ring_bytes = warps * Ring::kSlots * static_cast<int>(sizeof(typename Ring::Slot));
+  auto* partial = reinterpret_cast<Sum*>(launch_memory<char>() + (kStaged ? ring_bytes : 0));
+  char* staged = launch_memory<char>() + ring_bytes + warps * (kOutputs * static_cast<int>(sizeof(Sum)));
+  if constexpr (kStaged) stage_rows<typename Products::XElement>(args, staged, staged_stride, scratch);
+  Products products(args, kStaged ? staged : args.x, kStaged ? staged_stride : args.x_stride);
+  const int pairs = pairs_of(args);
+  for (int pair = blockIdx.x; pair < pairs; pair += gridDim.x) {
+    const PairOutputs<kBlocks> outputs(args, pair, threadIdx.x, blockDim.x);
+    products.run(
+        warp, warps, [&] { return ring.take(); }, [&] { ring.give_back(); });
+    if constexpr (!kStaged) wait_for_copy_groups<0>();
+    __syncthreads();  // nobody reads the sums of the pair before, or the ring, any more
+    store_sums(products.total, products.row, products.part, partial + warp * kOutputs);
+    __syncthreads();
+    outputs.store([&](int at) { return sum_of_warps(partial + at, kOutputs, warps); }, x_scale);
+  }
+}
 
 }  // namespace halftone::cuda

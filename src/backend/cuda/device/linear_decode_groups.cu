@@ -95,6 +95,8 @@ template <typename Words, Scaling kScaling, int kBlocks>
 struct GroupProducts {
   using Groups = ChunkGroups<Words, kScaling>;
   using Slot = typename Groups::Slot;
+  using Sum = float;
+  using XElement = std::uint16_t;
 
   const LinearArguments& args;
   const int lane = threadIdx.x % 32, row = lane / 4, part = lane % 4;
@@ -108,14 +110,18 @@ struct GroupProducts {
     for (int b = 0; b < kBlocks; ++b) x[b] = rows + min(b * kTokenBlock + row, args.m - 1) * stride;
   }
 
-  __device__ __forceinline__ void clear() {
-#pragma unroll
-    for (int b = 0; b < kBlocks; ++b) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) total[b][i] = 0;
+  // As ChunkProducts has it.
+  template <class Take, class GiveBack>
+  __device__ __forceinline__ void run(int warp, int warps, Take take, GiveBack give_back) {
+    clear_sums(total);
+    const int chunks = (args.k + Words::kChunk - 1) / Words::kChunk;
+    for (int chunk = warp; chunk < chunks; chunk += warps) {
+      multiply(chunk, take());
+      give_back();
     }
   }
 
+ private:
   __device__ __forceinline__ void multiply(int chunk, const Slot* slots) {
     float sum[kBlocks][4] = {};
 #pragma unroll
@@ -140,19 +146,6 @@ struct GroupProducts {
     }
   }
 
-  // This warp's sums of [kTiles, tokens, 8 rows], from `sums` on.
-  __device__ __forceinline__ void store(float* sums) const {
-#pragma unroll
-    for (int b = 0; b < kBlocks; ++b) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int token = b * kTokenBlock + 2 * part + i % 2;
-        sums[(i / 2 * kBlocks * kTokenBlock + token) * kTileRows + row] = total[b][i];
-      }
-    }
-  }
-
- private:
   // Which of the scales, or zeros, of a chunk are those of piece p.
   __device__ __forceinline__ int group_at(int p) const {
     const int inputs = kScaling == Scaling::kOperands ? Words::offset(part, p) : p * 32;
@@ -216,39 +209,12 @@ struct GroupProducts {
   }
 };
 
-// linear_decode.cu's kernel.
 template <typename Words, Scaling kScaling, int kBlocks, bool kStaged>
 __global__ void __launch_bounds__(kMaxThreads) linear_decode_groups(const LinearArguments args, int staged_stride) {
   __shared__ InputScratch<kTokenBlock> scratch;
-  using Products = GroupProducts<Words, kScaling, kBlocks>;
   using Ring = WarpRing<kStages, GroupCopies<Words, kScaling>>;
-  constexpr int kOutputs = kTiles * kBlocks * kTokenBlock * kTileRows;
-  const int warp = threadIdx.x / 32, warps = blockDim.x / 32;
-  const bool scaled_here = args.prepares && args.in.by_token;
-  const auto x_scale = [&](int m) { return scaled_here ? scratch.step[m] : args.x_scales ? args.x_scales[m] : 1.0f; };
-  Ring ring{launch_memory<typename Ring::Slot>() + warp * Ring::kSlots, {args}};
-  ring.begin();
-  wait_for_earlier_kernels();
-  let_next_kernel_begin();
-  const int ring_bytes = warps * Ring::kSlots * static_cast<int>(sizeof(typename Ring::Slot));
-  auto* partial = reinterpret_cast<float*>(launch_memory<char>() + (kStaged ? ring_bytes : 0));
-  char* staged = launch_memory<char>() + ring_bytes + warps * (kOutputs * static_cast<int>(sizeof(float)));
-  if constexpr (kStaged) stage_rows<std::uint16_t>(args, staged, staged_stride, scratch);
-  Products products(args, kStaged ? staged : args.x, kStaged ? staged_stride : args.x_stride);
-  const int pairs = pairs_of(args), chunks = (args.k + Words::kChunk - 1) / Words::kChunk;
-  for (int pair = blockIdx.x; pair < pairs; pair += gridDim.x) {
-    const PairOutputs<kBlocks> outputs(args, pair, threadIdx.x, blockDim.x);
-    products.clear();
-    for (int chunk = warp; chunk < chunks; chunk += warps) {
-      products.multiply(chunk, ring.take());
-      ring.give_back();
-    }
-    if constexpr (!kStaged) wait_for_copy_groups<0>();
-    __syncthreads();  // nobody reads the sums of the pair before, or the ring, any more
-    products.store(partial + warp * kOutputs);
-    __syncthreads();
-    outputs.store([&](int at) { return sum_of_warps(partial + at, kOutputs, warps); }, x_scale);
-  }
+  Ring ring{launch_memory<typename Ring::Slot>() + threadIdx.x / 32 * Ring::kSlots, {args}};
+  multiply_pairs<GroupProducts<Words, kScaling, kBlocks>, kBlocks, kStaged>(args, staged_stride, scratch, ring);
 }
 
 template <typename Words, Scaling kScaling, int kBlocks, bool kStaged>
