@@ -81,6 +81,24 @@ void print_memory(const EngineInfo& info, const SessionMemory& session, bool on_
   print("peak of the process", peak);
 }
 
+void print_loading(const EngineInfo& info) {
+  std::cout << fmt::format("loaded in {:.2f} s", info.load_seconds);
+  if (const DeviceLoading& to_device = info.device_loading; to_device.bytes > 0) {
+    std::cout << fmt::format(", of which {} to the GPU in {:.3f} s: {:.1f} GB/s", size_text(to_device.bytes),
+                             to_device.seconds, static_cast<double>(to_device.bytes) / to_device.seconds * 1e-9);
+  }
+  std::cout << "\n";
+}
+
+Json loading_json(const EngineInfo& info) {
+  Json json{{"seconds", info.load_seconds}};
+  if (info.device_loading.bytes > 0) {
+    json["device_bytes"] = info.device_loading.bytes;
+    json["device_seconds"] = info.device_loading.seconds;
+  }
+  return json;
+}
+
 void print_roofline(const CudaRoofline& r) {
   std::cout << fmt::format(
       "roofline: read {:.2f} TB/s, copy {:.2f} TB/s, products bf16 {:.0f}, e4m3 {:.0f} TFLOP/s, int8 "
@@ -113,6 +131,7 @@ int run_bench(const BenchFlags& flags, const Environment& environment) {
   Json json;
   SessionMemory session;
   json["conditions"] = to_json(info);
+  json["loading"] = loading_json(info);
   CudaRoofline roofline;
   if (flags.profile || flags.roofline) {
     roofline = measure_cuda_roofline();
@@ -142,6 +161,7 @@ int run_bench(const BenchFlags& flags, const Environment& environment) {
   if (flags.json) {
     print_json(json);
   } else {
+    print_loading(info);
     print_memory(info, session, options.device == Device::kCuda, peak);
     std::cout << fmt::format("{}, KV cache {}, numerics {}, quantized products {}, {}\n", info.checkpoint,
                              info.kv_format, info.numerics, info.products, info.instruction_set);

@@ -168,6 +168,12 @@ class DeviceRunner {
   virtual std::vector<DeviceOpTime> take_profile() = 0;
 };
 
+// How the weights came to the device.
+struct DeviceLoading {
+  std::int64_t bytes = 0;  // that went there
+  double seconds = 0;      // from the first one until all lay there as the kernels read them
+};
+
 // The weights on a device. Immutable; runners of several threads may share it.
 class DeviceModel {
  public:
@@ -175,11 +181,13 @@ class DeviceModel {
   virtual std::unique_ptr<DeviceRunner> make_runner(const DeviceLimits& limits) const = 0;
   // "NVIDIA H200"
   virtual std::string device_name() const = 0;
+  virtual DeviceLoading loading() const = 0;
 };
 
 // Pictures have up to `most_patches` patches each; their encoding is done one at a time, whoever asks for it.
+// `threads` of the host read the weights, 0: all cores; the sources' functions are called by several at once.
 // Throws Error("[cuda] ...") without CUDA, and for formats that no kernel reads.
 std::shared_ptr<const DeviceModel> make_cuda_model(const DeviceDecoderSource& decoder, const DeviceVisionSource& vision,
-                                                   std::int64_t most_patches);
+                                                   std::int64_t most_patches, int threads = 0);
 
 }  // namespace halftone

@@ -32,7 +32,8 @@ std::shared_ptr<const DeviceModel> load_on_device(const Model& model, const Engi
   if (options.device == Device::kCpu) return nullptr;
   require(options.numerics == Numerics::kBF16, folder, "a GPU computes with numerics bf16, got {}",
           to_string(options.numerics));
-  return make_cuda_model(device_decoder_source(model), device_vision_source(model), most_patches(processor));
+  return make_cuda_model(device_decoder_source(model), device_vision_source(model), most_patches(processor),
+                         options.threads);
 }
 
 std::vector<Tensor> key_biases(const Model& model) {
@@ -124,6 +125,8 @@ EngineState::EngineState(const std::filesystem::path& folder, const EngineOption
   info_.budget = processor_.budget;
   info_.vocabulary = config.decoder.vocabulary;
   info_.memory = {model_.weight_bytes(), kv_layout_->bytes_per_token()};
+  if (device_model_) info_.device_loading = device_model_->loading();
+  info_.load_seconds = timer_.seconds();
 }
 
 Json to_json(const EngineInfo& info) {

@@ -75,6 +75,8 @@ struct EngineInfo {
   PixelBudget budget;
   std::int64_t vocabulary = 0;
   MemoryLedger memory;
+  double load_seconds = 0;       // of Engine::load()
+  DeviceLoading device_loading;  // the part of it that brought the weights to a GPU
 };
 
 // The conditions of a result, all but the ledger: {"checkpoint", "weights", "numerics", "kv", "products",

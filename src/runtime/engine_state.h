@@ -72,6 +72,7 @@ class EngineState final : public Engine {
   PictureGrid grid_of(PreparedPrompt::Picture& picture, ThreadPool& pool) const;
   void expand(const Prompt& prompt, PreparedPrompt& prepared, ThreadPool& pool) const;
 
+  Timer timer_;  // begins before anything is loaded
   EngineOptions options_;
   Checkpoint checkpoint_;
   std::shared_ptr<const Tokenizer> tokenizer_;

@@ -1,5 +1,7 @@
 // make_cuda_model(): the weights of a model on the first device.
 #include "backend/cuda/device_runner.h"
+#include "backend/cuda/device_uploader.h"
+#include "base/timer.h"
 #include "ops/cuda_devices.h"
 
 namespace halftone {
@@ -22,35 +24,40 @@ CudaDevice first_device() {
 
 class CudaModel final : public DeviceModel {
  public:
-  CudaModel(const DeviceDecoderSource& decoder, const DeviceVisionSource& vision, std::int64_t most_patches)
+  CudaModel(const DeviceDecoderSource& decoder, const DeviceVisionSource& vision, std::int64_t most_patches,
+            int threads)
       : device_(first_device()),
         weights_(std::make_shared<cuda::ModelWeights>(
             cuda::DeviceArena::growing("weights", kSlabBytes),
             cuda::DeviceArena::growing("vision workspace", cuda::DeviceArena::kAlignment))) {
     const cuda::DeviceStream stream;
-    weights_->decoder = std::make_unique<cuda::DeviceDecoder>(decoder, weights_->arena, stream);
-    weights_->vision =
-        std::make_unique<cuda::VisionTower>(vision, most_patches, weights_->arena, weights_->vision_workspace, stream);
+    const Timer timer;  // the device is awake
+    cuda::DeviceUploader uploader(stream, threads);
+    weights_->decoder = std::make_unique<cuda::DeviceDecoder>(decoder, weights_->arena, uploader);
+    weights_->vision = std::make_unique<cuda::VisionTower>(vision, most_patches, weights_->arena,
+                                                           weights_->vision_workspace, uploader);
     weights_->patches_per_token = vision.merge;
-    // uploads go through the default stream, which runners' streams do not wait for
-    cuda::check(cudaDeviceSynchronize(), "cuda model");
+    stream.synchronize();  // runners' streams do not wait for this one
+    loading_ = {uploader.bytes(), timer.seconds()};
   }
 
   std::unique_ptr<DeviceRunner> make_runner(const DeviceLimits& limits) const override {
     return std::make_unique<cuda::CudaRunner>(weights_, limits);
   }
   std::string device_name() const override { return device_.name; }
+  DeviceLoading loading() const override { return loading_; }
 
  private:
   CudaDevice device_;
   std::shared_ptr<cuda::ModelWeights> weights_;
+  DeviceLoading loading_;
 };
 
 }  // namespace
 
 std::shared_ptr<const DeviceModel> make_cuda_model(const DeviceDecoderSource& decoder, const DeviceVisionSource& vision,
-                                                   std::int64_t most_patches) {
-  return std::make_shared<CudaModel>(decoder, vision, most_patches);
+                                                   std::int64_t most_patches, int threads) {
+  return std::make_shared<CudaModel>(decoder, vision, most_patches, threads);
 }
 
 }  // namespace halftone

@@ -1,11 +1,13 @@
 #include "backend/cuda/device_decoder.h"
 
-#include "backend/cuda/upload.h"
+#include "base/ahead.h"
 
 namespace halftone::cuda {
 namespace {
 
 constexpr std::string_view kWhere = "cuda decoder";
+// Whose weights are read from the file, and unpacked where they are packed, while earlier ones are copied.
+constexpr std::int64_t kLayersAhead = 4;
 
 DecoderShape shape_of(const DeviceDecoderSource& source) {
   return {source.layers,   source.hidden,   source.intermediate, source.heads,
@@ -22,22 +24,25 @@ std::size_t bf16_bytes(std::int64_t rows, std::int64_t cols) {
 
 }  // namespace
 
-DeviceDecoder::DeviceDecoder(const DeviceDecoderSource& source, DeviceArena& weights, const DeviceStream& stream)
+DeviceDecoder::DeviceDecoder(const DeviceDecoderSource& source, DeviceArena& weights, DeviceUploader& uploader)
     : shape_(shape_of(source)) {
   require(source.embedding.dtype() == DType::kBF16 &&
               source.embedding.shape() == Shape{source.vocabulary, source.hidden} && source.hidden % 8 == 0,
           kWhere, "expected embeddings BF16 [{}, {}] of a width divisible by 8, got {} {}", source.vocabulary,
           source.hidden, dtype_name(source.embedding.dtype()), to_string(source.embedding.shape()));
-  embedding_ = {const_cast<void*>(upload(source.embedding, weights)), DType::kBF16, source.vocabulary, source.hidden,
-                source.hidden};
+  embedding_ = {const_cast<void*>(uploader.upload(source.embedding, weights)), DType::kBF16, source.vocabulary,
+                source.hidden, source.hidden};
+  Ahead<DeviceDecoderLayerSource> layers(source.layers, kLayersAhead, source.layer);
   for (std::int64_t i = 0; i < source.layers; ++i) {
-    const DeviceDecoderLayerSource layer = source.layer(i);
-    layers_.push_back({upload_floats(layer.input_norm.weight, weights), upload_floats(layer.mlp_norm.weight, weights),
-                       DeviceProducts(layer.qkv, weights, stream), DeviceProducts(layer.o, weights, stream),
-                       DeviceProducts(layer.gate_up, weights, stream), DeviceProducts(layer.down, weights, stream)});
+    const DeviceDecoderLayerSource layer = layers.take();
+    layers_.push_back({uploader.upload_floats(layer.input_norm.weight, weights),
+                       uploader.upload_floats(layer.mlp_norm.weight, weights),
+                       DeviceProducts(layer.qkv, weights, uploader), DeviceProducts(layer.o, weights, uploader),
+                       DeviceProducts(layer.gate_up, weights, uploader),
+                       DeviceProducts(layer.down, weights, uploader)});
   }
-  norm_ = upload_floats(source.norm.weight, weights);
-  head_ = DeviceProducts(source.head, weights, stream);
+  norm_ = uploader.upload_floats(source.norm.weight, weights);
+  head_ = DeviceProducts(source.head, weights, uploader);
 }
 
 ProductBuffers::Sizes DeviceDecoder::product_sizes(std::int64_t rows) const {

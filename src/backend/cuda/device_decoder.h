@@ -20,7 +20,7 @@ struct DecoderShape {
 class DeviceDecoder {
  public:
   // Throws Error for formats that no kernel reads, and for heads that attention does not take.
-  DeviceDecoder(const DeviceDecoderSource& source, DeviceArena& weights, const DeviceStream& stream);
+  DeviceDecoder(const DeviceDecoderSource& source, DeviceArena& weights, DeviceUploader& uploader);
 
   // Activations of up to `rows` tokens.
   struct Buffers {

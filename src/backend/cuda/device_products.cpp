@@ -6,7 +6,6 @@
 #include "backend/cuda/decode_ops.h"
 #include "backend/cuda/linear_prompt.h"
 #include "backend/cuda/prepare_input.h"
-#include "backend/cuda/upload.h"
 
 namespace halftone::cuda {
 namespace {
@@ -14,10 +13,10 @@ namespace {
 constexpr std::string_view kWhere = "cuda products";
 
 // A factor of a low-rank part as a plain bf16 product.
-LinearWeight upload_factor(const Tensor& factor, DeviceArena& arena, const DeviceStream& stream) {
+LinearWeight upload_factor(const Tensor& factor, DeviceArena& arena, DeviceUploader& uploader) {
   const QTensor weight = wrap_unquantized(from_f32(to_f32(factor), DType::kBF16));
   const Tensor no_bias;
-  return upload_linear({{&weight, 1}, {&no_bias, 1}, {}}, arena, stream);
+  return upload_linear({{&weight, 1}, {&no_bias, 1}, {}}, arena, uploader);
 }
 
 DeviceMatrix columns(DeviceMatrix matrix, std::int64_t begin, std::int64_t count) {
@@ -58,18 +57,18 @@ ProductBuffers::ProductBuffers(const Sizes& sizes, DeviceArena& arena) : sizes_(
   prompt_ = arena.allocate(sizes.prompt_bytes);
 }
 
-DeviceProducts::DeviceProducts(const DeviceProductsSource& source, DeviceArena& weights, const DeviceStream& stream) {
+DeviceProducts::DeviceProducts(const DeviceProductsSource& source, DeviceArena& weights, DeviceUploader& uploader) {
   for (const DeviceLinearSource& from : source) {
     Part part;
-    part.weight = upload_linear({from.weights, from.biases, from.input}, weights, stream);
-    part.input_scales = upload_floats(from.input_scales, weights);
-    part.input_order = static_cast<const std::int32_t*>(upload(from.input_order, weights));
+    part.weight = upload_linear({from.weights, from.biases, from.input}, weights, uploader);
+    part.input_scales = uploader.upload_floats(from.input_scales, weights);
+    part.input_order = static_cast<const std::int32_t*>(uploader.upload(from.input_order, weights));
     part.has_low_rank = from.low_rank_a.defined();
     if (part.has_low_rank) {
       // the low-rank part reads inputs in their own order
       require(!part.input_order, kWhere, "a low-rank part beside reordered inputs is not supported");
-      part.low_rank_a = upload_factor(from.low_rank_a, weights, stream);
-      part.low_rank_b = upload_factor(from.low_rank_b, weights, stream);
+      part.low_rank_a = upload_factor(from.low_rank_a, weights, uploader);
+      part.low_rank_b = upload_factor(from.low_rank_b, weights, uploader);
     }
     outputs_ += part.weight.rows;
     parts_.push_back(part);

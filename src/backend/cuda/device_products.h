@@ -55,7 +55,7 @@ class DeviceProducts {
  public:
   DeviceProducts() = default;
   // Throws Error for formats that no kernel reads.
-  DeviceProducts(const DeviceProductsSource& source, DeviceArena& weights, const DeviceStream& stream);
+  DeviceProducts(const DeviceProductsSource& source, DeviceArena& weights, DeviceUploader& uploader);
 
   struct Call {
     DeviceMatrix x;               // [M, inputs] bf16

@@ -24,6 +24,12 @@ void copy_values(T* target, std::span<const T> values, const DeviceStream& strea
   copy_to_device(target, values.data(), values.size_bytes(), stream, kWhere);
 }
 
+const float* upload_table(const Tensor& table, DeviceArena& arena, const DeviceStream& stream) {
+  auto* target = arena.allocate<float>(static_cast<std::size_t>(table.numel()));
+  copy_values(target, std::span(table.data<float>(), static_cast<std::size_t>(table.numel())), stream);
+  return target;
+}
+
 std::size_t input_bytes(const DecoderShape& shape) {
   const auto rows = static_cast<std::size_t>(kMostPromptRows);
   return 4 * DeviceArena::padded(rows * 4) +
@@ -100,11 +106,11 @@ CudaRunner::CudaRunner(std::shared_ptr<const ModelWeights> weights, const Device
   inputs_.sin = workspace_.allocate<float>(rows * static_cast<std::size_t>(shape.head_dim / 2));
   packed_keys_ = workspace_.allocate(packed_key_bytes(shape, sizes_.pages_per_sequence));
   make_cache();
-  const float *cos = upload_floats(limits.cos, workspace_), *sin = upload_floats(limits.sin, workspace_);
+  const float *cos = upload_table(limits.cos, workspace_, stream_),
+              *sin = upload_table(limits.sin, workspace_, stream_);
   steps_ = std::make_unique<DecodeSteps>(DecodeSteps::Model{decoder_, buffers_, kv_, cos, sin}, limits.sequences,
                                          workspace_, stream_);
-  // uploads go through the default stream, which the runner's own does not wait for
-  check(cudaDeviceSynchronize(), kWhere);
+  stream_.synchronize();  // what fails here is no request's fault
 }
 
 CudaRunner::~CudaRunner() {

@@ -1,11 +1,12 @@
 // From a QTensor in host memory to a LinearWeight on the device.
 #include <algorithm>
-#include <cstring>
 #include <vector>
 
+#include "backend/cuda/cuda_error.h"
 #include "backend/cuda/device/linear.h"
+#include "backend/cuda/device/pack_groups.h"
+#include "backend/cuda/device_uploader.h"
 #include "backend/cuda/linear_weight.h"
-#include "backend/cuda/upload.h"
 #include "formats/bf16.h"
 #include "formats/e4m3.h"
 #include "formats/e8m0.h"
@@ -16,7 +17,6 @@ namespace {
 
 constexpr std::string_view kWhere = "cuda linear";
 constexpr std::int64_t kRowAlignment = 16;
-constexpr int kNoZero = 136;  // the zero of codes in -8 .. 7, as Int4Words subtracts it
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
@@ -25,24 +25,32 @@ bool by_group(const QuantSpec& spec) {
   return spec.granularity == Granularity::kGroup || spec.granularity == Granularity::kTile || spec.asymmetric;
 }
 
-bool holds_nan(const Tensor& codes, std::uint8_t mask, std::uint8_t nan) {
-  const auto* bytes = codes.bits<std::uint8_t>();
-  bool found = false;
-  for (std::int64_t i = 0; i < codes.numel(); ++i) found |= (bytes[i] & mask) == nan;
-  return found;
+bool holds_nan(std::span<const std::uint8_t> codes, std::uint8_t mask, std::uint8_t nan) {
+  constexpr std::size_t kRun = 64;  // a length that is known becomes vectors
+  std::uint8_t found = 0;
+  std::size_t i = 0;
+  for (; i + kRun <= codes.size(); i += kRun) {
+    for (std::size_t j = 0; j < kRun; ++j) found |= static_cast<std::uint8_t>((codes[i + j] & mask) == nan);
+  }
+  for (; i < codes.size(); ++i) found |= static_cast<std::uint8_t>((codes[i] & mask) == nan);
+  return found != 0;
 }
 
-// The kernels decode numbers alone.
-void check_numbers(const LinearSource& source) {
-  for (const QTensor& weight : source.weights) {
-    require(source.spec().element != Element::kE4M3 || !holds_nan(weight.payload, 0x7f, e4m3::kNan), kWhere,
-            "an e4m3 weight is not a number");
-    if (!weight.scales.defined()) continue;
-    const DType type = weight.scales.dtype();
-    require((type != DType::kF8E4M3 || !holds_nan(weight.scales, 0x7f, e4m3::kNan)) &&
-                (type != DType::kF8E8M0 || !holds_nan(weight.scales, 0xff, e8m0::kNan)),
-            kWhere, "a scale of one byte is not a number");
-  }
+// The kernels decode numbers alone; null for codes that are nothing else.
+DeviceUploader::Inspect number_check(Element element) {
+  if (element != Element::kE4M3) return {};
+  return [](std::span<const std::uint8_t> codes) {
+    require(!holds_nan(codes, 0x7f, e4m3::kNan), kWhere, "an e4m3 weight is not a number");
+  };
+}
+
+DeviceUploader::Inspect number_check(DType scales) {
+  const bool e4m3 = scales == DType::kF8E4M3;
+  if (!e4m3 && scales != DType::kF8E8M0) return {};
+  return [e4m3](std::span<const std::uint8_t> codes) {
+    require(!holds_nan(codes, e4m3 ? 0x7f : 0xff, e4m3 ? e4m3::kNan : e8m0::kNan), kWhere,
+            "a scale of one byte is not a number");
+  };
 }
 
 // The weight before anything is copied: what follows from its format.
@@ -70,23 +78,22 @@ std::int64_t code_bytes_of(const LinearWeight& weight) {
   return row_bytes_of(weight) * (lies_in_tiles(weight.code_type()) ? divide_up(weight.rows, kTileRows) : weight.rows);
 }
 
-// Device memory for the time of an upload.
-class TemporaryMemory {
- public:
-  explicit TemporaryMemory(std::size_t bytes) { check(cudaMalloc(&data_, bytes), kWhere); }
-  ~TemporaryMemory() { cudaFree(data_); }
-  TemporaryMemory(const TemporaryMemory&) = delete;
-  TemporaryMemory& operator=(const TemporaryMemory&) = delete;
-  void* data() const { return data_; }
-
- private:
-  void* data_ = nullptr;
-};
+GroupValues values_of(DType stored, DType kept) {
+  if (stored != kept) return stored == DType::kF8E4M3 ? GroupValues::kE4M3 : GroupValues::kE8M0;
+  switch (dtype_size(stored)) {
+    case 1:
+      return GroupValues::kBytes;
+    case 2:
+      return GroupValues::kShorts;
+    default:
+      return GroupValues::kWords;
+  }
+}
 
 class Upload {
  public:
-  Upload(const LinearSource& source, DeviceArena& arena, const DeviceStream& stream)
-      : source_(source), arena_(arena), stream_(stream), weight_(describe(source)) {
+  Upload(const LinearSource& source, DeviceArena& arena, DeviceUploader& uploader)
+      : source_(source), arena_(arena), uploader_(uploader), weight_(describe(source)) {
     weight_.row_bytes = row_bytes_of(weight_);
   }
 
@@ -95,8 +102,7 @@ class Upload {
     if (by_group(weight_.spec)) {
       upload_groups();
     } else if (weight_.spec.granularity != Granularity::kNone) {
-      weight_.row_scales =
-          copy(row_values([](const QTensor& part, std::size_t, std::int64_t row) { return scale_at(part, row, 0); }));
+      upload_row_scales();
     }
     upload_codes();
     upload_rows();
@@ -104,14 +110,22 @@ class Upload {
   }
 
  private:
+  Launch launch() const { return {uploader_.stream().launch().stream, false}; }
+
+  // Memory of the weight whose bytes are 0.
+  template <typename T = char>
+  T* take_zeros(std::int64_t count) {
+    const std::size_t bytes = static_cast<std::size_t>(count) * sizeof(T);
+    T* target = arena_.allocate<T>(static_cast<std::size_t>(count));
+    check(cudaMemsetAsync(target, 0, bytes, launch().stream), kWhere);
+    weight_.nbytes += static_cast<std::int64_t>(bytes);
+    return target;
+  }
+
   template <typename T>
   const T* copy(const std::vector<T>& values) {
     T* target = arena_.allocate<T>(values.size());
-    // values is pageable memory: the call returns when it was read
-    check(cudaMemcpyAsync(target, values.data(), values.size() * sizeof(T), cudaMemcpyHostToDevice,
-                          stream_.launch().stream),
-          kWhere);
-    stream_.synchronize();
+    uploader_.copy(target, values.data(), values.size() * sizeof(T));
     weight_.nbytes += static_cast<std::int64_t>(values.size() * sizeof(T));
     return target;
   }
@@ -126,6 +140,15 @@ class Upload {
       }
     }
     return values;
+  }
+
+  void upload_row_scales() {
+    for (const QTensor& part : source_.weights) {
+      const DeviceUploader::Inspect inspect = number_check(part.scales.dtype());
+      if (inspect) inspect({part.scales.bits<std::uint8_t>(), static_cast<std::size_t>(part.scales.numel())});
+    }
+    weight_.row_scales =
+        copy(row_values([](const QTensor& part, std::size_t, std::int64_t row) { return scale_at(part, row, 0); }));
   }
 
   void upload_rows() {
@@ -156,27 +179,29 @@ class Upload {
   }
 
   void upload_codes() {
+    const bool packed = lies_in_tiles(weight_.code_type()) || byte_codes() != ByteCodes::kSame || weight_.halves();
     const std::int64_t bytes = code_bytes_of(weight_);
-    auto* target = static_cast<char*>(arena_.allocate(static_cast<std::size_t>(bytes)));
+    char* target = nullptr;
+    if (packed) {
+      target = take_zeros(bytes);
+    } else {
+      target = arena_.allocate<char>(static_cast<std::size_t>(bytes));
+      weight_.nbytes += bytes;
+    }
     weight_.codes = target;
-    weight_.nbytes += bytes;
-    check(cudaMemsetAsync(target, 0, static_cast<std::size_t>(bytes), stream_.launch().stream), kWhere);
     std::int64_t first_row = 0;
     for (const QTensor& part : source_.weights) {
       char* rows = target + first_row * weight_.row_bytes;
       if (part.payload.numel() == 0) continue;
       if (lies_in_tiles(weight_.code_type())) {
         pack_tiles(part, first_row, target);
-      } else if (byte_codes() != ByteCodes::kSame || weight_.halves()) {
+      } else if (packed) {
         pack_rows(part, rows);
       } else {
-        const auto width = static_cast<std::size_t>(part.payload.nbytes() / part.rows());
-        const auto pitch = static_cast<std::size_t>(weight_.row_bytes);
-        check(cudaMemcpy2DAsync(rows, pitch, part.payload.raw(), width, width, static_cast<std::size_t>(part.rows()),
-                                cudaMemcpyHostToDevice, stream_.launch().stream),
-              kWhere);
+        uploader_.copy_rows(rows, static_cast<std::size_t>(weight_.row_bytes), part.payload.raw(),
+                            static_cast<std::size_t>(part.payload.nbytes() / part.rows()), part.rows(),
+                            number_check(weight_.spec.element));
       }
-      stream_.synchronize();
       first_row += part.rows();
     }
   }
@@ -194,19 +219,18 @@ class Upload {
     }
   }
 
-  // The payload on the device, for as long as it is packed by `pack`.
-  template <typename Pack>
-  void with_payload(const QTensor& part, Pack pack) {
+  // Until the next one.
+  const std::uint8_t* payload_on_device(const QTensor& part) {
     const auto bytes = static_cast<std::size_t>(part.payload.nbytes());
-    const TemporaryMemory payload(bytes);
-    copy_to_device(payload.data(), part.payload.raw(), bytes, stream_, kWhere);
-    pack(static_cast<const std::uint8_t*>(payload.data()));
-    stream_.synchronize();
+    void* payload = uploader_.scratch(bytes);
+    uploader_.copy(payload, part.payload.raw(), bytes, number_check(weight_.spec.element));
+    return static_cast<const std::uint8_t*>(payload);
   }
 
   void pack_tiles(const QTensor& part, std::int64_t first_row, char* tiles) {
     const CodeType type = weight_.code_type();
     NibbleTileArguments arguments{};
+    arguments.payload = payload_on_device(part);
     arguments.payload_stride = part.payload.dim(1);
     arguments.flips = type == CodeType::kInt4 ? 8 : 0;
     arguments.padding = type == CodeType::kInt4 ? 8 : type == CodeType::kNF4 ? nf4::kZero : 0;
@@ -216,20 +240,16 @@ class Upload {
     arguments.first_row = first_row;
     arguments.row_blocks = divide_up(weight_.rows, kTileRows);
     arguments.col_blocks = divide_up(weight_.cols, kTileCols);
-    with_payload(part, [&](const std::uint8_t* payload) {
-      arguments.payload = payload;
-      start_pack_nibble_tiles(arguments, {stream_.launch().stream, false});
-    });
+    start_pack_nibble_tiles(arguments, launch());
   }
 
   void pack_rows(const QTensor& part, char* rows) {
-    with_payload(part, [&](const std::uint8_t* payload) {
-      start_pack_byte_rows({payload, byte_codes(), rows, weight_.row_bytes, part.rows(), part.cols(), weight_.halves()},
-                           {stream_.launch().stream, false});
-    });
+    start_pack_byte_rows(
+        {payload_on_device(part), byte_codes(), rows, weight_.row_bytes, part.rows(), part.cols(), weight_.halves()},
+        launch());
   }
 
-  // What stands beside groups, from [N, groups] to [tiles, group_stride, 8]; what only fills a tile or a chunk is 0.
+  // What stands beside groups, to [tiles, group_stride, 8]; what only fills a tile or a chunk is 0.
   void upload_groups() {
     const DType stored = source_.weights[0].scales.dtype();
     for (const QTensor& part : source_.weights) {
@@ -238,27 +258,49 @@ class Upload {
     const bool shifts = weight_.spec.asymmetric && (weight_.spec.element != Element::kInt4 || has_offsets());
     weight_.shifted = shifts;
     choose_scale_type(stored);
-    const auto count =
-        static_cast<std::size_t>(divide_up(weight_.rows, kTileRows) * weight_.group_stride() * kTileRows);
-    const std::size_t size = dtype_size(weight_.group_scale_type);
-    std::vector<std::uint8_t> scales(count * size);
-    std::vector<std::uint16_t> zeros(weight_.spec.asymmetric && !shifts ? count : 0, bf16::encode(kNoZero));
-    std::vector<float> terms(shifts ? 2 * count : 0);
-    for_each_group([&](const QTensor& part, std::size_t from, std::size_t to, std::int64_t row, std::int64_t col) {
-      if (weight_.group_scale_type == stored) {
-        std::memcpy(scales.data() + to * size, static_cast<const std::uint8_t*>(part.scales.raw()) + from * size, size);
-      } else {
-        const std::uint16_t code = bf16::encode(scale_at(part, row, col));
-        std::memcpy(scales.data() + to * size, &code, size);
-      }
-      if (!zeros.empty()) zeros[to] = bf16::encode(kNoZero + zero_at(part, row, col));
-      if (!shifts) return;
-      terms[2 * to] = zero_at(part, row, col);
-      terms[2 * to + 1] = offset_at(part, row, col);
-    });
-    weight_.group_scales = copy(scales);
-    if (!zeros.empty()) weight_.group_zeros = copy(zeros);
-    if (shifts) weight_.group_shifts = copy(terms);
+    const std::int64_t count = divide_up(weight_.rows, kTileRows) * weight_.group_stride() * kTileRows;
+    auto* scales = take_zeros(count * static_cast<std::int64_t>(dtype_size(weight_.group_scale_type)));
+    weight_.group_scales = scales;
+    auto* zeros = weight_.spec.asymmetric && !shifts ? take_zeros<std::uint16_t>(count) : nullptr;
+    weight_.group_zeros = zeros;
+    auto* terms = shifts ? take_zeros<float>(2 * count) : nullptr;
+    weight_.group_shifts = terms;
+    std::int64_t first_row = 0;
+    for (const QTensor& part : source_.weights) {
+      pack_groups(part, first_row, values_of(stored, weight_.group_scale_type), part.scales, {}, scales);
+      if (zeros) pack_groups(part, first_row, GroupValues::kInt4Zeros, part.zeros, {}, zeros);
+      if (terms) pack_groups(part, first_row, GroupValues::kShifts, part.zeros, part.offsets, terms);
+      first_row += part.rows();
+    }
+  }
+
+  void pack_groups(const QTensor& part, std::int64_t first_row, GroupValues values, const Tensor& from,
+                   const Tensor& offsets, void* to) {
+    if (part.rows() == 0 || part.cols() == 0) return;
+    const Granularity granularity = part.spec.granularity;
+    GroupArguments arguments{};
+    arguments.values = values;
+    arguments.to = to;
+    arguments.rows = part.rows();
+    arguments.first_row = first_row;
+    arguments.row_span = granularity == Granularity::kTile     ? kTileSize
+                         : granularity == Granularity::kTensor ? part.rows()
+                                                               : 1;
+    arguments.groups = weight_.groups();
+    arguments.stride = weight_.group_stride();
+    arguments.one_value = granularity != Granularity::kGroup && granularity != Granularity::kTile;
+    const auto size = [](const Tensor& tensor) {
+      return tensor.defined() ? DeviceArena::padded(static_cast<std::size_t>(tensor.nbytes())) : 0;
+    };
+    auto* memory = static_cast<char*>(uploader_.scratch(size(from) + size(offsets)));
+    const auto put = [&](const Tensor& tensor, char* target) -> char* {
+      if (!tensor.defined()) return nullptr;
+      uploader_.copy(target, tensor.raw(), static_cast<std::size_t>(tensor.nbytes()), number_check(tensor.dtype()));
+      return target;
+    };
+    arguments.from = put(from, memory);
+    arguments.offsets = reinterpret_cast<const float*>(put(offsets, memory + size(from)));
+    start_pack_groups(arguments, launch());
   }
 
   bool has_offsets() const {
@@ -277,36 +319,17 @@ class Upload {
     if (weight_.scaling() != Scaling::kChunk) weight_.group_scale_type = stored;
   }
 
-  // visit(part, where a group's scale lies in it, where it goes, its row, its first input)
-  template <typename Visit>
-  void for_each_group(Visit visit) const {
-    const std::int64_t groups = weight_.groups(), stride = weight_.group_stride();
-    std::int64_t n = 0;
-    for (const QTensor& part : source_.weights) {
-      for (std::int64_t row = 0; row < part.rows(); ++row, ++n) {
-        const auto first = static_cast<std::size_t>(scale_index(part, row, 0));
-        const bool several =
-            part.spec.granularity == Granularity::kGroup || part.spec.granularity == Granularity::kTile;
-        for (std::int64_t g = 0; g < groups; ++g) {
-          const auto to = static_cast<std::size_t>((n / kTileRows * stride + g) * kTileRows + n % kTileRows);
-          visit(part, several ? first + static_cast<std::size_t>(g) : first, to, row, g * weight_.group);
-        }
-      }
-    }
-  }
-
   const LinearSource& source_;
   DeviceArena& arena_;
-  const DeviceStream& stream_;
+  DeviceUploader& uploader_;
   LinearWeight weight_;
 };
 
 }  // namespace
 
-LinearWeight upload_linear(const LinearSource& source, DeviceArena& arena, const DeviceStream& stream) {
+LinearWeight upload_linear(const LinearSource& source, DeviceArena& arena, DeviceUploader& uploader) {
   for (const QTensor& weight : source.weights) check_qtensor(weight, kWhere);
-  check_numbers(source);
-  return Upload(source, arena, stream).run();
+  return Upload(source, arena, uploader).run();
 }
 
 }  // namespace halftone::cuda

@@ -7,7 +7,7 @@
 #include "backend/cuda/device/linear.h"
 #include "backend/cuda/device_arena.h"
 #include "backend/cuda/device_matrix.h"
-#include "backend/cuda/launch.h"
+#include "backend/cuda/device_uploader.h"
 #include "ops/linear_kernels.h"
 
 namespace halftone::cuda {
@@ -53,6 +53,6 @@ struct LinearWeight {
 
 // Copies a weight to the device and brings it into the order that the kernels read. The scales stay what the file says.
 // Throws Error("[cuda linear] ...") for an E4M3 weight, or a scale of one byte, that is not a number.
-LinearWeight upload_linear(const LinearSource& source, DeviceArena& arena, const DeviceStream& stream);
+LinearWeight upload_linear(const LinearSource& source, DeviceArena& arena, DeviceUploader& uploader);
 
 }  // namespace halftone::cuda

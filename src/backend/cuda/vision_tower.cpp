@@ -9,26 +9,28 @@
 #include "backend/cuda/op_profile.h"
 #include "backend/cuda/upload.h"
 #include "backend/cuda/vision_ops.h"
+#include "base/ahead.h"
 #include "base/error.h"
 
 namespace halftone::cuda {
 namespace {
 
 constexpr std::string_view kWhere = "cuda vision";
+constexpr std::int64_t kBlocksAhead = 4;  // that are read while earlier ones are copied
 constexpr std::size_t kValues = 3 * 256, kValuesBytes = kValues * sizeof(float);
 
 DeviceProducts upload_products(const DeviceProductsSource& source, std::int64_t rows, std::int64_t cols,
-                               DeviceArena& arena, const DeviceStream& stream) {
+                               DeviceArena& arena, DeviceUploader& uploader) {
   const bool single = source.size() == 1 && source[0].weights.size() == 1;
   require(single && source[0].weights[0].shape == Shape{rows, cols}, kWhere, "expected one weight [{}, {}], got {}",
           rows, cols, single ? to_string(source[0].weights[0].shape) : "several");
-  return DeviceProducts(source, arena, stream);
+  return DeviceProducts(source, arena, uploader);
 }
 
-const float* upload_row(const Tensor& values, std::int64_t count, DeviceArena& arena) {
+const float* upload_row(const Tensor& values, std::int64_t count, DeviceArena& arena, DeviceUploader& uploader) {
   require(values.defined() && values.dtype() == DType::kF32 && values.numel() == count, kWhere,
           "expected {} weights of a norm in F32", count);
-  return upload_floats(values, arena);
+  return uploader.upload_floats(values, arena);
 }
 
 DeviceMatrix bf16_matrix(void* data, std::int64_t rows, std::int64_t cols) {
@@ -64,7 +66,7 @@ struct WorkspaceBytes {
 }  // namespace
 
 VisionTower::VisionTower(const DeviceVisionSource& source, std::int64_t most_patches, DeviceArena& weights,
-                         DeviceArena& workspace, const DeviceStream& stream)
+                         DeviceArena& workspace, DeviceUploader& uploader)
     : shape_(source), most_patches_(most_patches) {
   require(source.heads > 0 && source.heads * source.head_dim == source.width && source.merge > 0 && most_patches > 0 &&
               most_patches <= std::numeric_limits<std::int32_t>::max(),
@@ -75,14 +77,15 @@ VisionTower::VisionTower(const DeviceVisionSource& source, std::int64_t most_pat
   shape_.block = nullptr;
   const std::int64_t width = source.width, merged = source.merge * width;
   const auto upload_norm = [&](const DeviceNormSource& norm) {
-    return Norm{upload_row(norm.weight, width, weights), upload_row(norm.bias, width, weights)};
+    return Norm{upload_row(norm.weight, width, weights, uploader), upload_row(norm.bias, width, weights, uploader)};
   };
   const auto upload = [&](const DeviceProductsSource& products, std::int64_t rows, std::int64_t cols) {
-    return upload_products(products, rows, cols, weights, stream);
+    return upload_products(products, rows, cols, weights, uploader);
   };
   patch_embed_ = upload(source.patch_embed, width, source.columns);
+  Ahead<DeviceVisionBlockSource> blocks(source.depth, kBlocksAhead, source.block);
   for (std::int64_t i = 0; i < source.depth; ++i) {
-    const DeviceVisionBlockSource block = source.block(i);
+    const DeviceVisionBlockSource block = blocks.take();
     blocks_.push_back({upload_norm(block.norm1), upload_norm(block.norm2), upload(block.qkv, 3 * width, width),
                        upload(block.proj, width, width), upload(block.fc1, source.mlp_width, width),
                        upload(block.fc2, width, source.mlp_width)});

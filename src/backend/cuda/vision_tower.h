@@ -28,7 +28,7 @@ class VisionTower {
   // should grow: how much it takes follows from the weights' formats.
   // Throws Error("[cuda vision] ...") when the source's shapes do not fit each other.
   VisionTower(const DeviceVisionSource& source, std::int64_t most_patches, DeviceArena& weights, DeviceArena& workspace,
-              const DeviceStream& stream);
+              DeviceUploader& uploader);
 
   // out: [patches / merge, output] bf16 on the device, rows at multiples of 16 bytes. One call at a time.
   void encode(const VisionInput& input, const DeviceMatrix& out, const DeviceStream& stream) const;

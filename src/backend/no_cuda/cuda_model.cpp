@@ -4,7 +4,7 @@
 namespace halftone {
 
 std::shared_ptr<const DeviceModel> make_cuda_model(const DeviceDecoderSource&, const DeviceVisionSource&,
-                                                   std::int64_t) {
+                                                   std::int64_t, int) {
   list_cuda_devices();  // throws
   return nullptr;
 }

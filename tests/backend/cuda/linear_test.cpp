@@ -125,7 +125,7 @@ class DeviceProduct {
  public:
   explicit DeviceProduct(const LinearSource& source)
       : arena_(cuda::DeviceArena::growing("test", cuda::DeviceArena::kAlignment)), source_(source) {
-    weight_ = cuda::upload_linear(source, arena_, stream_);
+    weight_ = cuda::upload_linear(source, arena_, uploader_);
   }
 
   // [M, N] as the device gives it.  x: codes already.
@@ -211,6 +211,7 @@ class DeviceProduct {
   static std::int64_t padding(std::int64_t cols, std::int64_t unit) { return unit - cols % unit + unit; }
 
   cuda::DeviceStream stream_;
+  cuda::DeviceUploader uploader_{stream_, 1};
   cuda::DeviceArena arena_;
   LinearSource source_;
   cuda::LinearWeight weight_;

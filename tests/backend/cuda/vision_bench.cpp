@@ -138,7 +138,7 @@ class VisionBench {
     const DeviceVisionSource source = random_vision(kVision2B, 1);
     cuda::DeviceArena weights = cuda::DeviceArena::growing("bench", kSlab);
     cuda::DeviceArena workspace = cuda::DeviceArena::growing("bench", kSlab);
-    const cuda::VisionTower tower(source, kPatches, weights, workspace, stream_);
+    const cuda::VisionTower tower(source, kPatches, weights, workspace, uploader_);
     const VisionPatches patches(source, {kPatches});
     const cuda::DeviceMatrix out = matrix(kPatches / 4, kVision2B.output);
     const cuda::VisionInput input{kPatches, patches.pixels.data<float>(), patches.cos.data<float>(),
@@ -147,6 +147,9 @@ class VisionBench {
     const cuda::DeviceGraph graph(stream_, [&](const cuda::Launch& launch) { tower.run(kPatches, 1, out, launch); });
     const double ms = cuda::median_milliseconds(stream_, 3, 21, [&] { graph.run(stream_); });
     print("vision/tower", ms, operations(source));
+    // as sessions run it
+    const auto run = [&] { tower.run(kPatches, 1, out, stream_.launch()); };
+    print("vision/tower_launches", cuda::median_milliseconds(stream_, 3, 21, run), operations(source));
   }
 
  private:
@@ -154,7 +157,7 @@ class VisionBench {
     const DeviceProductsSource source = random_product(rows, x.cols, 1, true);
     const LinearSource linear{source[0].weights, source[0].biases, {}};
     cuda::DeviceArena arena = cuda::DeviceArena::growing("bench", cuda::DeviceArena::kAlignment);
-    const cuda::LinearWeight weight = cuda::upload_linear(linear, arena, stream_);
+    const cuda::LinearWeight weight = cuda::upload_linear(linear, arena, uploader_);
     cuda::LinearCall call;
     call.x = x;
     call.y = y;
@@ -179,6 +182,7 @@ class VisionBench {
   }
 
   cuda::DeviceStream stream_;
+  cuda::DeviceUploader uploader_{stream_};
   cuda::DeviceArena arena_;
 };
 

@@ -111,9 +111,10 @@ cuda::VisionInput input_of(const VisionPatches& patches) {
 // roundings away from it, whose signs differ: hence a quarter of room.
 void expect_nearness(const DeviceVisionSource& source) {
   const cuda::DeviceStream stream;
+  cuda::DeviceUploader uploader(stream, 1);
   cuda::DeviceArena weights = cuda::DeviceArena::growing("test", testing::kSlab);
   cuda::DeviceArena workspace = cuda::DeviceArena::growing("test", testing::kSlab);
-  const cuda::VisionTower tower(source, 200, weights, workspace, stream);
+  const cuda::VisionTower tower(source, 200, weights, workspace, uploader);
   for (const std::vector<std::int64_t>& ends : {std::vector<std::int64_t>{16, 152, 200}, {4}}) {
     const VisionPatches patches(source, ends);
     DeviceRows out(DType::kBF16, ends.back() / 4, source.output, 8);
@@ -142,9 +143,10 @@ TEST_F(CudaVisionTower, IsAsNearWhenItIsQuantized) {
 TEST_F(CudaVisionTower, GraphsGiveTheSameBits) {
   const DeviceVisionSource source = testing::random_vision(kShape, 1);
   const cuda::DeviceStream stream;
+  cuda::DeviceUploader uploader(stream, 1);
   cuda::DeviceArena weights = cuda::DeviceArena::growing("test", testing::kSlab);
   cuda::DeviceArena workspace = cuda::DeviceArena::growing("test", testing::kSlab);
-  const cuda::VisionTower tower(source, 64, weights, workspace, stream);
+  const cuda::VisionTower tower(source, 64, weights, workspace, uploader);
   const VisionPatches patches(source, {24, 64});
   DeviceRows out(DType::kBF16, 16, kShape.output), again(DType::kBF16, 16, kShape.output);
   tower.encode(input_of(patches), out.matrix(), stream);
@@ -195,9 +197,10 @@ TEST_F(CudaVisionTower, CutsPicturesAsTheCpuDoes) {
   }
 
   const cuda::DeviceStream stream;
+  cuda::DeviceUploader uploader(stream, 1);
   cuda::DeviceArena weights = cuda::DeviceArena::growing("test", testing::kSlab);
   cuda::DeviceArena workspace = cuda::DeviceArena::growing("test", testing::kSlab);
-  const cuda::VisionTower tower(source, kPatches, weights, workspace, stream);
+  const cuda::VisionTower tower(source, kPatches, weights, workspace, uploader);
   DeviceRows wanted(DType::kBF16, kPatches / 4, 56), got(DType::kBF16, kPatches / 4, 56);
   tower.encode(input_of(patches), wanted.matrix(), stream);
   tower.upload(picture, stream);
@@ -209,9 +212,10 @@ TEST_F(CudaVisionTower, CutsPicturesAsTheCpuDoes) {
 TEST_F(CudaVisionTower, SaysWhatDoesNotFit) {
   DeviceVisionSource source = testing::random_vision(kShape, 1);
   const cuda::DeviceStream stream;
+  cuda::DeviceUploader uploader(stream, 1);
   cuda::DeviceArena weights = cuda::DeviceArena::growing("test", testing::kSlab);
   cuda::DeviceArena workspace = cuda::DeviceArena::growing("test", testing::kSlab);
-  const cuda::VisionTower tower(source, 8, weights, workspace, stream);
+  const cuda::VisionTower tower(source, 8, weights, workspace, uploader);
   DeviceRows out(DType::kBF16, 2, kShape.output);
   EXPECT_THROW(tower.encode(input_of(VisionPatches(source, {12})), out.matrix(), stream), Error);
   EXPECT_THROW(tower.encode(input_of(VisionPatches(source, {6})), out.matrix(), stream), Error);
@@ -222,7 +226,7 @@ TEST_F(CudaVisionTower, SaysWhatDoesNotFit) {
     EXPECT_THROW(tower.encode(input, out.matrix(), stream), Error);
   }
   source.merger_second = testing::random_product(kShape.output, 8, 1, true);
-  EXPECT_THROW(cuda::VisionTower(source, 8, weights, workspace, stream), Error);
+  EXPECT_THROW(cuda::VisionTower(source, 8, weights, workspace, uploader), Error);
 }
 
 }  // namespace
