@@ -196,11 +196,18 @@ PictureGrid EngineState::grid_of(PreparedPrompt::Picture& picture, ThreadPool& p
     const auto it = grids_.find(picture.file->hash);
     if (it != grids_.end()) return it->second;
   }
-  picture.loaded = load_picture_file(*picture.file, pool);
+  PictureGrid grid;
+  if (const auto size = find_picture_size(std::as_bytes(std::span(picture.file->bytes)), picture.file->source)) {
+    const PictureSize fitted = fitted_size(*size, processor_);
+    grid = {1, fitted.height / processor_.patch_size, fitted.width / processor_.patch_size};
+  } else {
+    picture.loaded = load_picture_file(*picture.file, pool);
+    grid = picture.loaded->grid;
+  }
   const std::lock_guard lock(grids_mutex_);
   if (grids_.size() >= kMaxRememberedGrids) grids_.clear();
-  grids_.emplace(picture.file->hash, picture.loaded->grid);
-  return picture.loaded->grid;
+  grids_.emplace(picture.file->hash, grid);
+  return grid;
 }
 
 // Repeats each placeholder for the tokens of its picture.

@@ -30,7 +30,7 @@ struct PreparedPrompt {
     std::string key;         // of content, pixel budget and vision weights
     std::int64_t begin = 0;  // of its first visual token
     PictureGrid grid;
-    std::optional<LoadedPicture> loaded;  // when its size had to be looked up
+    std::optional<LoadedPicture> loaded;  // when only the whole file told its size
   };
   std::vector<TokenId> tokens;
   std::vector<Picture> pictures;

@@ -24,6 +24,8 @@ struct PictureMetadata {
   std::string xmp;
 };
 
+// The size before it is turned upright.
+PictureSize jpeg_size(const EncodedPicture& file, PictureMetadata& metadata);
 Picture decode_jpeg(const EncodedPicture& file, PictureMetadata& metadata);
 Picture decode_png(const EncodedPicture& file, PictureMetadata& metadata);
 Picture decode_webp(const EncodedPicture& file, PictureMetadata& metadata);

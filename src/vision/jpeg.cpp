@@ -173,13 +173,11 @@ Picture read_pixels(JpegDecoder& decoder, std::string_view source) {
   return picture;
 }
 
-}  // namespace
-
-Picture decode_jpeg(const EncodedPicture& file, PictureMetadata& metadata) {
-  JpegDecoder decoder;
+// Reads and checks all that stands before the pixels.
+void read_beginning(const EncodedPicture& file, JpegDecoder& decoder, PictureMetadata& metadata) {
   set_up(decoder, file.bytes);
   if (!read_header(decoder)) fail(file.source, "expected a JPEG file, found: {}", decoder.message.data());
-  jpeg_decompress_struct& info = decoder.info;
+  const jpeg_decompress_struct& info = decoder.info;
   check_size(file, info.image_width, info.image_height);
   require(info.num_components == 1 || info.num_components == 3 || info.num_components == 4, file.source,
           "expected a JPEG file of 1, 3 or 4 components, found {}", info.num_components);
@@ -188,8 +186,20 @@ Picture decode_jpeg(const EncodedPicture& file, PictureMetadata& metadata) {
           "expected data for {} x {} pixels, found a JPEG file of {} bytes", info.image_width, info.image_height,
           file.bytes.size());
   read_metadata(decoder, metadata);
+}
 
-  info.out_color_space = output_space(info.num_components);
+}  // namespace
+
+PictureSize jpeg_size(const EncodedPicture& file, PictureMetadata& metadata) {
+  JpegDecoder decoder;
+  read_beginning(file, decoder, metadata);
+  return {decoder.info.image_height, decoder.info.image_width};
+}
+
+Picture decode_jpeg(const EncodedPicture& file, PictureMetadata& metadata) {
+  JpegDecoder decoder;
+  read_beginning(file, decoder, metadata);
+  decoder.info.out_color_space = output_space(decoder.info.num_components);
   if (!start(decoder)) fail(file.source, "expected a complete JPEG file, found: {}", decoder.message.data());
   return read_pixels(decoder, file.source);
 }

@@ -143,16 +143,16 @@ int find_orientation(const PictureMetadata& metadata) {
 
 Picture turn_upright(Picture picture, int orientation) {
   if (orientation == 1) return picture;
-  const bool swaps_axes = orientation >= 5;
+  const bool swaps = swaps_axes(orientation);
   const std::int64_t width = picture.width, height = picture.height;
-  Picture turned = blank_picture(swaps_axes ? height : width, swaps_axes ? width : height);
+  Picture turned = blank_picture(swaps ? height : width, swaps ? width : height);
   // Source pixel of the target pixel (x, y): columns are mirrored for 2, 3, 7, 8 and rows for 3, 4, 6, 7.
   const bool mirrors_columns = orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
   const bool mirrors_rows = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
   std::uint8_t* out = turned.rgb.data();
   for (std::int64_t y = 0; y < turned.height; ++y) {
     for (std::int64_t x = 0; x < turned.width; ++x, out += 3) {
-      std::int64_t column = swaps_axes ? y : x, row = swaps_axes ? x : y;
+      std::int64_t column = swaps ? y : x, row = swaps ? x : y;
       if (mirrors_columns) column = width - 1 - column;
       if (mirrors_rows) row = height - 1 - row;
       std::memcpy(out, &picture.rgb[static_cast<std::size_t>((row * width + column) * 3)], 3);

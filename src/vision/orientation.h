@@ -12,6 +12,7 @@ int find_orientation(const PictureMetadata& metadata);
 
 // 2 mirrors left-right, 3 turns by 180 degrees, 4 mirrors top-bottom, 5 mirrors in the main diagonal, 6 turns clockwise
 // by 90 degrees, 7 mirrors in the other diagonal, 8 turns counter-clockwise by 90 degrees.
+constexpr bool swaps_axes(int orientation) { return orientation >= 5; }
 Picture turn_upright(Picture picture, int orientation);
 
 }  // namespace halftone

@@ -33,6 +33,8 @@ std::string_view name_of_other_type(std::span<const std::byte> bytes) {
   return "an unknown file type";
 }
 
+bool is_jpeg(std::span<const std::byte> bytes) { return starts_with(bytes, "\xff\xd8\xff"); }
+
 bool is_webp(std::span<const std::byte> bytes) {
   return starts_with(bytes, "RIFF") && bytes.size() >= 12 && starts_with(bytes.subspan(8), "WEBP");
 }
@@ -56,7 +58,7 @@ Picture decode_picture(std::span<const std::byte> file, std::string_view source,
   const EncodedPicture encoded{.bytes = file, .source = source, .max_pixels = max_pixels};
   PictureMetadata metadata;
   Picture picture;
-  if (starts_with(file, "\xff\xd8\xff")) {
+  if (is_jpeg(file)) {
     picture = decode_jpeg(encoded, metadata);
   } else if (starts_with(file, "\x89PNG\r\n\x1a\n")) {
     picture = decode_png(encoded, metadata);
@@ -66,6 +68,14 @@ Picture decode_picture(std::span<const std::byte> file, std::string_view source,
     fail(source, "expected a JPEG, PNG or WebP picture, found {}", name_of_other_type(file));
   }
   return turn_upright(std::move(picture), find_orientation(metadata));
+}
+
+std::optional<PictureSize> find_picture_size(std::span<const std::byte> file, std::string_view source,
+                                             std::int64_t max_pixels) {
+  if (!is_jpeg(file)) return {};
+  PictureMetadata metadata;
+  const PictureSize size = jpeg_size({.bytes = file, .source = source, .max_pixels = max_pixels}, metadata);
+  return swaps_axes(find_orientation(metadata)) ? PictureSize{size.width, size.height} : size;
 }
 
 Picture load_picture(const std::filesystem::path& path) {

@@ -48,14 +48,6 @@ class Patcher {
   PixelValues values_;
 };
 
-Picture fit_to_budget(const Picture& picture, const Qwen2VlProcessor& processor, ThreadPool& pool) {
-  const PictureSize size =
-      smart_resize({picture.height, picture.width}, processor.patch_size * processor.merge_size, processor.budget);
-  require(size.height <= kMaxResizedPixels / size.width, "process_picture",
-          "expected a resized picture of at most {} pixels, found {} x {}", kMaxResizedPixels, size.width, size.height);
-  return resize_bicubic(picture, size.width, size.height, pool);
-}
-
 }  // namespace
 
 PictureSize smart_resize(PictureSize size, std::int64_t factor, const PixelBudget& budget) {
@@ -103,12 +95,20 @@ PixelValues pixel_values(const Qwen2VlProcessor& processor) {
   return values;
 }
 
-Picture fit_picture(const Picture& picture, const Qwen2VlProcessor& processor, ThreadPool& pool) {
+PictureSize fitted_size(PictureSize size, const Qwen2VlProcessor& processor) {
   const std::int64_t block = processor.patch_size * processor.merge_size;
-  Picture fitted = processor.do_resize ? fit_to_budget(picture, processor, pool) : picture;
+  const PictureSize fitted = processor.do_resize ? smart_resize(size, block, processor.budget) : size;
+  require(fitted.height <= kMaxResizedPixels / fitted.width, "process_picture",
+          "expected a resized picture of at most {} pixels, found {} x {}", kMaxResizedPixels, fitted.width,
+          fitted.height);
   require(fitted.height % block == 0 && fitted.width % block == 0, "process_picture",
           "expected a width and height divisible by {}, found {} x {}", block, fitted.width, fitted.height);
   return fitted;
+}
+
+Picture fit_picture(const Picture& picture, const Qwen2VlProcessor& processor, ThreadPool& pool) {
+  const PictureSize size = fitted_size({picture.height, picture.width}, processor);
+  return processor.do_resize ? resize_bicubic(picture, size.width, size.height, pool) : picture;
 }
 
 PatchedPicture cut_patches(const Picture& fitted, const Qwen2VlProcessor& processor, ThreadPool& pool) {

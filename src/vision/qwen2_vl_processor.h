@@ -29,11 +29,6 @@ struct Qwen2VlProcessor {
   static Qwen2VlProcessor load(const std::filesystem::path& folder);
 };
 
-struct PictureSize {
-  std::int64_t height = 0, width = 0;
-  bool operator==(const PictureSize&) const = default;
-};
-
 // Multiples of `factor` (patch_size * merge_size) that keep the area within the budget. Throws Error for an aspect
 // ratio above 200.  Source: transformers smart_resize (Python's round, half to even).
 PictureSize smart_resize(PictureSize size, std::int64_t factor, const PixelBudget& budget);
@@ -46,6 +41,8 @@ struct PatchedPicture {
   std::int64_t tokens(std::int64_t merge_size) const { return grid_t * grid_h * grid_w / (merge_size * merge_size); }
 };
 
+// The size of what fit_picture() makes of a picture. Throws as it does.
+PictureSize fitted_size(PictureSize size, const Qwen2VlProcessor& processor);
 // process_picture() in two steps: the picture in the size that the vision tower takes, then its patches.
 // Throws Error for a picture whose sides are no multiples of patch_size * merge_size and that is not to be resized.
 Picture fit_picture(const Picture& picture, const Qwen2VlProcessor& processor, ThreadPool& pool);

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/error.h"
 #include "vision_golden.h"
 
 namespace halftone {
@@ -21,6 +22,18 @@ TEST_P(Decode, EqualsPillow) {
     return;
   }
   FAIL() << "no golden";
+}
+
+TEST_P(Decode, BeginningSaysTheSizeOfAJpeg) {
+  const std::string content = read_file(kGoldenFolder / GetParam());
+  const auto bytes = std::as_bytes(std::span(content));
+  const Picture picture = decode_picture(bytes, GetParam());
+  const bool jpeg = static_cast<unsigned char>(content[0]) == 0xff;
+  const std::optional<PictureSize> size = find_picture_size(bytes, GetParam());
+  EXPECT_EQ(size, jpeg ? std::optional(PictureSize{picture.height, picture.width}) : std::nullopt);
+  if (!jpeg) return;
+  EXPECT_THROW(find_picture_size(bytes.first(20), GetParam()), Error);
+  EXPECT_THROW(find_picture_size(bytes, GetParam(), picture.width * picture.height - 1), Error);
 }
 
 std::vector<std::string> golden_files() {
