@@ -76,7 +76,7 @@ struct DeviceKvScales {
 struct DeviceLimits {
   std::int64_t sequences = 1;       // that run at once
   std::int64_t kv_tokens = 0;       // of all sequences' caches together
-  std::int64_t picture_tokens = 0;  // of one prompt
+  std::int64_t picture_tokens = 0;  // of one prompt, or of some that run together
   // The rotation of a text token by its position: [positions, head_dim / 2] f32. Decoding goes no further.
   Tensor cos, sin;
   // Of each layer: keys (after RoPE) and values are kept as e4m3(clamp(x / scale, -448, 448)); empty: in bf16.
@@ -95,7 +95,7 @@ struct DevicePrompt {
   // [tokens] or empty: the row of the pictures (DeviceRunner::encode_picture) that a token stands for, -1: none.
   std::span<const std::int32_t> picture_rows;
   Tensor cos, sin;                // [tokens, head_dim / 2] f32
-  std::int64_t first_wanted = 0;  // logits() will be asked for tokens from here on
+  std::int64_t first_wanted = 0;  // logits() or choices() will be asked for what follows the tokens from here on
 };
 
 struct DeviceStepRow {
@@ -147,12 +147,15 @@ class DeviceRunner {
   // `to` becomes a copy of the first `length` tokens of `from`.
   virtual void copy_prefix(std::size_t from, std::size_t to, std::int64_t length) = 0;
 
-  // At most max_prompt() tokens.
-  virtual void prompt(const DevicePrompt& prompt) = 0;
+  // Runs prompts of different sequences together, at most max_prompt() tokens in all. Several want max_logits() tokens at
+  // most, one may want any number.
+  virtual void prompt(std::span<const DevicePrompt> prompts) = 0;
   virtual std::int64_t max_prompt() const = 0;
-  // What follows the tokens [begin, end) of the last prompt: [end - begin, vocabulary] f32 in host memory, at most
-  // max_logits() rows.
+  // What follows the wanted tokens [begin, end) of the last call of prompt(), counted from the first wanted one of the first
+  // prompt through all of them: [end - begin, vocabulary] f32 in host memory, at most max_logits() rows.
   virtual Tensor logits(std::int64_t begin, std::int64_t end) = 0;
+  // The largest of each.
+  virtual std::vector<DeviceChoice> choices(std::int64_t begin, std::int64_t end) = 0;
   virtual std::int64_t max_logits() const = 0;
 
   // Appends one token to each row's sequence. With `ahead` the device begins the step after it with the tokens chosen
@@ -184,7 +187,7 @@ class DeviceModel {
   virtual DeviceLoading loading() const = 0;
 };
 
-// Pictures have up to `most_patches` patches each; their encoding is done one at a time, whoever asks for it.
+// Pictures have up to `most_patches` patches each.
 // `threads` of the host read the weights, 0: all cores; the sources' functions are called by several at once.
 // Throws Error("[cuda] ...") without CUDA, and for formats that no kernel reads.
 std::shared_ptr<const DeviceModel> make_cuda_model(const DeviceDecoderSource& decoder, const DeviceVisionSource& vision,

@@ -59,6 +59,17 @@ class CpuWorker final : public Worker {
     times.first_token += after.seconds();
   }
 
+  std::int64_t most_together() const override { return 0; }
+
+  std::vector<Choice> prefill(std::span<const PromptRun> runs) override {
+    std::vector<Choice> choices;
+    for (const PromptRun& run : runs) {
+      prefill(run.sequence, *run.prompt, std::ssize(run.prompt->tokens) - 1, *run.times,
+              [&](std::int64_t, std::span<const float> logits) { choices.push_back(run.sampler->choose(logits)); });
+    }
+    return choices;
+  }
+
   std::vector<Choice> step(std::span<const StepRow> rows) override {
     std::vector<TokenId> tokens;
     std::vector<Position> positions;

@@ -32,23 +32,41 @@ class DeviceWorker final : public Worker {
 
   void prefill(std::size_t sequence, PreparedPrompt& prompt, std::int64_t first_wanted, StageTimes& times,
                const LogitRows& rows) override {
-    const std::int64_t total = static_cast<std::int64_t>(prompt.tokens.size()), begin = runner_->length(sequence);
-    const std::vector<std::int32_t> picture_rows = encode_pictures(prompt, begin, times);
-    for (std::int64_t chunk = begin; chunk < total; chunk += runner_->max_prompt()) {
-      const std::int64_t end = std::min(total, chunk + runner_->max_prompt());
-      const std::int64_t wanted = std::clamp(first_wanted, chunk, end);
-      run_chunk(sequence, prompt, picture_rows, chunk, end, wanted, times);
+    Part part{sequence, &prompt, &times};
+    runner_->clear_pictures();
+    encode_pictures(part);
+    run_parts(part, first_wanted, [&] {
       const Timer timer;
-      for (std::int64_t first = wanted; first < end; first += runner_->max_logits()) {
-        const std::int64_t last = std::min(end, first + runner_->max_logits());
-        const Tensor logits = runner_->logits(first - chunk, last - chunk);
-        for (std::int64_t token = first; token < last; ++token) {
-          rows(token,
-               {logits.data<float>() + (token - first) * logits.dim(1), static_cast<std::size_t>(logits.dim(1))});
-        }
+      const std::int64_t begin = part.end - part.wanted;
+      for (std::int64_t first = 0; first < part.wanted; first += runner_->max_logits()) {
+        const std::int64_t last = std::min(part.wanted, first + runner_->max_logits());
+        const Tensor logits = runner_->logits(first, last);
+        for (std::int64_t row = first; row < last; ++row) rows(begin + row, row_of(logits, row - first));
       }
       times.first_token += timer.seconds();
+    });
+  }
+
+  std::int64_t most_together() const override { return runner_->max_prompt(); }
+
+  std::vector<Choice> prefill(std::span<const PromptRun> runs) override {
+    std::vector<Part> parts;
+    runner_->clear_pictures();
+    for (const PromptRun& run : runs) {
+      parts.push_back({run.sequence, run.prompt, run.times});
+      encode_pictures(parts.back());
+      parts.back().end = std::ssize(run.prompt->tokens);
+      parts.back().wanted = 1;
     }
+    if (parts.size() > 1) {
+      run_together(parts);
+    } else {
+      run_parts(parts[0], parts[0].end - 1, [] {});
+    }
+    const Timer timer;
+    std::vector<Choice> choices = choose(runs);
+    for (const PromptRun& run : runs) run.times->first_token += timer.seconds() / static_cast<double>(runs.size());
+    return choices;
   }
 
   std::vector<Choice> step(std::span<const StepRow> rows) override {
@@ -63,9 +81,7 @@ class DeviceWorker final : public Worker {
     std::vector<float> logits(greedy ? 0 : static_cast<std::size_t>(engine_->model().config().decoder.vocabulary));
     for (std::size_t i = 0; i < rows.size(); ++i) {
       if (greedy) {
-        require(chosen[i].token >= 0, "logits", "expected finite numbers, got NaN or infinity at position {}",
-                rows[i].position);
-        choices.push_back({chosen[i].token, chosen[i].gap});
+        choices.push_back(finite(chosen[i]));
       } else {
         runner_->step_logits(static_cast<std::int64_t>(i), logits);
         choices.push_back(rows[i].sampler->choose(logits));
@@ -101,34 +117,90 @@ class DeviceWorker final : public Worker {
     return limits;
   }
 
-  void run_chunk(std::size_t sequence, const PreparedPrompt& prompt, const std::vector<std::int32_t>& picture_rows,
-                 std::int64_t begin, std::int64_t end, std::int64_t wanted, StageTimes& times) {
-    const Timer timer;
-    const auto first = static_cast<std::size_t>(begin), count = static_cast<std::size_t>(end - begin);
-    const RotationTables tables = mrope_tables(engine_->model().config().decoder,
-                                               std::span(prompt.positions.values).subspan(first, count), rotations_);
-    DevicePrompt call{sequence,      std::span(prompt.tokens).subspan(first, count), {}, tables.cos, tables.sin,
-                      wanted - begin};
-    if (!picture_rows.empty()) call.picture_rows = std::span(picture_rows).subspan(first, count);
-    runner_->prompt(call);
-    times.prefill += timer.seconds();
+  // The tokens [begin, end) of a prompt, of whose last `wanted` ones logits are wanted.
+  struct Part {
+    std::size_t sequence = 0;
+    PreparedPrompt* prompt = nullptr;
+    StageTimes* times = nullptr;
+    std::int64_t begin = 0, end = 0, wanted = 0;
+    // The row of each of the prompt's tokens among the runner's pictures, -1 for text; empty without any.
+    std::vector<std::int32_t> picture_rows = {};
+  };
+
+  // One prompt in as many passes as it needs, each followed by `after`.
+  template <typename After>
+  void run_parts(Part& part, std::int64_t first_wanted, const After& after) {
+    const auto total = std::ssize(part.prompt->tokens);
+    for (std::int64_t begin = part.begin; begin < total; begin = part.end) {
+      part.begin = begin;
+      part.end = std::min(total, begin + runner_->max_prompt());
+      part.wanted = part.end - std::clamp(first_wanted, begin, part.end);
+      run_together({&part, 1});
+      if (part.wanted > 0) after();
+    }
   }
 
-  // Runs the pictures from the prompt's token `begin` on. The row of each token among the runner's pictures, -1 for text;
-  // empty without pictures.
-  std::vector<std::int32_t> encode_pictures(PreparedPrompt& prompt, std::int64_t begin, StageTimes& times) {
-    runner_->clear_pictures();
-    std::vector<std::int32_t> rows;
-    for (PreparedPrompt::Picture& picture : prompt.pictures) {
-      if (picture.begin < begin) continue;
-      rows.resize(prompt.tokens.size(), -1);
-      const auto row = static_cast<std::int32_t>(encode(picture, times));
+  void run_together(std::span<const Part> parts) {
+    const Timer timer;
+    std::vector<DevicePrompt> prompts;
+    std::int64_t tokens = 0;
+    for (const Part& part : parts) {
+      const auto first = static_cast<std::size_t>(part.begin), count = static_cast<std::size_t>(part.end - part.begin);
+      const RotationTables tables =
+          mrope_tables(engine_->model().config().decoder,
+                       std::span(part.prompt->positions.values).subspan(first, count), rotations_);
+      DevicePrompt& prompt = prompts.emplace_back();
+      prompt = {part.sequence,
+                std::span(part.prompt->tokens).subspan(first, count),
+                {},
+                tables.cos,
+                tables.sin,
+                part.end - part.wanted - part.begin};
+      if (!part.picture_rows.empty()) prompt.picture_rows = std::span(part.picture_rows).subspan(first, count);
+      tokens += part.end - part.begin;
+    }
+    runner_->prompt(prompts);
+    const double seconds_per_token = timer.seconds() / static_cast<double>(tokens);
+    for (const Part& part : parts) {
+      part.times->prefill += seconds_per_token * static_cast<double>(part.end - part.begin);
+    }
+  }
+
+  // What follows the last token of each prompt.
+  std::vector<Choice> choose(std::span<const PromptRun> runs) {
+    const auto count = std::ssize(runs);
+    std::vector<Choice> choices;
+    if (std::ranges::all_of(runs, [](const PromptRun& run) { return run.sampler->greedy(); })) {
+      for (const DeviceChoice& chosen : runner_->choices(0, count)) choices.push_back(finite(chosen));
+      return choices;
+    }
+    const Tensor logits = runner_->logits(0, count);
+    for (std::int64_t i = 0; i < count; ++i) {
+      choices.push_back(runs[static_cast<std::size_t>(i)].sampler->choose(row_of(logits, i)));
+    }
+    return choices;
+  }
+
+  static Choice finite(const DeviceChoice& chosen) {
+    require(chosen.token >= 0, "logits", "expected finite numbers, got NaN or infinity");
+    return {chosen.token, chosen.gap};
+  }
+  static std::span<const float> row_of(const Tensor& logits, std::int64_t row) {
+    return {logits.data<float>() + row * logits.dim(1), static_cast<std::size_t>(logits.dim(1))};
+  }
+
+  // The part begins behind what the cache holds; runs the pictures from there on.
+  void encode_pictures(Part& part) {
+    part.begin = runner_->length(part.sequence);
+    for (PreparedPrompt::Picture& picture : part.prompt->pictures) {
+      if (picture.begin < part.begin) continue;
+      part.picture_rows.resize(part.prompt->tokens.size(), -1);
+      const auto row = static_cast<std::int32_t>(encode(picture, *part.times));
       const std::int64_t count = picture.grid.tokens(engine_->model().config().vision.merge_size);
       for (std::int64_t i = 0; i < count; ++i) {
-        rows[static_cast<std::size_t>(picture.begin + i)] = row + static_cast<std::int32_t>(i);
+        part.picture_rows[static_cast<std::size_t>(picture.begin + i)] = row + static_cast<std::int32_t>(i);
       }
     }
-    return rows;
   }
 
   // The first of the picture's rows.

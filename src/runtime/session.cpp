@@ -43,11 +43,12 @@ class SessionState final : public Session {
       : engine_(std::move(engine)), pool_(threads), worker_(make_worker(engine_, pool_)) {}
 
   Generation generate(const Prompt& prompt, const SamplingOptions& options, const TextSink& sink) override {
-    const Timer prepare;
-    PreparedPrompt prepared = engine_->prepare(prompt, pool_);
-    const double prepare_seconds = prepare.seconds();
     Writer writer(*engine_, options);
-    if (!start(0, prepared, prepare_seconds, writer, sink)) return finish(writer, sink);
+    Request request = prepare(0, prompt, writer);
+    std::vector<Request*> waiting;
+    add(request, waiting, sink);
+    read(waiting, sink);
+    if (!request.more) return finish(writer, sink);
     Timer timer;
     do {
       const bool more = writer.take(step({0}, {&writer}).front(), sink);
@@ -62,13 +63,17 @@ class SessionState final : public Session {
     require(prompts.size() <= worker_->most_sequences(), "batch", "expected at most {} prompts at once, got {}",
             worker_->most_sequences(), prompts.size());
     std::vector<std::unique_ptr<Writer>> writers;
-    std::vector<std::size_t> active;
+    std::vector<std::unique_ptr<Request>> requests;
+    std::vector<Request*> waiting;
     for (std::size_t i = 0; i < prompts.size(); ++i) {
-      const Timer prepare;
-      PreparedPrompt prepared = engine_->prepare(prompts[i], pool_);
-      const double prepare_seconds = prepare.seconds();
       writers.push_back(std::make_unique<Writer>(*engine_, options));
-      if (start(i, prepared, prepare_seconds, *writers.back(), {})) active.push_back(i);
+      requests.push_back(std::make_unique<Request>(prepare(i, prompts[i], *writers.back())));
+      add(*requests.back(), waiting, {});
+    }
+    read(waiting, {});
+    std::vector<std::size_t> active;
+    for (const auto& request : requests) {
+      if (request->more) active.push_back(request->sequence);
     }
     while (!active.empty()) {
       const Timer timer;
@@ -99,8 +104,7 @@ class SessionState final : public Session {
     require(static_cast<std::int64_t>(prepared.tokens.size()) <= engine_->model().config().decoder.max_positions,
             "score", "expected at most {} tokens, got {}", engine_->model().config().decoder.max_positions,
             prepared.tokens.size());
-    StageTimes times;
-    run_prompt(0, prepared, prompt_tokens - 1, times, finite_rows(1 - prompt_tokens, sink));
+    run_prompt(0, prepared, prompt_tokens - 1, finite_rows(1 - prompt_tokens, sink));
   }
 
   void start_profile() override { worker_->start_profile(); }
@@ -109,8 +113,7 @@ class SessionState final : public Session {
   void score_text(std::span<const TokenId> tokens, const LogitsSink& sink) override {
     if (tokens.size() < 2) return;
     PreparedPrompt prepared = engine_->prepare_tokens(tokens.first(tokens.size() - 1));
-    StageTimes times;
-    run_prompt(0, prepared, 0, times, finite_rows(1, sink));
+    run_prompt(0, prepared, 0, finite_rows(1, sink));
   }
 
  private:
@@ -132,56 +135,117 @@ class SessionState final : public Session {
     }
   }
 
-  // Reads into sequence i what no sequence of this session holds, and at least the tokens from `first_wanted` on. Returns
-  // how many tokens were held.
-  std::int64_t run_prompt(std::size_t i, PreparedPrompt& prompt, std::int64_t first_wanted, StageTimes& times,
-                          const Worker::LogitRows& rows) {
+  // An answer that begins in a sequence.
+  struct Request {
+    std::size_t sequence = 0;
+    PreparedPrompt prompt;
+    Writer* writer = nullptr;
+    bool more = false;  // the first token did not complete the answer
+
+    std::int64_t last() const { return std::ssize(prompt.tokens) - 1; }
+  };
+
+  // Which sequence holds the longest beginning of a prompt that sequence i may take, of at most `limit` tokens.
+  struct Held {
+    std::size_t donor = 0;
+    std::int64_t tokens = 0;
+  };
+  Held find_held(std::size_t i, const PreparedPrompt& prompt, std::int64_t limit) {
     sequence(i);
-    std::size_t donor = i;
-    std::int64_t shared = 0;
-    if (engine_->options().reuse_prefix) {
-      shared = sequences_[i]->shared_prefix(prompt, first_wanted);
-      for (std::size_t other = 0; other < sequences_.size(); ++other) {
-        const std::int64_t length = sequences_[other]->shared_prefix(prompt, first_wanted);
-        if (length > shared) {
-          shared = length;
-          donor = other;
-        }
-      }
+    if (!engine_->options().reuse_prefix) return {i, 0};
+    Held held{i, sequences_[i]->shared_prefix(prompt, limit)};
+    for (std::size_t other = 0; other < sequences_.size(); ++other) {
+      const std::int64_t tokens = sequences_[other]->shared_prefix(prompt, limit);
+      if (tokens > held.tokens) held = {other, tokens};
     }
-    const std::int64_t more = static_cast<std::int64_t>(prompt.tokens.size()) - worker_->length(i);
-    make_room({&i, 1}, more, [&](std::size_t other) { return other > i && other != donor; });
-    if (donor > i && !worker_->has_room({&i, 1}, more)) {
-      shared = sequences_[i]->shared_prefix(prompt, first_wanted);
-      forget(donor);
-      donor = i;
-    }
-    // should the worker fail to copy, the books say that nothing is held
-    if (donor != i) sequences_[i]->keep_prefix(*sequences_[i], 0);
-    worker_->keep_prefix(i, donor, shared);
-    sequences_[i]->keep_prefix(*sequences_[donor], shared);
-    worker_->prefill(i, prompt, first_wanted, times, rows);
-    sequences_[i]->extend(prompt);
-    return shared;
+    return held;
   }
 
-  // Reads the prompt and takes the first token. False when that completes the answer.
-  bool start(std::size_t i, PreparedPrompt& prompt, double prepare_seconds, Writer& writer, const TextSink& sink) {
+  // Sequence i takes the beginning of a prompt from where it is held, and gets room for the rest. Returns how many tokens
+  // it holds then.
+  std::int64_t place(std::size_t i, const PreparedPrompt& prompt, std::int64_t first_wanted) {
+    Held held = find_held(i, prompt, first_wanted);
+    const std::int64_t more = std::ssize(prompt.tokens) - worker_->length(i);
+    make_room({&i, 1}, more, [&](std::size_t other) { return other > i && other != held.donor; });
+    if (held.donor > i && !worker_->has_room({&i, 1}, more)) {
+      forget(held.donor);
+      held = {i, sequences_[i]->shared_prefix(prompt, first_wanted)};
+    }
+    // should the worker fail to copy, the books say that nothing is held
+    if (held.donor != i) sequences_[i]->keep_prefix(*sequences_[i], 0);
+    worker_->keep_prefix(i, held.donor, held.tokens);
+    sequences_[i]->keep_prefix(*sequences_[held.donor], held.tokens);
+    return held.tokens;
+  }
+
+  // Reads into sequence i what no sequence of this session holds, and at least the tokens from `first_wanted` on.
+  void run_prompt(std::size_t i, PreparedPrompt& prompt, std::int64_t first_wanted, const Worker::LogitRows& rows) {
+    place(i, prompt, first_wanted);
+    StageTimes times;
+    worker_->prefill(i, prompt, first_wanted, times, rows);
+    sequences_[i]->extend(prompt);
+  }
+
+  Request prepare(std::size_t i, const Prompt& prompt, Writer& writer) {
+    const Timer timer;
+    Request request{i, engine_->prepare(prompt, pool_), &writer};
+    double seconds = timer.seconds();
     Generation& result = writer.result;
-    result.prompt_tokens = static_cast<std::int64_t>(prompt.tokens.size());
-    for (const PreparedPrompt::Picture& picture : prompt.pictures) {
+    result.prompt_tokens = std::ssize(request.prompt.tokens);
+    for (const PreparedPrompt::Picture& picture : request.prompt.pictures) {
       result.visual_tokens += picture.grid.tokens(engine_->model().config().vision.merge_size);
       // what looking up the size took is counted with the picture
-      if (picture.loaded) prepare_seconds -= picture.loaded->decode_seconds + picture.loaded->resize_seconds;
+      if (picture.loaded) seconds -= picture.loaded->decode_seconds + picture.loaded->resize_seconds;
     }
-    writer.next_position = prompt.positions.next;
-    if (writer.options.max_new_tokens <= 0) return false;
-    result.times.prefill = std::max(0.0, prepare_seconds);
-    bool more = false;
-    result.reused_tokens = run_prompt(
-        i, prompt, result.prompt_tokens - 1, result.times,
-        [&](std::int64_t, std::span<const float> logits) { more = writer.take(writer.sampler.choose(logits), sink); });
-    return more;
+    writer.next_position = request.prompt.positions.next;
+    if (writer.options.max_new_tokens > 0) result.times.prefill = std::max(0.0, seconds);
+    return request;
+  }
+
+  // Lets a request wait until its prompt is read together with those that wait already, or reads these first. Sequences
+  // come in ascending order.
+  void add(Request& request, std::vector<Request*>& waiting, const TextSink& sink) {
+    if (request.writer->options.max_new_tokens <= 0) return;
+    if (!waiting.empty() && !joins(request, waiting)) read(waiting, sink);
+    request.writer->result.reused_tokens = place(request.sequence, request.prompt, request.last());
+    waiting.push_back(&request);
+  }
+
+  // Whether a request is better read together with those that wait than after them.
+  bool joins(const Request& request, const std::vector<Request*>& waiting) {
+    constexpr std::int64_t kWorthWaiting = 64;  // tokens that the request could take from one of them afterwards
+    const Held held = find_held(request.sequence, request.prompt, request.last());
+    std::vector<std::size_t> sequences = {request.sequence};
+    std::int64_t tokens = std::ssize(request.prompt.tokens) - held.tokens;
+    std::int64_t longest = std::ssize(request.prompt.tokens) - worker_->length(request.sequence);
+    for (const Request* other : waiting) {
+      const std::int64_t rest = std::ssize(other->prompt.tokens) - worker_->length(other->sequence);
+      sequences.push_back(other->sequence);
+      tokens += rest;
+      longest = std::max(longest, rest);
+      if (!engine_->options().reuse_prefix) continue;
+      Sequence after;
+      after.extend(other->prompt);
+      if (after.shared_prefix(request.prompt, request.last()) >= held.tokens + kWorthWaiting) return false;
+    }
+    if (tokens > worker_->most_together()) return false;
+    make_room(sequences, longest, [&](std::size_t i) { return i > request.sequence && i != held.donor; });
+    return worker_->has_room(sequences, longest);
+  }
+
+  // Reads the prompts that wait and takes the first tokens; then none waits.
+  void read(std::vector<Request*>& waiting, const TextSink& sink) {
+    if (waiting.empty()) return;
+    std::vector<Worker::PromptRun> runs;
+    for (Request* request : waiting) {
+      runs.push_back({request->sequence, &request->prompt, &request->writer->result.times, &request->writer->sampler});
+    }
+    const std::vector<Choice> choices = worker_->prefill(runs);
+    for (std::size_t k = 0; k < waiting.size(); ++k) {
+      sequences_[waiting[k]->sequence]->extend(waiting[k]->prompt);
+      waiting[k]->more = waiting[k]->writer->take(choices[k], sink);
+    }
+    waiting.clear();
   }
 
   // Runs the newest token of each sequence; what follows.

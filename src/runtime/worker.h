@@ -17,6 +17,13 @@ class Worker {
 
   // Called for each wanted token of a prompt in turn, with the logits that follow it, [vocabulary].
   using LogitRows = std::function<void(std::int64_t token, std::span<const float> logits)>;
+  // A prompt to read, and who chooses its answer's first token.
+  struct PromptRun {
+    std::size_t sequence = 0;
+    PreparedPrompt* prompt = nullptr;
+    StageTimes* times = nullptr;
+    Sampler* sampler = nullptr;
+  };
   // The newest token of a sequence, and who chooses the next one.
   struct StepRow {
     std::size_t sequence = 0;
@@ -40,6 +47,11 @@ class Worker {
   // token `first_wanted` on. Adds the times of pictures, prefill and logits.
   virtual void prefill(std::size_t sequence, PreparedPrompt& prompt, std::int64_t first_wanted, StageTimes& times,
                        const LogitRows& rows) = 0;
+  // Tokens of several prompts that run faster together, at most; 0: none do.
+  virtual std::int64_t most_together() const = 0;
+  // The same for prompts of different sequences: one, or several of most_together() tokens in all that no cache holds. The
+  // first token of each one's answer. Each takes the share of its tokens in the time of a pass.
+  virtual std::vector<Choice> prefill(std::span<const PromptRun> runs) = 0;
   // Appends a token to each row's sequence; what follows.
   virtual std::vector<Choice> step(std::span<const StepRow> rows) = 0;
   virtual SessionMemory memory() const = 0;

@@ -84,7 +84,8 @@ TEST_F(DeviceEngine, AnswersDoNotDependOnBatchesPrefixesOrWhatRanBefore) {
     const std::vector<Generation> batch = session->generate_batch(prompts, sampling(70));
     for (std::size_t i = 0; i < prompts.size(); ++i) EXPECT_EQ(answer_of(batch[i]), alone[i]) << i;
   }
-  const auto reusing = Session::create(Engine::load(testing::demo_folder() / "model", options(true)));
+  const auto reusing_engine = Engine::load(testing::demo_folder() / "model", options(true));
+  const auto reusing = Session::create(reusing_engine);
   std::int64_t reused = 0;
   for (std::size_t i = 0; i < prompts.size(); ++i) {
     const Generation generation = reusing->generate(prompts[i], sampling(70));
@@ -92,6 +93,33 @@ TEST_F(DeviceEngine, AnswersDoNotDependOnBatchesPrefixesOrWhatRanBefore) {
     reused += generation.reused_tokens;
   }
   EXPECT_GT(reused, 0);
+  // of one batch, too: prompts about one picture wait for the first of them
+  const std::vector<Generation> batch = Session::create(reusing_engine)->generate_batch(prompts, sampling(70));
+  for (std::size_t i = 0; i < prompts.size(); ++i) EXPECT_EQ(answer_of(batch[i]), alone[i]) << i;
+  EXPECT_GT(batch[1].reused_tokens, 64);
+}
+
+// Prompts of many lengths that are read together, in more than one pass.
+TEST_F(DeviceEngine, AnswersDoNotDependOnPromptsThatAreReadTogether) {
+  const auto engine = Engine::load(testing::demo_folder() / "model", options(false));
+  std::vector<Prompt> prompts = testing::some_prompts();
+  prompts.resize(3);
+  std::int64_t tokens = 0;
+  for (const int words : {1, 2000, 700, 2500, 3000}) {
+    std::string text = "Count the words:";
+    for (int i = 0; i < words; ++i) text += i % 3 == 0 ? " red" : " dog";
+    prompts.push_back(testing::ask(text, {}));
+    tokens += static_cast<std::int64_t>(engine->tokenize(prompts.back()).size());
+  }
+  EXPECT_GT(tokens, 8192);
+  std::vector<Answer> alone;
+  for (const Prompt& prompt : prompts) {
+    alone.push_back(answer_of(Session::create(engine)->generate(prompt, sampling(4))));
+  }
+  std::reverse(prompts.begin(), prompts.end());
+  std::reverse(alone.begin(), alone.end());
+  const std::vector<Generation> batch = Session::create(engine)->generate_batch(prompts, sampling(4));
+  for (std::size_t i = 0; i < prompts.size(); ++i) EXPECT_EQ(answer_of(batch[i]), alone[i]) << i;
 }
 
 // Sequences that end one after another, as stop tokens come.
@@ -138,6 +166,8 @@ TEST_F(DeviceEngine, DrawsTokensFromTheSeed) {
   const Answer first = answer_of(session->generate(prompt, sampling(20, 1.5)));
   EXPECT_EQ(answer_of(session->generate(prompt, sampling(20, 1.5))), first);
   EXPECT_NE(answer_of(session->generate(prompt, sampling(20))).tokens, first.tokens);
+  const std::vector<Prompt> two = {testing::some_prompts()[2], prompt};
+  EXPECT_EQ(answer_of(session->generate_batch(two, sampling(20, 1.5))[1]), first);
 }
 
 // What earlier requests left in the cache goes when a later one needs the room.

@@ -27,15 +27,12 @@ class CudaModel final : public DeviceModel {
   CudaModel(const DeviceDecoderSource& decoder, const DeviceVisionSource& vision, std::int64_t most_patches,
             int threads)
       : device_(first_device()),
-        weights_(std::make_shared<cuda::ModelWeights>(
-            cuda::DeviceArena::growing("weights", kSlabBytes),
-            cuda::DeviceArena::growing("vision workspace", cuda::DeviceArena::kAlignment))) {
+        weights_(std::make_shared<cuda::ModelWeights>(cuda::DeviceArena::growing("weights", kSlabBytes))) {
     const cuda::DeviceStream stream;
     const Timer timer;  // the device is awake
     cuda::DeviceUploader uploader(stream, threads);
     weights_->decoder = std::make_unique<cuda::DeviceDecoder>(decoder, weights_->arena, uploader);
-    weights_->vision = std::make_unique<cuda::VisionTower>(vision, most_patches, weights_->arena,
-                                                           weights_->vision_workspace, uploader);
+    weights_->vision = std::make_unique<cuda::VisionTower>(vision, most_patches, weights_->arena, uploader);
     weights_->patches_per_token = vision.merge;
     stream.synchronize();  // runners' streams do not wait for this one
     loading_ = {uploader.bytes(), timer.seconds()};

@@ -70,7 +70,7 @@ void DecodeSteps::run(std::int64_t longest, const Launch& launch) const {
   const DeviceMatrix hidden = rows_of(model_.buffers.hidden, 0, count_);
   embedding({model_.decoder.embedding(), rows_.tokens, hidden, {}, nullptr}, launch);
   DeviceDecoder::Pass pass;
-  pass.attend = [&](const DeviceMatrix& qkv, const PagedKv& kv, std::int64_t, const DeviceMatrix& mixed) {
+  pass.attend = [&](const DeviceMatrix& qkv, const PagedKv& kv, bool, const DeviceMatrix& mixed) {
     attention_decode({qkv, model_.cos, model_.sin, rows_.positions, rows_.sequences, rows_.lengths, longest,
                       1.0f / std::sqrt(static_cast<float>(shape.head_dim)), shape.heads, attention_memory_,
                       attention_counters_, mixed},

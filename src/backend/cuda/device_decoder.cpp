@@ -49,18 +49,19 @@ ProductBuffers::Sizes DeviceDecoder::product_sizes(std::int64_t rows) const {
   ProductBuffers::Sizes sizes;
   sizes.rows = rows;
   for (const Layer& layer : layers_) {
-    for (const DeviceProducts* products : {&layer.qkv, &layer.o, &layer.gate_up, &layer.down}) {
-      products->reserve(sizes);
-    }
+    layer.qkv.reserve({.norm = true}, sizes);
+    layer.o.reserve({.residual = true}, sizes);
+    layer.gate_up.reserve({.norm = true, .silu_mul = true}, sizes);
+    layer.down.reserve({.residual = true}, sizes);
   }
-  head_.reserve(sizes, false);
+  head_.reserve({.norm = true, .prompts = false}, sizes);
   return sizes;
 }
 
 std::size_t DeviceDecoder::buffer_bytes(std::int64_t rows, std::int64_t logit_rows) const {
   return bf16_bytes(rows, shape_.hidden) + bf16_bytes(rows, shape_.qkv_width()) + bf16_bytes(rows, shape_.q_width()) +
-         bf16_bytes(rows, shape_.intermediate) + 2 * bf16_bytes(logit_rows, shape_.vocabulary) +
-         ProductBuffers::bytes(product_sizes(rows));
+         bf16_bytes(rows, shape_.intermediate) + bf16_bytes(logit_rows, shape_.hidden) +
+         2 * bf16_bytes(logit_rows, shape_.vocabulary) + ProductBuffers::bytes(product_sizes(rows));
 }
 
 DeviceDecoder::Buffers DeviceDecoder::make_buffers(std::int64_t rows, std::int64_t logit_rows,
@@ -69,27 +70,38 @@ DeviceDecoder::Buffers DeviceDecoder::make_buffers(std::int64_t rows, std::int64
           take_matrix(DType::kBF16, rows, shape_.qkv_width(), arena),
           take_matrix(DType::kBF16, rows, shape_.q_width(), arena),
           take_matrix(DType::kBF16, rows, shape_.intermediate, arena),
+          take_matrix(DType::kBF16, logit_rows, shape_.hidden, arena),
           take_matrix(DType::kF32, logit_rows, shape_.vocabulary, arena),
           ProductBuffers(product_sizes(rows), arena)};
 }
 
-void DeviceDecoder::run(std::int64_t rows, const Pass& pass, const std::vector<PagedKv>& kv, const Buffers& buffers,
-                        const Launch& launch) const {
-  for (std::size_t i = 0; i < layers_.size(); ++i) {
-    const std::int64_t first = i + 1 == layers_.size() ? pass.first_wanted : 0;
-    run_layer(layers_[i], rows, first, pass, kv[i], buffers, launch);
+DeviceMatrix DeviceDecoder::run(std::int64_t rows, const Pass& pass, const std::vector<PagedKv>& kv,
+                                const Buffers& buffers, const Launch& launch) const {
+  const DeviceMatrix hidden = rows_of(buffers.hidden, 0, rows);
+  for (std::size_t i = 0; i + 1 < layers_.size(); ++i) {
+    run_layer(layers_[i], rows, hidden, pass, kv[i], buffers, launch);
   }
+  const DeviceMatrix wanted = wanted_rows(pass, hidden, buffers, launch);
+  run_layer(layers_.back(), rows, wanted, pass, kv.back(), buffers, launch);
+  return wanted;
 }
 
-void DeviceDecoder::run_layer(const Layer& layer, std::int64_t rows, std::int64_t first, const Pass& pass,
+DeviceMatrix DeviceDecoder::wanted_rows(const Pass& pass, const DeviceMatrix& hidden, const Buffers& buffers,
+                                        const Launch& launch) const {
+  if (!pass.wanted) return rows_of(hidden, pass.first_wanted, hidden.rows);
+  const DeviceMatrix wanted = rows_of(buffers.wanted, 0, pass.wanted_rows);
+  cuda::embedding({hidden, pass.wanted, wanted, {}, nullptr}, launch);
+  return wanted;
+}
+
+void DeviceDecoder::run_layer(const Layer& layer, std::int64_t rows, const DeviceMatrix& x, const Pass& pass,
                               const PagedKv& kv, const Buffers& buffers, const Launch& launch) const {
   const DeviceMatrix hidden = rows_of(buffers.hidden, 0, rows), qkv = rows_of(buffers.qkv, 0, rows);
   layer.qkv.run({hidden, layer.input_norm, shape_.norm_eps, qkv, {}, false, pass.prompt_rows}, buffers.products,
                 launch);
-  const DeviceMatrix mixed = rows_of(buffers.mixed, first, rows), x = rows_of(hidden, first, rows),
-                     mlp = rows_of(buffers.mlp, first, rows);
-  pass.attend(qkv, kv, first, mixed);
-  if (first == rows) return;
+  const DeviceMatrix mixed = rows_of(buffers.mixed, 0, x.rows), mlp = rows_of(buffers.mlp, 0, x.rows);
+  pass.attend(qkv, kv, &layer == &layers_.back(), mixed);
+  if (x.rows == 0) return;
   layer.o.run({mixed, nullptr, 0.0f, x, x, false, pass.prompt_rows}, buffers.products, launch);
   layer.gate_up.run({x, layer.mlp_norm, shape_.norm_eps, mlp, {}, true, pass.prompt_rows}, buffers.products, launch);
   layer.down.run({mlp, nullptr, 0.0f, x, x, false, pass.prompt_rows}, buffers.products, launch);

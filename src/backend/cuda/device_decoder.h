@@ -25,6 +25,7 @@ class DeviceDecoder {
   // Activations of up to `rows` tokens.
   struct Buffers {
     DeviceMatrix hidden, qkv, mixed, mlp;  // bf16
+    DeviceMatrix wanted;                   // [logit rows, hidden] bf16
     DeviceMatrix logits;                   // [logit rows, vocabulary] f32
     ProductBuffers products;
   };
@@ -33,16 +34,20 @@ class DeviceDecoder {
 
   // What differs between a prompt and a step of decoding.
   struct Pass {
-    std::int64_t prompt_rows = 0;   // as DeviceProducts has it
-    std::int64_t first_wanted = 0;  // rows before it are not needed after the last layer
-    // Rotates q and k of all rows and puts k and v into the cache; mixed = attention of the rows [first, M), which may be
-    // none.  qkv: all rows, mixed: those.
-    std::function<void(const DeviceMatrix& qkv, const PagedKv& kv, std::int64_t first, const DeviceMatrix& mixed)>
-        attend;
+    std::int64_t prompt_rows = 0;  // as DeviceProducts has it
+    // Rows that are needed after the last layer: those from `first_wanted` on, or the `wanted_rows` that `wanted` names, on
+    // the device.
+    std::int64_t first_wanted = 0;
+    const std::int32_t* wanted = nullptr;
+    std::int64_t wanted_rows = 0;
+    // Rotates q and k of all rows and puts k and v into the cache; mixed = attention of all rows, in the last layer of
+    // those that are needed after it, one after another: perhaps none.
+    std::function<void(const DeviceMatrix& qkv, const PagedKv& kv, bool last, const DeviceMatrix& mixed)> attend;
   };
-  // All layers on the first `rows` rows of buffers.hidden, in place.  kv: the cache of each layer.
-  void run(std::int64_t rows, const Pass& pass, const std::vector<PagedKv>& kv, const Buffers& buffers,
-           const Launch& launch) const;
+  // All layers on the first `rows` rows of buffers.hidden, in place.  kv: the cache of each layer. Returns the hidden states
+  // of the rows that are needed.
+  DeviceMatrix run(std::int64_t rows, const Pass& pass, const std::vector<PagedKv>& kv, const Buffers& buffers,
+                   const Launch& launch) const;
   // buffers.logits = head(norm(hidden)), by the kernels of decoding.  hidden: [rows, hidden], up to kDecodeTokens rows.
   void logits(const DeviceMatrix& hidden, const Buffers& buffers, const Launch& launch) const;
 
@@ -54,8 +59,11 @@ class DeviceDecoder {
     const float *input_norm = nullptr, *mlp_norm = nullptr;
     DeviceProducts qkv, o, gate_up, down;
   };
-  void run_layer(const Layer& layer, std::int64_t rows, std::int64_t first, const Pass& pass, const PagedKv& kv,
+  // x: the rows that are needed after the layer, with their hidden states before it.
+  void run_layer(const Layer& layer, std::int64_t rows, const DeviceMatrix& x, const Pass& pass, const PagedKv& kv,
                  const Buffers& buffers, const Launch& launch) const;
+  DeviceMatrix wanted_rows(const Pass& pass, const DeviceMatrix& hidden, const Buffers& buffers,
+                           const Launch& launch) const;
   ProductBuffers::Sizes product_sizes(std::int64_t rows) const;
 
   DecoderShape shape_;

@@ -75,33 +75,27 @@ DeviceProducts::DeviceProducts(const DeviceProductsSource& source, DeviceArena& 
   }
 }
 
-void DeviceProducts::reserve(ProductBuffers::Sizes& sizes, bool prompts) const {
-  sizes.normed = std::max(sizes.normed, inputs());
-  sizes.codes = std::max(sizes.codes, inputs());
+void DeviceProducts::reserve(const Use& use, ProductBuffers::Sizes& sizes) const {
+  if (use.norm && !normalizes_on_the_way()) sizes.normed = std::max(sizes.normed, inputs());
+  if (use.silu_mul) sizes.wide = std::max(sizes.wide, sizes.rows * padded_cols(outputs_));
   for (const Part& part : parts_) {
     if (part.arranges()) sizes.arranged = std::max(sizes.arranged, inputs());
+    if (use.norm || part.weight.input.kind != InputQuant::Kind::kNone) sizes.codes = std::max(sizes.codes, inputs());
     sizes.scales = std::max(sizes.scales, input_scale_count(part.weight.input.kind, part.weight.cols));
     if (part.has_low_rank) sizes.rank = std::max(sizes.rank, part.low_rank_a.rows);
-    if (!prompts) continue;
-    sizes.wide = std::max(sizes.wide, sizes.rows * padded_cols(outputs_));
-    for (const LinearWeight* weight : {&part.weight, &part.low_rank_a, &part.low_rank_b}) {
-      sizes.prompt_bytes = std::max(sizes.prompt_bytes, linear_prompt_workspace(*weight, sizes.rows));
-    }
+    if (!use.prompts) continue;
+    const auto widen = [&](const LinearWeight& weight, bool residual) {
+      sizes.prompt_bytes = std::max(sizes.prompt_bytes, linear_prompt_workspace(weight, sizes.rows, residual));
+    };
+    widen(part.weight, use.residual);
+    if (!part.has_low_rank) continue;
+    widen(part.low_rank_a, false);
+    widen(part.low_rank_b, true);  // which is added to the product before it
   }
 }
 
-void DeviceProducts::reserve_plain(ProductBuffers::Sizes& sizes) const {
-  for (const Part& part : parts_) {
-    if (part.arranges()) sizes.arranged = std::max(sizes.arranged, inputs());
-    if (part.weight.input.kind != InputQuant::Kind::kNone) sizes.codes = std::max(sizes.codes, inputs());
-    sizes.scales = std::max(sizes.scales, input_scale_count(part.weight.input.kind, part.weight.cols));
-    sizes.prompt_bytes = std::max(sizes.prompt_bytes, linear_prompt_workspace(part.weight, sizes.rows, false));
-    if (!part.has_low_rank) continue;
-    // which is added to the product before it, as a residual is
-    sizes.rank = std::max(sizes.rank, part.low_rank_a.rows);
-    sizes.prompt_bytes = std::max(sizes.prompt_bytes, linear_prompt_workspace(part.low_rank_a, sizes.rows, false));
-    sizes.prompt_bytes = std::max(sizes.prompt_bytes, linear_prompt_workspace(part.low_rank_b, sizes.rows, true));
-  }
+bool DeviceProducts::normalizes_on_the_way() const {
+  return parts_.size() == 1 && !parts_[0].arranges() && !parts_[0].has_low_rank;
 }
 
 bool DeviceProducts::fuses_silu(const Call& call) const {
@@ -110,9 +104,7 @@ bool DeviceProducts::fuses_silu(const Call& call) const {
 }
 
 DeviceMatrix DeviceProducts::shared_input(const Call& call, const ProductBuffers& buffers, const Launch& launch) const {
-  // one part without anything before its quantization makes the norm on the way
-  const bool on_the_way = parts_.size() == 1 && !parts_[0].arranges() && !parts_[0].has_low_rank;
-  if (!call.norm || on_the_way) return call.x;
+  if (!call.norm || normalizes_on_the_way()) return call.x;
   const DeviceMatrix normed = buffers.normed(call.x.rows, call.x.cols);
   prepare_input({call.x, call.norm, call.eps, {}, normed, nullptr}, launch);
   return normed;

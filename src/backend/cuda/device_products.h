@@ -72,10 +72,13 @@ class DeviceProducts {
   void run(const Call& call, const ProductBuffers& buffers, const Launch& launch) const;
 
   std::int64_t inputs() const { return parts_.front().weight.cols; }
-  // Widens `sizes` so that calls of up to sizes.rows tokens fit; with `prompts` those of prompts, too.
-  void reserve(ProductBuffers::Sizes& sizes, bool prompts = true) const;
-  // The same for calls of prompts that have neither norm nor residual nor silu_mul.
-  void reserve_plain(ProductBuffers::Sizes& sizes) const;
+  // What calls have.
+  struct Use {
+    bool norm = false, residual = false, silu_mul = false;
+    bool prompts = true;  // false: steps of decoding alone
+  };
+  // Widens `sizes` so that calls of up to sizes.rows tokens fit.
+  void reserve(const Use& use, ProductBuffers::Sizes& sizes) const;
 
  private:
   struct Part {
@@ -87,6 +90,8 @@ class DeviceProducts {
     bool arranges() const { return input_scales || input_order; }
   };
 
+  // Whether the norm is made by the one part that there is, with its quantization.
+  bool normalizes_on_the_way() const;
   // What every part reads: x, or its norm where that is not made by the part itself.
   DeviceMatrix shared_input(const Call& call, const ProductBuffers& buffers, const Launch& launch) const;
   void run_part(const Part& part, const Call& call, const DeviceMatrix& x, bool normalize, const DeviceMatrix& y,

@@ -1,7 +1,6 @@
 #include "backend/cuda/device_runner.h"
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
 
 #include "backend/cuda/attention_prompt.h"
@@ -12,28 +11,36 @@ namespace halftone::cuda {
 namespace {
 
 constexpr std::string_view kWhere = "cuda model";
-// Tokens of a prompt that run at once, and for how many the kernels are chosen.
-constexpr std::int64_t kMostPromptRows = 2048, kTunedPromptRows = 1024;
+// Tokens of prompts that run at once: as many as the memory of the vision tower takes, within these limits, a multiple of the
+// tiles of products.
+constexpr std::int64_t kFewestPromptRows = 4608, kMostPromptRows = 8192, kPromptRowUnit = 128;
 // Graphs of decoding are made for caches of this many pages more and more.
 constexpr std::int64_t kPageUnit = 8;
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-template <typename T>
-void copy_values(T* target, std::span<const T> values, const DeviceStream& stream) {
-  copy_to_device(target, values.data(), values.size_bytes(), stream, kWhere);
+DeviceArena& emptied(DeviceArena& arena) {
+  arena.reset();
+  return arena;
 }
 
 const float* upload_table(const Tensor& table, DeviceArena& arena, const DeviceStream& stream) {
   auto* target = arena.allocate<float>(static_cast<std::size_t>(table.numel()));
-  copy_values(target, std::span(table.data<float>(), static_cast<std::size_t>(table.numel())), stream);
+  copy_to_device(target, std::span(table.data<float>(), static_cast<std::size_t>(table.numel())), stream, kWhere);
   return target;
 }
 
-std::size_t input_bytes(const DecoderShape& shape) {
-  const auto rows = static_cast<std::size_t>(kMostPromptRows);
-  return 4 * DeviceArena::padded(rows * 4) +
-         2 * DeviceArena::padded(rows * static_cast<std::size_t>(shape.head_dim) * 2);
+constexpr std::size_t kIntegers = sizeof(std::int32_t);
+constexpr std::size_t kLogitRows = kDecodeTokens;
+
+std::size_t input_bytes(const DecoderShape& shape, std::int64_t prompt_rows) {
+  const auto rows = static_cast<std::size_t>(prompt_rows);
+  return 4 * DeviceArena::padded(rows * kIntegers) + DeviceArena::padded(kLogitRows * kIntegers) +
+         2 * DeviceArena::padded(rows * static_cast<std::size_t>(shape.head_dim / 2) * sizeof(float));
+}
+std::size_t choice_bytes() {
+  return DeviceArena::padded(static_cast<std::size_t>(argmax_workspace(kDecodeTokens))) +
+         2 * DeviceArena::padded(kLogitRows * kIntegers);
 }
 
 std::size_t table_bytes(const Tensor& tensor) { return DeviceArena::padded(static_cast<std::size_t>(tensor.nbytes())); }
@@ -47,11 +54,12 @@ std::size_t element_bytes(const DeviceLimits& limits) {
 std::size_t scale_bytes(const DecoderShape& shape) {
   return DeviceArena::padded(static_cast<std::size_t>(2 * shape.layers * shape.kv_heads) * sizeof(float));
 }
-// The keys, the values and the page table of CudaRunner::unpacked_.
+// The keys, or the values, of CudaRunner::unpacked_; and its page table.
 std::size_t unpacked_bytes(const DecoderShape& shape, std::int64_t pages) {
-  const auto count = static_cast<std::size_t>(pages);
-  return 2 * DeviceArena::padded(count * page_elements(shape) * sizeof(std::uint16_t)) +
-         DeviceArena::padded(count * sizeof(std::int32_t));
+  return DeviceArena::padded(static_cast<std::size_t>(pages) * page_elements(shape) * sizeof(std::uint16_t));
+}
+std::size_t unpacked_table_bytes(std::int64_t pages) {
+  return DeviceArena::padded(static_cast<std::size_t>(pages) * kIntegers);
 }
 
 // What a prompt's attention packs the keys of one sequence into.
@@ -72,15 +80,26 @@ CudaRunner::Sizes CudaRunner::sizes_of(const ModelWeights& weights, const Device
   sizes.kv = static_cast<std::size_t>(2 * shape.layers) * layer +
              DeviceArena::padded(static_cast<std::size_t>(limits.sequences * sizes.pages_per_sequence) * 4);
   sizes.workspace =
-      weights.decoder->buffer_bytes(kMostPromptRows, kDecodeTokens) +
       DeviceArena::padded(static_cast<std::size_t>(limits.picture_tokens * shape.hidden) * sizeof(std::uint16_t)) +
-      input_bytes(shape) + packed_key_bytes(shape, sizes.pages_per_sequence) + table_bytes(limits.cos) +
-      table_bytes(limits.sin) + DecodeSteps::bytes(shape, limits.sequences);
+      table_bytes(limits.cos) + table_bytes(limits.sin) + DecodeSteps::bytes(shape, limits.sequences) + choice_bytes();
   if (!limits.kv_scales.empty()) {
     sizes.kv += scale_bytes(shape);
-    sizes.workspace += unpacked_bytes(shape, sizes.pages_per_sequence);
+    sizes.workspace += unpacked_table_bytes(sizes.pages_per_sequence);
   }
+  const std::size_t vision = weights.vision->buffer_bytes();
+  sizes.prompt_rows = std::min(kMostPromptRows, divide_up(limits.kv_tokens, kPromptRowUnit) * kPromptRowUnit);
+  while (sizes.prompt_rows > kFewestPromptRows && decoder_bytes(weights, limits, sizes) > vision) {
+    sizes.prompt_rows -= kPromptRowUnit;
+  }
+  sizes.shared = std::max(vision, decoder_bytes(weights, limits, sizes));
   return sizes;
+}
+
+std::size_t CudaRunner::decoder_bytes(const ModelWeights& weights, const DeviceLimits& limits, const Sizes& sizes) {
+  const DecoderShape& shape = weights.decoder->shape();
+  const std::size_t unpacked = limits.kv_scales.empty() ? 0 : 2 * unpacked_bytes(shape, sizes.pages_per_sequence);
+  return weights.decoder->buffer_bytes(sizes.prompt_rows, kDecodeTokens) + input_bytes(shape, sizes.prompt_rows) +
+         packed_key_bytes(shape, sizes.pages_per_sequence) + unpacked;
 }
 
 CudaRunner::CudaRunner(std::shared_ptr<const ModelWeights> weights, const DeviceLimits& limits)
@@ -90,27 +109,38 @@ CudaRunner::CudaRunner(std::shared_ptr<const ModelWeights> weights, const Device
       sizes_(sizes_of(*weights_, limits)),
       kv_arena_("kv", sizes_.kv),
       workspace_("workspace", sizes_.workspace),
+      shared_("shared workspace", sizes_.shared),
       pages_(limits.sequences, sizes_.pages_per_sequence, sizes_.pages),
-      buffers_(decoder_.make_buffers(kMostPromptRows, kDecodeTokens, workspace_)),
+      vision_buffers_(weights_->vision->make_buffers(shared_)),
+      buffers_(decoder_.make_buffers(sizes_.prompt_rows, kDecodeTokens, emptied(shared_))),
       logits_(static_cast<std::size_t>(kDecodeTokens * decoder_.shape().vocabulary) * sizeof(float)) {
   require(limits.sequences >= 1 && limits.sequences <= kDecodeTokens, kWhere,
           "expected 1 to {} sequences at once, got {}", kDecodeTokens, limits.sequences);
   const DecoderShape& shape = decoder_.shape();
   pictures_ = {workspace_.allocate(static_cast<std::size_t>(limits.picture_tokens * shape.hidden) * 2), DType::kBF16,
                limits.picture_tokens, shape.hidden, shape.hidden};
-  const auto rows = static_cast<std::size_t>(kMostPromptRows);
-  for (std::int32_t** array : {&inputs_.tokens, &inputs_.picture_rows, &inputs_.sequences, &inputs_.slots}) {
-    *array = workspace_.allocate<std::int32_t>(rows);
-  }
-  inputs_.cos = workspace_.allocate<float>(rows * static_cast<std::size_t>(shape.head_dim / 2));
-  inputs_.sin = workspace_.allocate<float>(rows * static_cast<std::size_t>(shape.head_dim / 2));
-  packed_keys_ = workspace_.allocate(packed_key_bytes(shape, sizes_.pages_per_sequence));
+  make_prompt_buffers();
   make_cache();
   const float *cos = upload_table(limits.cos, workspace_, stream_),
               *sin = upload_table(limits.sin, workspace_, stream_);
   steps_ = std::make_unique<DecodeSteps>(DecodeSteps::Model{decoder_, buffers_, kv_, cos, sin}, limits.sequences,
                                          workspace_, stream_);
   stream_.synchronize();  // what fails here is no request's fault
+}
+
+void CudaRunner::make_prompt_buffers() {
+  const DecoderShape& shape = decoder_.shape();
+  const auto rows = static_cast<std::size_t>(sizes_.prompt_rows);
+  for (std::int32_t** array : {&inputs_.tokens, &inputs_.picture_rows, &inputs_.sequences, &inputs_.slots}) {
+    *array = shared_.allocate<std::int32_t>(rows);
+  }
+  inputs_.wanted = shared_.allocate<std::int32_t>(kLogitRows);
+  inputs_.cos = shared_.allocate<float>(rows * static_cast<std::size_t>(shape.head_dim / 2));
+  inputs_.sin = shared_.allocate<float>(rows * static_cast<std::size_t>(shape.head_dim / 2));
+  packed_keys_ = shared_.allocate(packed_key_bytes(shape, sizes_.pages_per_sequence));
+  choices_.workspace = workspace_.allocate(static_cast<std::size_t>(argmax_workspace(kDecodeTokens)));
+  choices_.tokens = workspace_.allocate<std::int32_t>(kLogitRows);
+  choices_.gaps = workspace_.allocate<float>(kLogitRows);
 }
 
 CudaRunner::~CudaRunner() {
@@ -146,32 +176,25 @@ void CudaRunner::upload_scales() {
             "expected scales of the cache for {} heads, got {} and {}", heads, layer.k.size(), layer.v.size());
     kv_[i].k_scales = scales + 2 * i * heads;
     kv_[i].v_scales = scales + (2 * i + 1) * heads;
-    copy_values<float>(scales + 2 * i * heads, layer.k, stream_);
-    copy_values<float>(scales + (2 * i + 1) * heads, layer.v, stream_);
+    copy_to_device<float>(scales + 2 * i * heads, layer.k, stream_, kWhere);
+    copy_to_device<float>(scales + (2 * i + 1) * heads, layer.v, stream_, kWhere);
   }
   const std::int64_t pages = sizes_.pages_per_sequence;
-  const std::size_t bytes = static_cast<std::size_t>(pages) * page_elements(shape) * sizeof(std::uint16_t);
   std::vector<std::int32_t> numbers(static_cast<std::size_t>(pages));
   std::iota(numbers.begin(), numbers.end(), 0);
   auto* table = workspace_.allocate<std::int32_t>(numbers.size());
-  copy_values<std::int32_t>(table, numbers, stream_);
+  copy_to_device<std::int32_t>(table, numbers, stream_, kWhere);
   unpacked_ = kv_.front();
-  unpacked_.k = static_cast<std::uint16_t*>(workspace_.allocate(bytes));
-  unpacked_.v = static_cast<std::uint16_t*>(workspace_.allocate(bytes));
+  unpacked_.k = static_cast<std::uint16_t*>(shared_.allocate(unpacked_bytes(shape, pages)));
+  unpacked_.v = static_cast<std::uint16_t*>(shared_.allocate(unpacked_bytes(shape, pages)));
   unpacked_.pages = table;
   unpacked_.k_scales = unpacked_.v_scales = nullptr;
-}
-
-PagedKv CudaRunner::prompt_keys(const PagedKv& kv, std::size_t sequence, std::int64_t tokens) const {
-  if (!kv.holds_codes()) return kv;
-  unpack_kv(kv, static_cast<std::int32_t>(sequence), tokens, unpacked_, stream_.launch());
-  return unpacked_;
 }
 
 void CudaRunner::reserve(std::size_t sequence, std::int64_t tokens) {
   if (!pages_.reserve(sequence, tokens)) return;
   const std::size_t width = pages_.pages_per_sequence();
-  copy_values(page_table_ + sequence * width, std::span(pages_.row(sequence), width), stream_);
+  copy_to_device(page_table_ + sequence * width, std::span(pages_.row(sequence), width), stream_, kWhere);
 }
 
 DeviceMatrix CudaRunner::take_pictures(std::int64_t count) {
@@ -184,10 +207,10 @@ DeviceMatrix CudaRunner::take_pictures(std::int64_t count) {
 std::int64_t CudaRunner::encode_picture(const DevicePicture& picture) {
   const std::int64_t patches = picture.height * picture.width / (picture.patch_size * picture.patch_size);
   const DeviceMatrix target = take_pictures(patches / weights_->patches_per_token);
-  const std::lock_guard lock(weights_->vision_mutex);
-  weights_->vision->upload(picture, stream_);
-  weights_->vision->run(patches, 1, target, stream_.launch());
-  stream_.synchronize();  // the workspace is the next runner's
+  wanted_ = {};
+  weights_->vision->upload(picture, vision_buffers_, stream_);
+  weights_->vision->run(patches, 1, vision_buffers_, target, stream_.launch());
+  stream_.synchronize();  // what the caller measures is the work, not its beginning
   return pictures_held_ - target.rows;
 }
 
@@ -248,69 +271,7 @@ void CudaRunner::copy_prefix(std::size_t from, std::size_t to, std::int64_t leng
   pages_.append(to, length);
 }
 
-std::int64_t CudaRunner::max_prompt() const { return kMostPromptRows; }
 std::int64_t CudaRunner::max_logits() const { return kDecodeTokens; }
-
-void CudaRunner::prompt(const DevicePrompt& prompt) {
-  drain();
-  const DecoderShape& shape = decoder_.shape();
-  const auto rows = static_cast<std::int64_t>(prompt.tokens.size());
-  require(rows >= 1 && rows <= kMostPromptRows, kWhere, "expected 1 to {} tokens, got {}", kMostPromptRows, rows);
-  const auto turns = Shape{rows, shape.head_dim / 2};
-  require((prompt.picture_rows.empty() || prompt.picture_rows.size() == prompt.tokens.size()) &&
-              prompt.cos.shape() == turns && prompt.sin.shape() == turns,
-          kWhere, "expected rotations {} and rows of pictures for {} tokens, got {} and {}", to_string(turns), rows,
-          to_string(prompt.cos.shape()), prompt.picture_rows.size());
-  const std::int64_t first = pages_.length(prompt.sequence);
-  reserve(prompt.sequence, first + rows);
-  std::vector<std::int32_t> sequences(prompt.tokens.size(), static_cast<std::int32_t>(prompt.sequence)), slots;
-  for (std::int64_t i = 0; i < rows; ++i) slots.push_back(static_cast<std::int32_t>(first + i));
-  copy_values(inputs_.tokens, prompt.tokens, stream_);
-  copy_values(inputs_.picture_rows, prompt.picture_rows, stream_);
-  copy_values<std::int32_t>(inputs_.sequences, sequences, stream_);
-  copy_values<std::int32_t>(inputs_.slots, slots, stream_);
-  const auto count = static_cast<std::size_t>(prompt.cos.numel());
-  copy_values(inputs_.cos, std::span(prompt.cos.data<float>(), count), stream_);
-  copy_values(inputs_.sin, std::span(prompt.sin.data<float>(), count), stream_);
-
-  const Launch launch = stream_.launch();
-  embedding({decoder_.embedding(), inputs_.tokens, rows_of(buffers_.hidden, 0, rows), pictures_,
-             prompt.picture_rows.empty() ? nullptr : inputs_.picture_rows},
-            launch);
-  DeviceDecoder::Pass pass{kTunedPromptRows, prompt.first_wanted, {}};
-  const float scale = 1.0f / std::sqrt(static_cast<float>(shape.head_dim));
-  pass.attend = [&](const DeviceMatrix& qkv, const PagedKv& kv, std::int64_t begin, const DeviceMatrix& mixed) {
-    rope_append({qkv, inputs_.cos, inputs_.sin, inputs_.sequences, inputs_.slots, shape.heads}, kv, launch);
-    if (begin == rows) return;
-    DeviceMatrix q = rows_of(qkv, begin, rows);
-    q.cols = shape.q_width();
-    // an op of its own, so before the next one is watched
-    const PagedKv readable = prompt_keys(kv, prompt.sequence, first + rows);
-    const auto own = static_cast<std::int32_t>(kv.holds_codes() ? 0 : prompt.sequence);
-    const auto keys = static_cast<double>(first + begin) + 0.5 * static_cast<double>(q.rows + 1);
-    const ProfiledOp watched(launch, "attention_prompt", 0, 4.0 * static_cast<double>(q.rows * q.cols) * keys);
-    attention_prompt({q, own, first + begin, scale, shape.heads, mixed, packed_keys_}, readable, launch);
-  };
-  decoder_.run(rows, pass, kv_, buffers_, launch);
-  pages_.append(prompt.sequence, rows);
-  prompt_rows_ = rows;
-  first_wanted_ = prompt.first_wanted;
-  stream_.synchronize();  // what the caller measures is the work, not its beginning
-}
-
-Tensor CudaRunner::logits(std::int64_t begin, std::int64_t end) {
-  require(begin >= first_wanted_ && begin < end && end <= prompt_rows_ && end - begin <= kDecodeTokens, kWhere,
-          "expected up to {} of {} tokens, got {} to {}", kDecodeTokens, prompt_rows_, begin, end);
-  decoder_.logits(rows_of(buffers_.hidden, begin, end), buffers_, stream_.launch());
-  Tensor logits(DType::kF32, {end - begin, decoder_.shape().vocabulary});
-  const auto bytes = static_cast<std::size_t>(logits.nbytes());
-  check(cudaMemcpyAsync(logits_.data<float>(), buffers_.logits.data, bytes, cudaMemcpyDeviceToHost,
-                        stream_.launch().stream),
-        kWhere);
-  stream_.synchronize();
-  std::copy_n(logits_.data<float>(), logits.numel(), logits.data<float>());
-  return logits;
-}
 
 // A step of sequences whose lengths are those that the device has counted up to.
 void CudaRunner::start_step(std::span<const std::size_t> sequences) {
@@ -320,7 +281,7 @@ void CudaRunner::start_step(std::span<const std::size_t> sequences) {
     reserve(sequence, after);
     longest = std::max(longest, after);
   }
-  prompt_rows_ = 0;  // the step's hidden states take the place of the prompt's
+  wanted_ = {};  // the step's hidden states take the place of the prompt's
   steps_->enqueue(longest);
 }
 
@@ -374,7 +335,7 @@ std::vector<DeviceOpTime> CudaRunner::take_profile() {
 
 DeviceMemory CudaRunner::memory() const {
   return {static_cast<std::int64_t>(weights_->arena.capacity()), static_cast<std::int64_t>(kv_arena_.capacity()),
-          static_cast<std::int64_t>(workspace_.capacity() + weights_->vision_workspace.capacity())};
+          static_cast<std::int64_t>(workspace_.capacity() + shared_.capacity())};
 }
 
 }  // namespace halftone::cuda

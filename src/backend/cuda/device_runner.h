@@ -1,8 +1,6 @@
 #pragma once
 // ops/device_model.h on CUDA: the state of one worker.
 
-#include <mutex>
-
 #include "backend/cuda/decode_steps.h"
 #include "backend/cuda/op_profile.h"
 #include "backend/cuda/vision_tower.h"
@@ -10,16 +8,14 @@
 
 namespace halftone::cuda {
 
-// The weights of a model and where they lie. The vision tower brings its own workspace, which one runner at a time uses.
+// The weights of a model and where they lie.
 struct ModelWeights {
-  ModelWeights(DeviceArena weights, DeviceArena workspace)
-      : arena(std::move(weights)), vision_workspace(std::move(workspace)) {}
+  explicit ModelWeights(DeviceArena weights) : arena(std::move(weights)) {}
 
-  DeviceArena arena, vision_workspace;
+  DeviceArena arena;
   std::unique_ptr<DeviceDecoder> decoder;
   std::unique_ptr<VisionTower> vision;
   std::int64_t patches_per_token = 4;
-  mutable std::mutex vision_mutex;
 };
 
 class CudaRunner final : public DeviceRunner {
@@ -37,9 +33,10 @@ class CudaRunner final : public DeviceRunner {
   void truncate(std::size_t sequence, std::int64_t length) override;
   void copy_prefix(std::size_t from, std::size_t to, std::int64_t length) override;
 
-  void prompt(const DevicePrompt& prompt) override;
-  std::int64_t max_prompt() const override;
+  void prompt(std::span<const DevicePrompt> prompts) override;
+  std::int64_t max_prompt() const override { return sizes_.prompt_rows; }
   Tensor logits(std::int64_t begin, std::int64_t end) override;
+  std::vector<DeviceChoice> choices(std::int64_t begin, std::int64_t end) override;
   std::int64_t max_logits() const override;
 
   std::vector<DeviceChoice> step(std::span<const DeviceStepRow> rows, bool ahead) override;
@@ -53,11 +50,20 @@ class CudaRunner final : public DeviceRunner {
  private:
   struct Sizes {
     std::int64_t pages = 0, pages_per_sequence = 0;
-    std::size_t kv = 0, workspace = 0;
+    std::int64_t prompt_rows = 0;  // tokens of prompts that run at once
+    std::size_t kv = 0, workspace = 0, shared = 0;
   };
   static Sizes sizes_of(const ModelWeights& weights, const DeviceLimits& limits);
+  static std::size_t decoder_bytes(const ModelWeights& weights, const DeviceLimits& limits, const Sizes& sizes);
+  void make_prompt_buffers();
   void make_cache();
   void upload_scales();
+  struct Segment;
+  std::vector<Segment> place_prompts(std::span<const DevicePrompt> prompts);
+  bool load_prompts(std::span<const DevicePrompt> prompts, std::span<const Segment> segments);
+  void attend(std::span<const Segment> segments, const DeviceMatrix& qkv, const PagedKv& kv, bool wanted_only,
+              const DeviceMatrix& mixed) const;
+  void find_logits(std::int64_t begin, std::int64_t end);
   // The keys and values of the first `tokens` tokens of a sequence as a prompt's attention takes them.
   PagedKv prompt_keys(const PagedKv& kv, std::size_t sequence, std::int64_t tokens) const;
   void reserve(std::size_t sequence, std::int64_t tokens);
@@ -71,25 +77,32 @@ class CudaRunner final : public DeviceRunner {
   Sizes sizes_;
   OpProfile profile_;
   DeviceStream stream_;
-  DeviceArena kv_arena_, workspace_;
+  // shared_ is the vision tower's memory or the decoder's, whichever runs: each begins with nothing in it.
+  DeviceArena kv_arena_, workspace_, shared_;
   KvPages pages_;
   std::int32_t* page_table_ = nullptr;  // [sequences, pages_per_sequence]
   std::vector<PagedKv> kv_;             // of each layer
   PagedKv unpacked_{};                  // of one sequence and one layer, where the cache holds codes
+  VisionTower::Buffers vision_buffers_;
   DeviceDecoder::Buffers buffers_;
   void* packed_keys_ = nullptr;  // of one sequence, for a prompt's attention
   DeviceMatrix pictures_;        // [picture_tokens, hidden]
   std::int64_t pictures_held_ = 0;
-  std::int64_t prompt_rows_ = 0;   // tokens of the last prompt
-  std::int64_t first_wanted_ = 0;  // the first of them whose hidden state is there
+  DeviceMatrix wanted_;  // the hidden states of the last prompts' wanted tokens, until something else runs
   struct PromptInputs {
-    std::int32_t *tokens = nullptr, *picture_rows = nullptr, *sequences = nullptr, *slots = nullptr;
+    std::int32_t *tokens = nullptr, *picture_rows = nullptr, *sequences = nullptr, *slots = nullptr, *wanted = nullptr;
     float *cos = nullptr, *sin = nullptr;
   };
   PromptInputs inputs_;
   std::unique_ptr<DecodeSteps> steps_;
   std::vector<DeviceStepRow> next_;  // the rows of the oldest step under way
-  PinnedMemory logits_;              // [max_logits, vocabulary] f32
+  struct Choices {
+    void* workspace = nullptr;
+    std::int32_t* tokens = nullptr;
+    float* gaps = nullptr;
+  };
+  Choices choices_;
+  PinnedMemory logits_;  // [max_logits, vocabulary] f32
 };
 
 }  // namespace halftone::cuda

@@ -356,13 +356,15 @@ TEST_F(CudaLinear, GivesATokenTheSameBitsWhateverElseThereIs) {
 // The same of the library's kernels, which are chosen by the number of tokens.
 TEST_F(CudaLinear, GivesAPromptsTokenTheSameBitsWhateverTheLength) {
   for (const LinearFormat& format : device_formats()) {
-    for (const LinearShape& shape : {LinearShape{2048, 1536, 4480}, LinearShape{2048, 2048, 1536}}) {
+    for (const LinearShape& shape :
+         {LinearShape{2048, 1536, 4480}, LinearShape{2048, 2048, 1536}, LinearShape{8192, 2048, 256}}) {
       const QTensor weight = testing::random_weight(format, shape.n, shape.k, 5);
       const Tensor bias;
       DeviceProduct product(LinearSource{{&weight, 1}, {&bias, 1}, format.input});
       const Tensor x = bf16_values(testing::random_input(shape.m, shape.k, 6));
       const Tensor all = product.run(quantized(x, format.input), "cublas");
-      for (const std::int64_t rows : {1, 65, 129, 300, 640, 1089, 1536}) {
+      for (const std::int64_t rows : {1, 65, 129, 300, 640, 1089, 1536, 4356, 6534}) {
+        if (rows > shape.m) continue;
         const Tensor some = product.run(quantized(x.rows(0, rows), format.input), "cublas");
         EXPECT_EQ(std::memcmp(some.raw(), all.raw(), static_cast<std::size_t>(some.nbytes())), 0)
             << format.name << " " << rows;

@@ -138,17 +138,19 @@ class VisionBench {
     const DeviceVisionSource source = random_vision(kVision2B, 1);
     cuda::DeviceArena weights = cuda::DeviceArena::growing("bench", kSlab);
     cuda::DeviceArena workspace = cuda::DeviceArena::growing("bench", kSlab);
-    const cuda::VisionTower tower(source, kPatches, weights, workspace, uploader_);
+    const cuda::VisionTower tower(source, kPatches, weights, uploader_);
+    const cuda::VisionTower::Buffers buffers = tower.make_buffers(workspace);
     const VisionPatches patches(source, {kPatches});
     const cuda::DeviceMatrix out = matrix(kPatches / 4, kVision2B.output);
     const cuda::VisionInput input{kPatches, patches.pixels.data<float>(), patches.cos.data<float>(),
                                   patches.sin.data<float>(), patches.frame_ends};
-    print("vision/upload", cuda::median_milliseconds(stream_, 2, 9, [&] { tower.upload(input, stream_); }), 0);
-    const cuda::DeviceGraph graph(stream_, [&](const cuda::Launch& launch) { tower.run(kPatches, 1, out, launch); });
+    print("vision/upload", cuda::median_milliseconds(stream_, 2, 9, [&] { tower.upload(input, buffers, stream_); }), 0);
+    const cuda::DeviceGraph graph(stream_,
+                                  [&](const cuda::Launch& launch) { tower.run(kPatches, 1, buffers, out, launch); });
     const double ms = cuda::median_milliseconds(stream_, 3, 21, [&] { graph.run(stream_); });
     print("vision/tower", ms, operations(source));
     // as sessions run it
-    const auto run = [&] { tower.run(kPatches, 1, out, stream_.launch()); };
+    const auto run = [&] { tower.run(kPatches, 1, buffers, out, stream_.launch()); };
     print("vision/tower_launches", cuda::median_milliseconds(stream_, 3, 21, run), operations(source));
   }
 

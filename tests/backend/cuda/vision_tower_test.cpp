@@ -114,11 +114,13 @@ void expect_nearness(const DeviceVisionSource& source) {
   cuda::DeviceUploader uploader(stream, 1);
   cuda::DeviceArena weights = cuda::DeviceArena::growing("test", testing::kSlab);
   cuda::DeviceArena workspace = cuda::DeviceArena::growing("test", testing::kSlab);
-  const cuda::VisionTower tower(source, 200, weights, workspace, uploader);
+  const cuda::VisionTower tower(source, 200, weights, uploader);
+  const cuda::VisionTower::Buffers buffers = tower.make_buffers(workspace);
+  EXPECT_LE(workspace.used(), tower.buffer_bytes());
   for (const std::vector<std::int64_t>& ends : {std::vector<std::int64_t>{16, 152, 200}, {4}}) {
     const VisionPatches patches(source, ends);
     DeviceRows out(DType::kBF16, ends.back() / 4, source.output, 8);
-    tower.encode(input_of(patches), out.matrix(), stream);
+    tower.encode(input_of(patches), buffers, out.matrix(), stream);
     stream.synchronize();
     const Tensor exact = CpuTower(source, Numerics::kF32).encode(patches);
     const Tensor rounded = CpuTower(source, Numerics::kBF16).encode(patches);
@@ -146,12 +148,14 @@ TEST_F(CudaVisionTower, GraphsGiveTheSameBits) {
   cuda::DeviceUploader uploader(stream, 1);
   cuda::DeviceArena weights = cuda::DeviceArena::growing("test", testing::kSlab);
   cuda::DeviceArena workspace = cuda::DeviceArena::growing("test", testing::kSlab);
-  const cuda::VisionTower tower(source, 64, weights, workspace, uploader);
+  const cuda::VisionTower tower(source, 64, weights, uploader);
+  const cuda::VisionTower::Buffers buffers = tower.make_buffers(workspace);
   const VisionPatches patches(source, {24, 64});
   DeviceRows out(DType::kBF16, 16, kShape.output), again(DType::kBF16, 16, kShape.output);
-  tower.encode(input_of(patches), out.matrix(), stream);
-  tower.upload(input_of(patches), stream);
-  const cuda::DeviceGraph graph(stream, [&](const cuda::Launch& launch) { tower.run(64, 2, again.matrix(), launch); });
+  tower.encode(input_of(patches), buffers, out.matrix(), stream);
+  tower.upload(input_of(patches), buffers, stream);
+  const cuda::DeviceGraph graph(stream,
+                                [&](const cuda::Launch& launch) { tower.run(64, 2, buffers, again.matrix(), launch); });
   graph.run(stream);
   stream.synchronize();
   EXPECT_EQ(out.stored(), again.stored());
@@ -200,11 +204,12 @@ TEST_F(CudaVisionTower, CutsPicturesAsTheCpuDoes) {
   cuda::DeviceUploader uploader(stream, 1);
   cuda::DeviceArena weights = cuda::DeviceArena::growing("test", testing::kSlab);
   cuda::DeviceArena workspace = cuda::DeviceArena::growing("test", testing::kSlab);
-  const cuda::VisionTower tower(source, kPatches, weights, workspace, uploader);
+  const cuda::VisionTower tower(source, kPatches, weights, uploader);
+  const cuda::VisionTower::Buffers buffers = tower.make_buffers(workspace);
   DeviceRows wanted(DType::kBF16, kPatches / 4, 56), got(DType::kBF16, kPatches / 4, 56);
-  tower.encode(input_of(patches), wanted.matrix(), stream);
-  tower.upload(picture, stream);
-  tower.run(kPatches, 1, got.matrix(), stream.launch());
+  tower.encode(input_of(patches), buffers, wanted.matrix(), stream);
+  tower.upload(picture, buffers, stream);
+  tower.run(kPatches, 1, buffers, got.matrix(), stream.launch());
   stream.synchronize();
   EXPECT_EQ(got.stored(), wanted.stored());
 }
@@ -215,18 +220,19 @@ TEST_F(CudaVisionTower, SaysWhatDoesNotFit) {
   cuda::DeviceUploader uploader(stream, 1);
   cuda::DeviceArena weights = cuda::DeviceArena::growing("test", testing::kSlab);
   cuda::DeviceArena workspace = cuda::DeviceArena::growing("test", testing::kSlab);
-  const cuda::VisionTower tower(source, 8, weights, workspace, uploader);
+  const cuda::VisionTower tower(source, 8, weights, uploader);
+  const cuda::VisionTower::Buffers buffers = tower.make_buffers(workspace);
   DeviceRows out(DType::kBF16, 2, kShape.output);
-  EXPECT_THROW(tower.encode(input_of(VisionPatches(source, {12})), out.matrix(), stream), Error);
-  EXPECT_THROW(tower.encode(input_of(VisionPatches(source, {6})), out.matrix(), stream), Error);
+  EXPECT_THROW(tower.encode(input_of(VisionPatches(source, {12})), buffers, out.matrix(), stream), Error);
+  EXPECT_THROW(tower.encode(input_of(VisionPatches(source, {6})), buffers, out.matrix(), stream), Error);
   const VisionPatches patches(source, {8});
   for (const std::vector<std::int64_t>& ends : {std::vector<std::int64_t>{4}, {8, 8}, {}}) {
     cuda::VisionInput input = input_of(patches);
     input.frame_ends = ends;
-    EXPECT_THROW(tower.encode(input, out.matrix(), stream), Error);
+    EXPECT_THROW(tower.encode(input, buffers, out.matrix(), stream), Error);
   }
   source.merger_second = testing::random_product(kShape.output, 8, 1, true);
-  EXPECT_THROW(cuda::VisionTower(source, 8, weights, workspace, uploader), Error);
+  EXPECT_THROW(cuda::VisionTower(source, 8, weights, uploader), Error);
 }
 
 }  // namespace
