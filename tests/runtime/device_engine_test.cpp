@@ -96,7 +96,7 @@ TEST_F(DeviceEngine, AnswersDoNotDependOnBatchesPrefixesOrWhatRanBefore) {
   // of one batch, too: prompts about one picture wait for the first of them
   const std::vector<Generation> batch = Session::create(reusing_engine)->generate_batch(prompts, sampling(70));
   for (std::size_t i = 0; i < prompts.size(); ++i) EXPECT_EQ(answer_of(batch[i]), alone[i]) << i;
-  EXPECT_GT(batch[1].reused_tokens, 64);
+  EXPECT_GE(batch[1].reused_tokens, 64);
 }
 
 // Prompts of many lengths that are read together, in more than one pass.
