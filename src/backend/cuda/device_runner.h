@@ -36,10 +36,11 @@ class CudaRunner final : public DeviceRunner {
   void prompt(std::span<const DevicePrompt> prompts) override;
   std::int64_t max_prompt() const override { return sizes_.prompt_rows; }
   Tensor logits(std::int64_t begin, std::int64_t end) override;
-  std::vector<DeviceChoice> choices(std::span<const TokenDraw> draws) override;
+  std::vector<DeviceChoice> choices(std::int64_t begin, std::int64_t end) override;
   std::int64_t max_logits() const override;
 
-  std::vector<DeviceChoice> step(std::span<const DeviceStepRow> rows) override;
+  std::vector<DeviceChoice> step(std::span<const DeviceStepRow> rows, bool ahead) override;
+  void step_logits(std::int64_t row, std::span<float> logits) override;
 
   DeviceMemory memory() const override;
 
@@ -95,12 +96,12 @@ class CudaRunner final : public DeviceRunner {
   PromptInputs inputs_;
   std::unique_ptr<DecodeSteps> steps_;
   std::vector<DeviceStepRow> next_;  // the rows of the oldest step under way
-  struct FirstTokens {
-    TokenChooser chooser;
+  struct Choices {
+    void* workspace = nullptr;
     std::int32_t* tokens = nullptr;
     float* gaps = nullptr;
   };
-  std::unique_ptr<FirstTokens> first_tokens_;
+  Choices choices_;
   PinnedMemory logits_;  // [max_logits, vocabulary] f32
 };
 

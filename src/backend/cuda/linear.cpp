@@ -86,6 +86,9 @@ std::string name_of(const LinearRow& row, const LinearWeight& weight, const Line
 
 bool linear_decodes(const LinearWeight& weight) {
   const Scaling scaling = weight.scaling();
+  // without clusters rows of x lie in one block's memory
+  const int row = staged_stride(static_cast<int>(weight.cols) * (weight.multiplies_integers() ? 1 : 2));
+  if (row > kMostStagedBytes && !batch_device().clusters) return false;
   if (!scales_groups(weight.input.kind)) return scaling != Scaling::kOther;
   // the scales of x go with those of a chunk
   return scaling == Scaling::kChunk && weight.code_type() != CodeType::kInt4;

@@ -59,8 +59,8 @@ class Bench {
   explicit Bench(double read_bytes_per_s)
       : arena_("bench", kWeightBytes + (std::size_t{64} << 20)), read_bytes_per_s_(read_bytes_per_s) {
     codes_ = static_cast<char*>(arena_.allocate(kWeightBytes));
-    x_ = arena_.allocate(8 * 20480 * 2);
-    y_ = arena_.allocate(8 * 160000 * 4);
+    x_ = arena_.allocate(cuda::kDecodeTokens * 20480 * 2);
+    y_ = arena_.allocate(cuda::kDecodeTokens * 160000 * 4);
     ones_ = arena_.allocate<float>(160000);
     testing::fill_with_codes(codes_, kWeightBytes);
     testing::fill_with_codes(x_, 8 * 20480 * 2);
@@ -160,7 +160,7 @@ void run(const std::vector<std::string>& words) {
     for (const Shape2& shape : kShapes) {
       if (!wanted("linear/" + std::string(format.name) + "/" + std::string(shape.name))) continue;
       bench.linear(format, shape, 1, false);
-      for (const std::int64_t m : {1, 2, 4, 8}) bench.linear(format, shape, m, true);
+      for (const std::int64_t m : {1, 2, 4, 8, 16, 32, 64}) bench.linear(format, shape, m, true);
       std::fflush(stdout);
     }
   }

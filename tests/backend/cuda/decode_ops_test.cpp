@@ -413,16 +413,19 @@ TEST_F(CudaDecodeOps, ANaNAmongTheCodesIsSeenByAllThatAttend) {
 }
 
 TEST_F(CudaDecodeOps, ATokenAttendsWithTheSameBitsAmongOthers) {
-  const CacheCase shape{6, 2, 64, {700, 5000, 129}};
-  Decoding decoding(shape, *stream_);
-  const Tensor together = decoding.attend({0, 1, 2}, 5000);
-  const auto width = static_cast<std::size_t>(together.dim(1));
-  for (const std::int32_t s : {0, 1, 2}) {
-    const Tensor alone = decoding.attend({s}, shape.lengths[static_cast<std::size_t>(s)]);
-    EXPECT_EQ(std::memcmp(alone.data<float>(), together.data<float>() + static_cast<std::size_t>(s) * width,
-                          width * sizeof(float)),
-              0)
-        << "sequence " << s;
+  for (const CacheCase& shape : {CacheCase{6, 2, 64, {700, 5000, 129}}, CacheCase{24, 12, 128, {700, 5000, 129}}}) {
+    for (const CacheScales& scales : {CacheScales{}, some_scales(shape.kv_heads)}) {
+      Decoding decoding(shape, *stream_, scales);
+      const Tensor together = decoding.attend({0, 1, 2}, 5000);
+      const auto width = static_cast<std::size_t>(together.dim(1));
+      for (const std::int32_t s : {0, 1, 2}) {
+        const Tensor alone = decoding.attend({s}, shape.lengths[static_cast<std::size_t>(s)]);
+        EXPECT_EQ(std::memcmp(alone.data<float>(), together.data<float>() + static_cast<std::size_t>(s) * width,
+                              width * sizeof(float)),
+                  0)
+            << "sequence " << s << " of " << shape.kv_heads << " heads";
+      }
+    }
   }
 }
 

@@ -334,20 +334,23 @@ TEST_F(CudaLinear, IsExactOnIntegers) {
   }
 }
 
+// K is split over sixteen warps for the first weight, over four for the second.
 TEST_F(CudaLinear, GivesATokenTheSameBitsWhateverElseThereIs) {
+  constexpr std::int64_t kTokens = 40;
   for (const LinearFormat& format : all_formats()) {
-    const std::int64_t n = 40, k = 1536, m = 40;
-    const QTensor weight = testing::random_weight(format, n, k, 5);
-    const Tensor bias;
-    const LinearSource source{{&weight, 1}, {&bias, 1}, format.input};
-    const Tensor x = bf16_values(testing::random_input(m, k, 6));
-    DeviceProduct product(source);
-    for (const std::string& kernel : product.kernels(m)) {
-      const Tensor all = product.run(quantized(x, format.input), kernel);
-      for (const std::int64_t row : {std::int64_t{0}, std::int64_t{5}, std::int64_t{39}}) {
-        const Tensor one = product.run(quantized(x.rows(row, row + 1), format.input), kernel);
-        EXPECT_EQ(std::memcmp(one.raw(), all.data<float>() + row * n, static_cast<std::size_t>(one.nbytes())), 0)
-            << format.name << " " << kernel << " token " << row;
+    for (const auto& [n, k] : {std::pair<std::int64_t, std::int64_t>{40, 1536}, {4260, 264}}) {
+      const QTensor weight = testing::random_weight(format, n, k, 5);
+      const Tensor bias;
+      const LinearSource source{{&weight, 1}, {&bias, 1}, format.input};
+      const Tensor x = bf16_values(testing::random_input(kTokens, k, 6));
+      DeviceProduct product(source);
+      for (const std::string& kernel : product.kernels(kTokens)) {
+        const Tensor all = product.run(quantized(x, format.input), kernel);
+        for (const std::int64_t row : {std::int64_t{0}, std::int64_t{5}, kTokens - 1}) {
+          const Tensor one = product.run(quantized(x.rows(row, row + 1), format.input), kernel);
+          EXPECT_EQ(std::memcmp(one.raw(), all.data<float>() + row * n, static_cast<std::size_t>(one.nbytes())), 0)
+              << format.name << " " << kernel << " " << n << " outputs, token " << row;
+        }
       }
     }
   }

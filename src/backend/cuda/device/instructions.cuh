@@ -22,6 +22,12 @@ __device__ __forceinline__ void copy_async(void* shared, const void* address, bo
   asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(target), "l"(address), "r"(there ? 16 : 0)
                : "memory");
 }
+// The same of the first `bytes` of 16, and zeros behind them, for what other blocks of the multiprocessor read, too: it stays
+// in the first cache.
+__device__ __forceinline__ void copy_part_async(void* shared, const void* address, int bytes) {
+  const auto target = static_cast<std::uint32_t>(__cvta_generic_to_shared(shared));
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 16, %2;" ::"r"(target), "l"(address), "r"(bytes) : "memory");
+}
 __device__ __forceinline__ void end_copy_group() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 // Waits until at most kLater of the groups that this thread ended are under way.
 template <int kLater>
@@ -43,6 +49,40 @@ __device__ __forceinline__ std::uint32_t count_ordered(std::uint32_t* counter) {
   std::uint32_t before;
   asm volatile("atom.acq_rel.gpu.global.add.u32 %0, [%1], 1;" : "=r"(before) : "l"(counter) : "memory");
   return before;
+}
+
+// Clusters: blocks that read one another's shared memory. Devices before 9.0 have none: a block is alone.
+__device__ __forceinline__ int cluster_rank() {
+#if __CUDA_ARCH__ >= 900
+  return static_cast<int>(__clusterRelativeBlockRank());
+#else
+  return 0;
+#endif
+}
+__device__ __forceinline__ int cluster_blocks() {
+#if __CUDA_ARCH__ >= 900
+  return static_cast<int>(__clusterSizeInBlocks());
+#else
+  return 1;
+#endif
+}
+// All threads of the cluster; what they wrote to shared memory before it can be read behind it.
+__device__ __forceinline__ void cluster_barrier() {
+#if __CUDA_ARCH__ >= 900
+  __cluster_barrier_arrive();
+  __cluster_barrier_wait();
+#else
+  __syncthreads();
+#endif
+}
+// The same place in the shared memory of the cluster's block `rank`.
+template <typename T>
+__device__ __forceinline__ const T* cluster_shared(const T* own, [[maybe_unused]] int rank) {
+#if __CUDA_ARCH__ >= 900
+  return static_cast<const T*>(__cluster_map_shared_rank(own, static_cast<unsigned>(rank)));
+#else
+  return own;
+#endif
 }
 
 // The memory that a launch asked for, of this block.

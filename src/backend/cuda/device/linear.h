@@ -1,6 +1,7 @@
 #pragma once
 // The kernels behind linear(), by raw pointers; src/backend/cuda/linear.cpp checks what they are given.
 
+#include <cstddef>
 #include <cstdint>
 
 #include "backend/cuda/device/prepare_input.h"
@@ -58,11 +59,20 @@ struct LinearArguments {
 // warps: of a block, 4, 8 or 16. The order of summation hangs on it.
 void start_linear_decode(const LinearArguments& arguments, int warps, const Launch& launch);
 void start_linear_decode_groups(const LinearArguments& arguments, int warps, const Launch& launch);  // a part of it
+// The rows of x and y from `first` on, `count` of them.
+LinearArguments token_slice(LinearArguments arguments, int first, int count);
+// What the device has for start_linear_decode(). clusters: whether blocks can read one another's shared memory.
+struct BatchDevice {
+  int multiprocessors;
+  std::size_t shared;  // bytes of a multiprocessor
+  bool clusters;
+};
+BatchDevice batch_device();
 // Blocks that share `pairs` pieces of work evenly, as many at once as the device has room for.
 int decode_blocks(int pairs, int warps, std::size_t shared_bytes);
 // Bytes of shared memory that the rows of x of one product may take there, and what m rows of `row_bytes` bytes take.
 constexpr int kMostStagedBytes = 40 * 1024;
-constexpr int staged_stride(int row_bytes) { return (row_bytes + 127) / 128 * 128 + 64; }
+constexpr int staged_stride(int row_bytes) { return (row_bytes + 255) / 256 * 256 + 64; }
 // Inputs of a row that a warp takes at once.
 int decode_chunk(CodeType type);
 void start_linear_any(const LinearArguments& arguments, const Launch& launch);

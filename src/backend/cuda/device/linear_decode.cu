@@ -1,73 +1,42 @@
-// The product for few tokens, which takes as long as reading the weight: M <= kDecodeTokens.
-//
-// linear_decode.cuh says who takes what. Copies run on into the block's next two tiles. Rows of x for which there is room lie
-// in shared memory, prepared there where they are not yet; a load of x among those of the weight would wait for all that was
-// asked for before it.
+// The product for up to kDecodeTokens tokens, which takes as long as reading the weight: formats without scales of groups, and
+// INT4 in groups of 128.
 
-#include <algorithm>
-
-#include "backend/cuda/device/linear_decode.cuh"
 #include "backend/cuda/device/start_decode.cuh"
 
 namespace halftone::cuda {
-namespace {
 
-// Chunks under way. More of them win time where a block goes on to other tiles, but not for INT4, of which a chunk is a whole
-// group; elsewhere they cost the room of other blocks.
-template <bool kGroups, bool kStaged>
-constexpr int kStages = kStaged && !kGroups ? 6 : 4;
-
-template <typename Words, bool kGroups, int kBlocks, bool kStaged>
-__global__ void __launch_bounds__(kMaxThreads) linear_decode(const LinearArguments args, int staged_stride) {
-  __shared__ InputScratch<kTokenBlock> scratch;
-  using Ring = WarpRing<kStages<kGroups, kStaged>, ChunkCopies<Words, kGroups>>;
-  const int warp = threadIdx.x / 32, warps = blockDim.x / 32;
-  Ring ring{launch_memory<typename Ring::Slot>() + warp * Ring::kSlots, {}};
-  ring.copies.begin(args, {args.codes, args.group_scales, args.group_zeros}, warp, warps, blockIdx.x, gridDim.x);
-  multiply_pairs<ChunkProducts<Words, kGroups, kBlocks>, kBlocks, kStaged>(args, staged_stride, scratch, ring);
+BatchDevice batch_device() {
+  int device = 0;
+  check(cudaGetDevice(&device), "cuda linear");
+  const auto read = [&](cudaDeviceAttr attribute) {
+    int value = 0;
+    check(cudaDeviceGetAttribute(&value, attribute, device), "cuda linear");
+    return value;
+  };
+  return {read(cudaDevAttrMultiProcessorCount),
+          static_cast<std::size_t>(read(cudaDevAttrMaxSharedMemoryPerMultiprocessor)),
+          read(cudaDevAttrClusterLaunch) != 0};
 }
-
-}  // namespace
 
 int decode_blocks(int pairs, int warps, std::size_t shared_bytes) {
   constexpr int kThreads = 1024;                  // of a multiprocessor: enough to keep its copies going
   constexpr std::size_t kStaticBytes = 3 * 1024;  // and what the device keeps
-  int device = 0, multiprocessors = 0, shared = 0;
-  check(cudaGetDevice(&device), "cuda linear");
-  check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device), "cuda linear");
-  check(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerMultiprocessor, device), "cuda linear");
-  const int fit = static_cast<int>(static_cast<std::size_t>(shared) / (shared_bytes + kStaticBytes));
-  const int at_once = multiprocessors * std::max(1, std::min(fit, kThreads / (32 * warps)));
+  const BatchDevice device = batch_device();
+  const int fit = static_cast<int>(device.shared / (shared_bytes + kStaticBytes));
+  const int at_once = device.multiprocessors * std::max(1, std::min(fit, kThreads / (32 * warps)));
   const int rounds = (pairs + at_once - 1) / at_once;
   return (pairs + rounds - 1) / rounds;
 }
 
-namespace {
-
-template <typename Words, bool kGroups, int kBlocks, bool kStaged>
-void start_blocks(const LinearArguments& arguments, int warps, const Launch& launch) {
-  using Products = ChunkProducts<Words, kGroups, kBlocks>;
-  constexpr std::size_t kRing = kStages<kGroups, kStaged> * kTiles * sizeof(typename Products::Slot);
-  constexpr std::size_t kSums = kTiles * kBlocks * kTokenBlock * kTileRows * sizeof(float);
-  start_pairs<kRing, kSums, kStaged>(linear_decode<Words, kGroups, kBlocks, kStaged>, arguments,
-                                     arguments.k * static_cast<int>(sizeof(typename Products::XElement)), warps,
-                                     launch);
+LinearArguments token_slice(LinearArguments arguments, int first, int count) {
+  arguments.x += first * arguments.x_stride;
+  arguments.y = static_cast<char*>(arguments.y) + first * arguments.y_stride * (arguments.y_f32 ? 4 : 2);
+  if (arguments.residual) arguments.residual += first * arguments.residual_stride;
+  if (arguments.x_scales) arguments.x_scales += first;
+  if (arguments.x_group_scales) arguments.x_group_scales += first * static_cast<std::int64_t>(arguments.x_groups);
+  arguments.m = count;
+  return arguments;
 }
-
-template <typename Words, bool kGroups = false>
-void start(const LinearArguments& arguments, int warps, const Launch& launch) {
-  static_assert(kDecodeTokens == 8 * kTokenBlock);
-  const int element = arguments.integers ? 1 : 2;
-  if (arguments.m <= kTokenBlock && arguments.m * staged_stride(arguments.k * element) <= kMostStagedBytes) {
-    return start_blocks<Words, kGroups, 1, true>(arguments, warps, launch);
-  }
-  if (arguments.m <= kTokenBlock) return start_blocks<Words, kGroups, 1, false>(arguments, warps, launch);
-  if (arguments.m <= 2 * kTokenBlock) return start_blocks<Words, kGroups, 2, false>(arguments, warps, launch);
-  if (arguments.m <= 4 * kTokenBlock) return start_blocks<Words, kGroups, 4, false>(arguments, warps, launch);
-  start_blocks<Words, kGroups, 8, false>(arguments, warps, launch);
-}
-
-}  // namespace
 
 int decode_chunk(CodeType type) {
   switch (type) {
@@ -87,15 +56,15 @@ void start_linear_decode(const LinearArguments& arguments, int warps, const Laun
   if (arguments.scaling != Scaling::kNone && !chunks) return start_linear_decode_groups(arguments, warps, launch);
   switch (arguments.code_type) {
     case CodeType::kBF16:
-      return start<Bf16Words>(arguments, warps, launch);
+      return start_format<WeightChunks<Bf16Words, false>>(arguments, warps, launch);
     case CodeType::kE4M3:
-      return start<E4m3Words>(arguments, warps, launch);
+      return start_format<WeightChunks<E4m3Words, false>>(arguments, warps, launch);
     case CodeType::kInt8:
-      return arguments.integers ? start<Int8Integers>(arguments, warps, launch)
-                                : start<Int8Words>(arguments, warps, launch);
+      return arguments.integers ? start_format<WeightChunks<Int8Integers, false>>(arguments, warps, launch)
+                                : start_format<WeightChunks<Int8Words, false>>(arguments, warps, launch);
     default:
-      return arguments.group_scales ? start<Int4Words, true>(arguments, warps, launch)
-                                    : start<Int4Words>(arguments, warps, launch);
+      return arguments.group_scales ? start_format<WeightChunks<Int4Words, true>>(arguments, warps, launch)
+                                    : start_format<WeightChunks<Int4Words, false>>(arguments, warps, launch);
   }
 }
 

@@ -9,6 +9,7 @@ namespace halftone::cuda {
 // What multiplies and shifts the sums of row n.
 struct RowTerms {
   float scale = 1.0f, factor = 1.0f, bias = 0.0f;
+  RowTerms() = default;
   __device__ RowTerms(const LinearArguments& args, int n) {
     if (args.row_scales) scale = args.row_scales[n];
     factor = args.row_factors[n];

@@ -16,20 +16,33 @@ void allow_shared_memory(void (*kernel)(Parameters...), std::size_t bytes, std::
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)), where);
 }
 
+// cluster: blocks that read one another's shared memory, 1 on devices before 9.0.
 template <typename... Parameters, typename... Arguments>
-void start_kernel(const Launch& launch, std::string_view where, void (*kernel)(Parameters...), dim3 blocks,
-                  dim3 threads, std::size_t shared_bytes, Arguments... arguments) {
+void start_clusters(const Launch& launch, std::string_view where, void (*kernel)(Parameters...), unsigned cluster,
+                    dim3 blocks, dim3 threads, std::size_t shared_bytes, Arguments... arguments) {
   cudaLaunchConfig_t config{};
   config.gridDim = blocks;
   config.blockDim = threads;
   config.dynamicSmemBytes = shared_bytes;
   config.stream = launch.stream;
-  cudaLaunchAttribute overlap{};
-  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  overlap.val.programmaticStreamSerializationAllowed = 1;
-  config.attrs = &overlap;
-  config.numAttrs = launch.overlap ? 1 : 0;
+  cudaLaunchAttribute attributes[2]{};
+  config.attrs = attributes;
+  const auto add = [&](cudaLaunchAttributeID id) -> cudaLaunchAttributeValue& {
+    cudaLaunchAttribute& attribute = attributes[config.numAttrs++];
+    attribute.id = id;
+    return attribute.val;
+  };
+  if (launch.overlap) {
+    add(cudaLaunchAttributeProgrammaticStreamSerialization).programmaticStreamSerializationAllowed = 1;
+  }
+  if (cluster > 1) add(cudaLaunchAttributeClusterDimension).clusterDim = {cluster, 1, 1};
   check(cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...), where);
+}
+
+template <typename... Parameters, typename... Arguments>
+void start_kernel(const Launch& launch, std::string_view where, void (*kernel)(Parameters...), dim3 blocks,
+                  dim3 threads, std::size_t shared_bytes, Arguments... arguments) {
+  start_clusters(launch, where, kernel, 1, blocks, threads, shared_bytes, arguments...);
 }
 
 }  // namespace halftone::cuda
