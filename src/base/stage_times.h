@@ -6,7 +6,8 @@
 
 namespace halftone {
 
-// Seconds.
+// Seconds that the request waited for each. On a GPU the pictures after the first are decoded and resized while the vision
+// tower runs the one before, and count as far as they take longer than it.
 struct StageTimes {
   double picture_decode = 0, resize = 0, vision = 0, prefill = 0, first_token = 0;
   std::vector<double> tokens;  // of each, the second token on

@@ -31,15 +31,22 @@ Workload llava_bench_workload(const std::filesystem::path& folder, std::int64_t 
 }
 
 Workload synthetic_workload(std::int64_t width, std::int64_t height, std::int64_t count, std::uint64_t seed,
-                            std::int64_t output_tokens) {
+                            std::int64_t output_tokens, std::int64_t per_request) {
   Workload workload{fmt::format("synthetic-{}x{}", width, height), {}, output_tokens};
+  std::vector<std::shared_ptr<const PictureFile>> files;
   for (std::int64_t i = 0; i < count; ++i) {
     PictureFile file;
     file.source = fmt::format("{}/{}", workload.name, i);
     file.bytes = synthetic_jpeg(width, height, seed + static_cast<std::uint64_t>(i));
     file.hash = sha256_hex(file.bytes);
-    workload.prompts.push_back(
-        picture_prompt({std::make_shared<const PictureFile>(std::move(file))}, "Describe the picture in detail."));
+    files.push_back(std::make_shared<const PictureFile>(std::move(file)));
+  }
+  for (std::int64_t i = 0; i < count; ++i) {
+    std::vector<std::shared_ptr<const PictureFile>> pictures;
+    for (std::int64_t k = 0; k < per_request; ++k) {
+      pictures.push_back(files[static_cast<std::size_t>((i * per_request + k) % count)]);
+    }
+    workload.prompts.push_back(picture_prompt(std::move(pictures), "Describe the picture in detail."));
   }
   return workload;
 }

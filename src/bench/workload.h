@@ -26,9 +26,10 @@ Prompt picture_prompt(std::vector<std::shared_ptr<const PictureFile>> pictures, 
 // The questions of a LLaVA-Bench folder (questions.jsonl, images/), at most `limit` (0: all), evenly spread over the
 // file.
 Workload llava_bench_workload(const std::filesystem::path& folder, std::int64_t limit, std::int64_t output_tokens);
-// `count` synthetic JPEGs (gradients and rectangles drawn from the seed, quality 85, each different) of one size.
+// `count` synthetic JPEGs (gradients and rectangles drawn from the seed, quality 85, each different) of one size, in as many
+// requests of `per_request` pictures each: the ones that follow one another, round and round.
 Workload synthetic_workload(std::int64_t width, std::int64_t height, std::int64_t count, std::uint64_t seed,
-                            std::int64_t output_tokens);
+                            std::int64_t output_tokens, std::int64_t per_request = 1);
 // The JPEG file of one such picture.
 std::string synthetic_jpeg(std::int64_t width, std::int64_t height, std::uint64_t seed);
 

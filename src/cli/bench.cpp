@@ -17,7 +17,7 @@ struct BenchFlags {
   EngineFlags engine;
   std::string llava_bench;
   std::vector<std::string> sizes;  // WIDTHxHEIGHT
-  std::int64_t pictures = 4;
+  std::int64_t pictures = 4, per_request = 1;
   std::int64_t output_tokens = 64;
   BenchOptions bench;
   bool profile = false, roofline = false;
@@ -45,7 +45,7 @@ std::vector<Workload> make_workloads(const BenchFlags& flags) {
   if (workloads.empty() && sizes.empty()) sizes.push_back("1036x756");
   for (const std::string& size : sizes) {
     const auto [width, height] = parse_size(size);
-    workloads.push_back(synthetic_workload(width, height, flags.pictures, 1, flags.output_tokens));
+    workloads.push_back(synthetic_workload(width, height, flags.pictures, 1, flags.output_tokens, flags.per_request));
   }
   return workloads;
 }
@@ -181,6 +181,9 @@ Command declare_bench(CLI::App& parent) {
                   "Synthetic pictures of WIDTHxHEIGHT; may be given several times (default 1036x756)");
   app->add_option("--pictures", flags->pictures, "How many different synthetic pictures")
       ->check(CLI::Range(1, 10'000))
+      ->capture_default_str();
+  app->add_option("--per-request", flags->per_request, "Synthetic pictures of one request")
+      ->check(CLI::Range(1, 64))
       ->capture_default_str();
   app->add_option("-n,--output-tokens", flags->output_tokens, "Tokens of each answer, exactly")
       ->check(CLI::Range(1, 100'000))

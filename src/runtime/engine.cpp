@@ -277,11 +277,25 @@ void EngineState::keep_encoded(const PreparedPrompt::Picture& picture, const Ten
   if (options_.picture_cache != nullptr) options_.picture_cache->insert(picture.key, {picture.grid, tokens});
 }
 
+void EngineState::begin_loading(PreparedPrompt::Picture& picture) const {
+  if (picture.loaded || picture.loading.valid()) return;
+  picture.loading = std::async(std::launch::async, [this, file = picture.file] {
+    ThreadPool pool(1);  // the session's is not shared
+    return load_picture_file(*file, pool);
+  });
+}
+
 LoadedPicture EngineState::take_picture(PreparedPrompt::Picture& picture, ThreadPool& pool, StageTimes& times) const {
-  LoadedPicture loaded = picture.loaded ? std::move(*picture.loaded) : load_picture_file(*picture.file, pool);
+  const Timer timer;
+  const bool begun = picture.loading.valid();
+  LoadedPicture loaded = begun            ? picture.loading.get()
+                         : picture.loaded ? std::move(*picture.loaded)
+                                          : load_picture_file(*picture.file, pool);
   picture.loaded.reset();
-  times.picture_decode += loaded.decode_seconds;
-  times.resize += loaded.resize_seconds;
+  const double work = loaded.decode_seconds + loaded.resize_seconds;
+  const double waited = begun && work > 0 ? std::min(1.0, timer.seconds() / work) : 1.0;
+  times.picture_decode += waited * loaded.decode_seconds;
+  times.resize += waited * loaded.resize_seconds;
   return loaded;
 }
 

@@ -2,6 +2,7 @@
 // What an Engine consists of. Immutable after load, but for memories that change no result: sizes of pictures seen,
 // hashes.
 
+#include <future>
 #include <mutex>
 #include <unordered_map>
 
@@ -31,6 +32,7 @@ struct PreparedPrompt {
     std::int64_t begin = 0;  // of its first visual token
     PictureGrid grid;
     std::optional<LoadedPicture> loaded;  // when only the whole file told its size
+    std::future<LoadedPicture> loading;   // since begin_loading()
   };
   std::vector<TokenId> tokens;
   std::vector<Picture> pictures;
@@ -58,7 +60,9 @@ class EngineState final : public Engine {
   // The vision tower's output as keep_encoded() took it, where there is a cache that holds it.
   std::optional<Tensor> find_encoded(const PreparedPrompt::Picture& picture) const;
   void keep_encoded(const PreparedPrompt::Picture& picture, const Tensor& tokens) const;
-  // The picture's patches; they are not kept. Adds to `times`.
+  // Decodes and resizes the picture on another thread, for a take_picture() that comes later.
+  void begin_loading(PreparedPrompt::Picture& picture) const;
+  // The picture's patches; they are not kept. Adds to `times` what was waited for them.
   LoadedPicture take_picture(PreparedPrompt::Picture& picture, ThreadPool& pool, StageTimes& times) const;
 
   const Qwen2VlProcessor& processor() const { return processor_; }
