@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/thread_pool.h"
 #include "formats/bf16.h"
 #include "formats/f16.h"
 #include "model/registry.h"
@@ -45,6 +46,27 @@ void copy_row(const Tensor& table, std::int64_t row, float* target) {
 }
 
 bool is_vision(RuleClass rule_class) { return rule_class == RuleClass::kVision || rule_class == RuleClass::kProjector; }
+
+// By format, as Model::weight_bytes() has them.
+std::map<std::string, std::int64_t> bytes_of(const Weights& weights, const ModuleInfo& info) {
+  std::map<std::string, std::int64_t> bytes;
+  const std::string part = is_vision(info.rule_class)                 ? " (vision)"
+                           : info.rule_class == RuleClass::kEmbedding ? " (embedding)"
+                           : info.rule_class == RuleClass::kHead      ? " (head)"
+                           : info.rule_class == RuleClass::kNorm      ? " (norms)"
+                                                                      : "";
+  if (info.linear) {
+    const LinearParts linear = weights.linear(info.module);
+    bytes[to_string(linear.weight.spec) + part] = linear.weight.payload.nbytes();
+    if (linear.weight.scales.defined()) bytes["scales"] = linear.weight.scales.nbytes();
+    return bytes;
+  }
+  const Tensor weight = weights.stored_weight(info.module);
+  const bool table = info.rule_class == RuleClass::kEmbedding;
+  bytes[(table ? to_string(wrap_unquantized(weight).spec) : "f32") + part] =
+      table ? weight.nbytes() : weight.numel() * std::int64_t{sizeof(float)};
+  return bytes;
+}
 
 }  // namespace
 
@@ -198,26 +220,17 @@ Tensor Model::key_bias(std::int64_t layer) const {
 }
 
 std::vector<std::pair<std::string, std::int64_t>> Model::weight_bytes() const {
+  std::vector<std::map<std::string, std::int64_t>> of_modules(modules().size());
+  // some layouts are unpacked before they say what they hold
+  ThreadPool pool;
+  pool.parallel_for(std::ssize(of_modules), [&](std::int64_t i) {
+    const auto at = static_cast<std::size_t>(i);
+    const ModuleInfo& info = modules()[at];
+    if (!is_vision(info.rule_class) || state_->options.vision) of_modules[at] = bytes_of(state_->weights, info);
+  });
   std::map<std::string, std::int64_t> bytes;
-  for (const ModuleInfo& info : modules()) {
-    if (is_vision(info.rule_class) && !state_->options.vision) continue;
-    const std::string part = is_vision(info.rule_class)                 ? " (vision)"
-                             : info.rule_class == RuleClass::kEmbedding ? " (embedding)"
-                             : info.rule_class == RuleClass::kHead      ? " (head)"
-                             : info.rule_class == RuleClass::kNorm      ? " (norms)"
-                                                                        : "";
-    if (!info.linear) {
-      const Tensor weight = state_->weights.stored_weight(info.module);
-      if (info.rule_class == RuleClass::kEmbedding) {
-        bytes[to_string(wrap_unquantized(weight).spec) + part] += weight.nbytes();
-      } else {
-        bytes["f32" + part] += weight.numel() * 4;
-      }
-      continue;
-    }
-    const LinearParts linear = state_->weights.linear(info.module);
-    bytes[to_string(linear.weight.spec) + part] += linear.weight.payload.nbytes();
-    if (linear.weight.scales.defined()) bytes["scales"] += linear.weight.scales.nbytes();
+  for (const auto& of_module : of_modules) {
+    for (const auto& [name, count] : of_module) bytes[name] += count;
   }
   return {bytes.begin(), bytes.end()};
 }

@@ -14,6 +14,12 @@ DecoderShape shape_of(const DeviceDecoderSource& source) {
           source.kv_heads, source.head_dim, source.vocabulary,   source.norm_eps};
 }
 
+// Whether the head's weight is the table of embeddings itself.
+bool is_embedding(const DeviceProductsSource& head, const Tensor& embedding) {
+  return head.size() == 1 && head[0].weights.size() == 1 && head[0].weights[0].spec.element == Element::kBF16 &&
+         head[0].weights[0].payload.raw() == embedding.raw();
+}
+
 DeviceMatrix take_matrix(DType dtype, std::int64_t rows, std::int64_t cols, DeviceArena& arena) {
   return {arena.allocate(static_cast<std::size_t>(rows * cols) * dtype_size(dtype)), dtype, rows, cols, cols};
 }
@@ -42,7 +48,8 @@ DeviceDecoder::DeviceDecoder(const DeviceDecoderSource& source, DeviceArena& wei
                        DeviceProducts(layer.down, weights, uploader)});
   }
   norm_ = uploader.upload_floats(source.norm.weight, weights);
-  head_ = DeviceProducts(source.head, weights, uploader);
+  head_ = DeviceProducts(source.head, weights, uploader,
+                         is_embedding(source.head, source.embedding) ? embedding_.data : nullptr);
 }
 
 ProductBuffers::Sizes DeviceDecoder::product_sizes(std::int64_t rows) const {

@@ -57,10 +57,11 @@ ProductBuffers::ProductBuffers(const Sizes& sizes, DeviceArena& arena) : sizes_(
   prompt_ = arena.allocate(sizes.prompt_bytes);
 }
 
-DeviceProducts::DeviceProducts(const DeviceProductsSource& source, DeviceArena& weights, DeviceUploader& uploader) {
+DeviceProducts::DeviceProducts(const DeviceProductsSource& source, DeviceArena& weights, DeviceUploader& uploader,
+                               const void* codes) {
   for (const DeviceLinearSource& from : source) {
     Part part;
-    part.weight = upload_linear({from.weights, from.biases, from.input}, weights, uploader);
+    part.weight = upload_linear({from.weights, from.biases, from.input}, weights, uploader, codes);
     part.input_scales = uploader.upload_floats(from.input_scales, weights);
     part.input_order = static_cast<const std::int32_t*>(uploader.upload(from.input_order, weights));
     part.has_low_rank = from.low_rank_a.defined();

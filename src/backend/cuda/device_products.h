@@ -54,8 +54,9 @@ class ProductBuffers {
 class DeviceProducts {
  public:
   DeviceProducts() = default;
-  // Throws Error for formats that no kernel reads.
-  DeviceProducts(const DeviceProductsSource& source, DeviceArena& weights, DeviceUploader& uploader);
+  // codes: as upload_linear() has it, for a source of one weight. Throws Error for formats that no kernel reads.
+  DeviceProducts(const DeviceProductsSource& source, DeviceArena& weights, DeviceUploader& uploader,
+                 const void* codes = nullptr);
 
   struct Call {
     DeviceMatrix x;               // [M, inputs] bf16

@@ -92,9 +92,11 @@ GroupValues values_of(DType stored, DType kept) {
 
 class Upload {
  public:
-  Upload(const LinearSource& source, DeviceArena& arena, DeviceUploader& uploader)
+  Upload(const LinearSource& source, DeviceArena& arena, DeviceUploader& uploader, const void* codes)
       : source_(source), arena_(arena), uploader_(uploader), weight_(describe(source)) {
     weight_.row_bytes = row_bytes_of(weight_);
+    weight_.codes = codes;
+    weight_.nbytes = codes ? code_bytes_of(weight_) : 0;
   }
 
   // The scales first: they decide in what order codes lie.
@@ -104,7 +106,7 @@ class Upload {
     } else if (weight_.spec.granularity != Granularity::kNone) {
       upload_row_scales();
     }
-    upload_codes();
+    if (!weight_.codes) upload_codes();
     upload_rows();
     return weight_;
   }
@@ -327,9 +329,12 @@ class Upload {
 
 }  // namespace
 
-LinearWeight upload_linear(const LinearSource& source, DeviceArena& arena, DeviceUploader& uploader) {
+LinearWeight upload_linear(const LinearSource& source, DeviceArena& arena, DeviceUploader& uploader,
+                           const void* codes) {
   for (const QTensor& weight : source.weights) check_qtensor(weight, kWhere);
-  return Upload(source, arena, uploader).run();
+  require(!codes || (source.weights.size() == 1 && source.spec().element == Element::kBF16 && source.cols() % 8 == 0),
+          kWhere, "expected one bf16 weight of whole pieces of 16 bytes");
+  return Upload(source, arena, uploader, codes).run();
 }
 
 }  // namespace halftone::cuda

@@ -52,7 +52,9 @@ struct LinearWeight {
 };
 
 // Copies a weight to the device and brings it into the order that the kernels read. The scales stay what the file says.
+// codes: where the rows of a single bf16 weight lie already as the kernels read them; then they are not copied.
 // Throws Error("[cuda linear] ...") for an E4M3 weight, or a scale of one byte, that is not a number.
-LinearWeight upload_linear(const LinearSource& source, DeviceArena& arena, DeviceUploader& uploader);
+LinearWeight upload_linear(const LinearSource& source, DeviceArena& arena, DeviceUploader& uploader,
+                           const void* codes = nullptr);
 
 }  // namespace halftone::cuda
