@@ -132,8 +132,10 @@ class DeviceRunner {
   virtual ~DeviceRunner() = default;
 
   // Cuts the picture into patches, runs the vision tower and keeps its output behind those of the pictures before, until
-  // clear_pictures(). Returns the first of its rows.
+  // clear_pictures(). Returns the first of its rows, perhaps before the device has begun: whatever is asked of it next
+  // comes after that, and finish_pictures() waits for it.
   virtual std::int64_t encode_picture(const DevicePicture& picture) = 0;
+  virtual void finish_pictures() = 0;
   // The same for what picture_tokens() gave before: [visual tokens, hidden] bf16.
   virtual std::int64_t put_picture(const Tensor& tokens) = 0;
   virtual Tensor picture_tokens(std::int64_t begin, std::int64_t end) = 0;

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <numeric>
 
 #include "model/encoders/vision_positions.h"
 #include "runtime/worker.h"
@@ -33,8 +34,7 @@ class DeviceWorker final : public Worker {
   void prefill(std::size_t sequence, PreparedPrompt& prompt, std::int64_t first_wanted, StageTimes& times,
                const LogitRows& rows) override {
     Part part{sequence, &prompt, &times};
-    runner_->clear_pictures();
-    encode_pictures(part);
+    encode_pictures({&part, 1});
     run_parts(part, first_wanted, [&] {
       const Timer timer;
       const std::int64_t begin = part.end - part.wanted;
@@ -51,13 +51,12 @@ class DeviceWorker final : public Worker {
 
   std::vector<Choice> prefill(std::span<const PromptRun> runs) override {
     std::vector<Part> parts;
-    runner_->clear_pictures();
     for (const PromptRun& run : runs) {
       parts.push_back({run.sequence, run.prompt, run.times});
-      encode_pictures(parts.back());
       parts.back().end = std::ssize(run.prompt->tokens);
       parts.back().wanted = 1;
     }
+    encode_pictures(parts);
     if (parts.size() > 1) {
       run_together(parts);
     } else {
@@ -189,25 +188,48 @@ class DeviceWorker final : public Worker {
     return {logits.data<float>() + row * logits.dim(1), static_cast<std::size_t>(logits.dim(1))};
   }
 
-  // The part begins behind what the cache holds; runs the pictures from there on.
-  void encode_pictures(Part& part) {
-    part.begin = runner_->length(part.sequence);
-    for (PreparedPrompt::Picture& picture : part.prompt->pictures) {
-      if (picture.begin < part.begin) continue;
-      part.picture_rows.resize(part.prompt->tokens.size(), -1);
-      const auto row = static_cast<std::int32_t>(encode(picture, *part.times));
-      const std::int64_t count = picture.grid.tokens(engine_->model().config().vision.merge_size);
-      for (std::int64_t i = 0; i < count; ++i) {
-        part.picture_rows[static_cast<std::size_t>(picture.begin + i)] = row + static_cast<std::int32_t>(i);
+  struct WantedPicture {
+    Part* part = nullptr;
+    PreparedPrompt::Picture* picture = nullptr;
+    std::int64_t row = -1;  // its first among the runner's pictures
+    bool encoded = false;   // by the vision tower, not before
+  };
+
+  // Each part begins behind what the cache holds; runs the pictures from there on. The next ones are decoded and resized
+  // while the device runs one.
+  void encode_pictures(std::span<Part> parts) {
+    runner_->clear_pictures();
+    std::vector<WantedPicture> wanted;
+    for (Part& part : parts) {
+      part.begin = runner_->length(part.sequence);
+      for (PreparedPrompt::Picture& picture : part.prompt->pictures) {
+        if (picture.begin >= part.begin) wanted.push_back({&part, &picture});
       }
+    }
+    double seconds = 0;  // of the vision tower, as far as nothing else was waited for
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+      begin_loading(std::span(wanted).subspan(i + 1));
+      WantedPicture& one = wanted[i];
+      const std::optional<Tensor> known = engine_->find_encoded(*one.picture);
+      one.encoded = !known;
+      one.row = known ? runner_->put_picture(*known) : encode(one, seconds);
+      note_rows(one);
+    }
+    finish_pictures(wanted, seconds);
+  }
+
+  void begin_loading(std::span<const WantedPicture> next) {
+    constexpr std::size_t kPicturesAhead = 2;
+    for (const WantedPicture& one : next.first(std::min(next.size(), kPicturesAhead))) {
+      if (!engine_->find_encoded(*one.picture)) engine_->begin_loading(*one.picture);
     }
   }
 
-  // The first of the picture's rows.
-  std::int64_t encode(PreparedPrompt::Picture& picture, StageTimes& times) {
-    if (const std::optional<Tensor> found = engine_->find_encoded(picture)) return runner_->put_picture(*found);
-    const LoadedPicture loaded = engine_->take_picture(picture, pool_, times);
-    const Timer vision;
+  // The first of the picture's rows, which the device has filled after finish_pictures().
+  std::int64_t encode(const WantedPicture& wanted, double& seconds) {
+    PreparedPrompt::Picture& picture = *wanted.picture;
+    const LoadedPicture loaded = engine_->take_picture(picture, pool_, *wanted.part->times);
+    const Timer timer;
     const RotationTables tables =
         vision_axis_rotations(engine_->model().config().vision, std::max(picture.grid.height, picture.grid.width));
     const Qwen2VlProcessor& processor = engine_->processor();
@@ -220,12 +242,35 @@ class DeviceWorker final : public Worker {
                                                       {values_.data()->data(), values_.size() * values_[0].size()},
                                                       tables.cos,
                                                       tables.sin});
-    times.vision += vision.seconds();
-    if (engine_->options().picture_cache != nullptr) {
-      const std::int64_t count = picture.grid.tokens(engine_->model().config().vision.merge_size);
-      engine_->keep_encoded(picture, runner_->picture_tokens(row, row + count));
-    }
+    seconds += timer.seconds();
     return row;
+  }
+
+  void note_rows(const WantedPicture& wanted) {
+    std::vector<std::int32_t>& rows = wanted.part->picture_rows;
+    rows.resize(wanted.part->prompt->tokens.size(), -1);
+    const auto first = rows.begin() + wanted.picture->begin;
+    std::iota(first, first + tokens_of(wanted), static_cast<std::int32_t>(wanted.row));
+  }
+
+  // Waits for the vision tower, whose time the pictures share by their sizes, and keeps what it made for later requests.
+  void finish_pictures(std::span<const WantedPicture> wanted, double seconds) {
+    std::int64_t tokens = 0;
+    for (const WantedPicture& one : wanted) tokens += one.encoded ? tokens_of(one) : 0;
+    if (tokens == 0) return;
+    const Timer timer;
+    runner_->finish_pictures();
+    const double seconds_per_token = (seconds + timer.seconds()) / static_cast<double>(tokens);
+    for (const WantedPicture& one : wanted) {
+      if (!one.encoded) continue;
+      one.part->times->vision += seconds_per_token * static_cast<double>(tokens_of(one));
+      if (engine_->options().picture_cache == nullptr) continue;
+      engine_->keep_encoded(*one.picture, runner_->picture_tokens(one.row, one.row + tokens_of(one)));
+    }
+  }
+
+  std::int64_t tokens_of(const WantedPicture& wanted) const {
+    return wanted.picture->grid.tokens(engine_->model().config().vision.merge_size);
   }
 
   std::shared_ptr<const EngineState> engine_;

