@@ -3,8 +3,8 @@
 
 namespace halftone {
 
-std::shared_ptr<const DeviceModel> make_cuda_model(const DeviceDecoderSource&, const DeviceVisionSource&,
-                                                   std::int64_t, int) {
+std::shared_ptr<const DeviceModel> make_cuda_model(const DeviceDecoderSource&, const DeviceVisionSource&, std::int64_t,
+                                                   int) {
   list_cuda_devices();  // throws
   return nullptr;
 }
