@@ -12,14 +12,16 @@ namespace halftone {
 // SplitMix64 (Steele, Lea, Flood 2014). Not for cryptography.
 class Random {
  public:
-  explicit Random(std::uint64_t seed) : state_(seed) {}
+  constexpr explicit Random(std::uint64_t seed) : state_(seed) {}
 
-  std::uint64_t next() {
+  constexpr std::uint64_t next() {
     std::uint64_t z = (state_ += 0x9e3779b97f4a7c15u);
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
     return z ^ (z >> 31);
   }
+  // What a generator that goes on from here is made with.
+  constexpr std::uint64_t state() const { return state_; }
   // [0, 1), 53 bits.
   double uniform() { return static_cast<double>(next() >> 11) * 0x1p-53; }
   // [0, n), by rejection, n > 0.

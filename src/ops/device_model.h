@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "ops/token_draw.h"
 #include "tensor/qtensor.h"
 
 namespace halftone {
@@ -101,10 +102,11 @@ struct DevicePrompt {
 struct DeviceStepRow {
   std::size_t sequence = 0;
   std::int32_t token = 0, position = 0;
+  TokenDraw draw;  // of the token after it
   bool operator==(const DeviceStepRow&) const = default;
 };
 struct DeviceChoice {
-  std::int32_t token = 0;  // of the largest logit, the smallest among equals; -1 where a logit is not finite
+  std::int32_t token = 0;  // drawn, or of the largest logit, the smallest among equals; -1 where a logit is not finite
   float gap = 0;           // between the two largest logits
 };
 
@@ -156,15 +158,13 @@ class DeviceRunner {
   // What follows the wanted tokens [begin, end) of the last call of prompt(), counted from the first wanted one of the first
   // prompt through all of them: [end - begin, vocabulary] f32 in host memory, at most max_logits() rows.
   virtual Tensor logits(std::int64_t begin, std::int64_t end) = 0;
-  // The largest of each.
-  virtual std::vector<DeviceChoice> choices(std::int64_t begin, std::int64_t end) = 0;
+  // The tokens that follow the first draws.size() of them, at most max_logits().
+  virtual std::vector<DeviceChoice> choices(std::span<const TokenDraw> draws) = 0;
   virtual std::int64_t max_logits() const = 0;
 
-  // Appends one token to each row's sequence. With `ahead` the device begins the step after it with the tokens chosen
-  // here before it is asked to: rows that follow this way cost no waiting, any others are as good.
-  virtual std::vector<DeviceChoice> step(std::span<const DeviceStepRow> rows, bool ahead) = 0;
-  // After a step without `ahead`: the logits of its row, [vocabulary].
-  virtual void step_logits(std::int64_t row, std::span<float> logits) = 0;
+  // Appends one token to each row's sequence. The device begins the step after it with the tokens chosen here before it is
+  // asked to: rows that follow this way cost no waiting, any others are as good.
+  virtual std::vector<DeviceChoice> step(std::span<const DeviceStepRow> rows) = 0;
 
   virtual DeviceMemory memory() const = 0;
 

@@ -70,23 +70,12 @@ class DeviceWorker final : public Worker {
 
   std::vector<Choice> step(std::span<const StepRow> rows) override {
     std::vector<DeviceStepRow> device_rows;
-    bool greedy = true;
+    std::vector<Sampler*> samplers;
     for (const StepRow& row : rows) {
-      device_rows.push_back({row.sequence, row.token, row.position});
-      greedy = greedy && row.sampler->greedy();
+      device_rows.push_back({row.sequence, row.token, row.position, row.sampler->next_draw()});
+      samplers.push_back(row.sampler);
     }
-    const std::vector<DeviceChoice> chosen = runner_->step(device_rows, greedy);
-    std::vector<Choice> choices;
-    std::vector<float> logits(greedy ? 0 : static_cast<std::size_t>(engine_->model().config().decoder.vocabulary));
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-      if (greedy) {
-        choices.push_back(finite(chosen[i]));
-      } else {
-        runner_->step_logits(static_cast<std::int64_t>(i), logits);
-        choices.push_back(rows[i].sampler->choose(logits));
-      }
-    }
-    return choices;
+    return take_choices(runner_->step(device_rows), samplers);
   }
 
   SessionMemory memory() const override {
@@ -167,23 +156,26 @@ class DeviceWorker final : public Worker {
 
   // What follows the last token of each prompt.
   std::vector<Choice> choose(std::span<const PromptRun> runs) {
-    const auto count = std::ssize(runs);
-    std::vector<Choice> choices;
-    if (std::ranges::all_of(runs, [](const PromptRun& run) { return run.sampler->greedy(); })) {
-      for (const DeviceChoice& chosen : runner_->choices(0, count)) choices.push_back(finite(chosen));
-      return choices;
+    std::vector<TokenDraw> draws;
+    std::vector<Sampler*> samplers;
+    for (const PromptRun& run : runs) {
+      draws.push_back(run.sampler->next_draw());
+      samplers.push_back(run.sampler);
     }
-    const Tensor logits = runner_->logits(0, count);
-    for (std::int64_t i = 0; i < count; ++i) {
-      choices.push_back(runs[static_cast<std::size_t>(i)].sampler->choose(row_of(logits, i)));
+    return take_choices(runner_->choices(draws), samplers);
+  }
+
+  static std::vector<Choice> take_choices(const std::vector<DeviceChoice>& chosen,
+                                          const std::vector<Sampler*>& samplers) {
+    std::vector<Choice> choices;
+    for (std::size_t i = 0; i < chosen.size(); ++i) {
+      require(chosen[i].token >= 0, "logits", "expected finite numbers, got NaN or infinity");
+      choices.push_back({chosen[i].token, chosen[i].gap});
+      samplers[i]->skip();
     }
     return choices;
   }
 
-  static Choice finite(const DeviceChoice& chosen) {
-    require(chosen.token >= 0, "logits", "expected finite numbers, got NaN or infinity");
-    return {chosen.token, chosen.gap};
-  }
   static std::span<const float> row_of(const Tensor& logits, std::int64_t row) {
     return {logits.data<float>() + row * logits.dim(1), static_cast<std::size_t>(logits.dim(1))};
   }

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <span>
 
-#include "base/random.h"
+#include "ops/token_draw.h"
 #include "runtime/engine.h"
 
 namespace halftone {
@@ -19,17 +19,16 @@ class Sampler {
  public:
   // Throws Error for options out of range.
   explicit Sampler(const SamplingOptions& options);
-  bool greedy() const { return options_.temperature == 0; }
-  // Greedy: the largest logit, the smallest id among equals. Otherwise from softmax(logits / temperature), cut to the
-  // top_k largest, then to the smallest set whose probability reaches top_p. Throws Error when a logit is NaN or
-  // infinite.
+  // Greedy: the largest logit, the smallest id among equals. Otherwise as ops/token_draw.h has it. Throws Error when a logit
+  // is NaN or infinite.
   Choice choose(std::span<const float> logits);
 
- private:
-  TokenId draw(std::span<const float> logits);
+  // For those who draw the next token elsewhere: how; and that they did.
+  const TokenDraw& next_draw() const { return draw_; }
+  void skip() { draw_ = draw_.next(); }
 
-  SamplingOptions options_;
-  Random random_;
+ private:
+  TokenDraw draw_;
 };
 
 }  // namespace halftone

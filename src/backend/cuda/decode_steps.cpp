@@ -25,12 +25,11 @@ std::size_t counter_bytes(const DecoderShape& shape, std::int64_t rows) {
 std::size_t DecodeSteps::bytes(const DecoderShape& shape, std::int64_t rows) {
   const auto count = static_cast<std::size_t>(rows);
   return 5 * DeviceArena::padded(count * 4) + DeviceArena::padded(attention_bytes(shape, rows)) +
-         DeviceArena::padded(counter_bytes(shape, rows)) +
-         DeviceArena::padded(static_cast<std::size_t>(argmax_workspace(rows)));
+         DeviceArena::padded(counter_bytes(shape, rows)) + TokenChooser::bytes(rows);
 }
 
 DecodeSteps::DecodeSteps(const Model& model, std::int64_t rows, DeviceArena& workspace, const DeviceStream& stream)
-    : model_(model), stream_(stream), capacity_(rows) {
+    : model_(model), stream_(stream), chooser_(rows, workspace, stream), capacity_(rows) {
   const auto count = static_cast<std::size_t>(rows);
   for (std::int32_t** array : {&rows_.tokens, &rows_.positions, &rows_.sequences, &rows_.lengths}) {
     *array = workspace.allocate<std::int32_t>(count);
@@ -40,7 +39,6 @@ DecodeSteps::DecodeSteps(const Model& model, std::int64_t rows, DeviceArena& wor
   attention_memory_ = static_cast<float*>(workspace.allocate(attention_bytes(shape, rows)));
   attention_counters_ = static_cast<std::uint32_t*>(workspace.allocate(counter_bytes(shape, rows)));
   check(cudaMemsetAsync(attention_counters_, 0, counter_bytes(shape, rows), stream.launch().stream), kWhere);
-  argmax_memory_ = workspace.allocate(static_cast<std::size_t>(argmax_workspace(rows)));
   for (std::int64_t i = 0; i < kResults; ++i) results_.push_back({PinnedMemory(count * 8), DeviceEvent()});
 }
 
@@ -49,11 +47,13 @@ void DecodeSteps::load(std::span<const DeviceStepRow> rows, std::span<const std:
           "expected 1 to {} sequences at once, got {}", capacity_, rows.size());
   count_ = static_cast<std::int64_t>(rows.size());
   std::vector<std::int32_t> tokens, positions, sequences, held;
+  std::vector<TokenDraw> draws;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     tokens.push_back(rows[i].token);
     positions.push_back(rows[i].position);
     sequences.push_back(static_cast<std::int32_t>(rows[i].sequence));
     held.push_back(static_cast<std::int32_t>(lengths[i] + 1));
+    draws.push_back(rows[i].draw);
   }
   const auto copy = [&](std::int32_t* target, const std::vector<std::int32_t>& values) {
     check(cudaMemcpyAsync(target, values.data(), values.size() * 4, cudaMemcpyHostToDevice, stream_.launch().stream),
@@ -63,6 +63,7 @@ void DecodeSteps::load(std::span<const DeviceStepRow> rows, std::span<const std:
   copy(rows_.positions, positions);
   copy(rows_.sequences, sequences);
   copy(rows_.lengths, held);
+  chooser_.load(draws, stream_);
 }
 
 void DecodeSteps::run(std::int64_t longest, const Launch& launch) const {
@@ -78,15 +79,16 @@ void DecodeSteps::run(std::int64_t longest, const Launch& launch) const {
   };
   model_.decoder.run(count_, pass, model_.kv, model_.buffers, launch);
   model_.decoder.logits(hidden, model_.buffers, launch);
-  argmax({rows_of(model_.buffers.logits, 0, count_), argmax_memory_, rows_.tokens, rows_.gaps, nullptr, rows_.lengths,
-          rows_.positions},
-         launch);
+  chooser_.start(
+      {rows_of(model_.buffers.logits, 0, count_), rows_.tokens, rows_.gaps, nullptr, rows_.lengths, rows_.positions},
+      launch);
 }
 
 const DeviceGraph& DecodeSteps::graph(std::int64_t longest) {
   // what runs of a graph ends before the device gives its memory back
-  if (graphs_.size() >= kMostGraphs && !graphs_.contains({count_, longest})) graphs_.clear();
-  std::unique_ptr<DeviceGraph>& found = graphs_[{count_, longest}];
+  const GraphKey key{count_, longest, chooser_.kernels()};
+  if (graphs_.size() >= kMostGraphs && !graphs_.contains(key)) graphs_.clear();
+  std::unique_ptr<DeviceGraph>& found = graphs_[key];
   if (!found) found = std::make_unique<DeviceGraph>(stream_, [&](const Launch& launch) { run(longest, launch); });
   return *found;
 }

@@ -1,13 +1,15 @@
 #pragma once
-// Steps of decoding: one token of each of some sequences, as one graph. The device counts places and positions up and takes
-// the largest logit as the next token, so that a step may follow the one before it without the host.
+// Steps of decoding: one token of each of some sequences, as one graph. The device counts places and positions up and chooses
+// the next token, so that a step may follow the one before it without the host.
 
 #include <map>
 #include <memory>
+#include <tuple>
 
 #include "backend/cuda/device_decoder.h"
 #include "backend/cuda/kv_pages.h"
 #include "backend/cuda/pinned_memory.h"
+#include "backend/cuda/token_chooser.h"
 
 namespace halftone::cuda {
 
@@ -46,8 +48,9 @@ class DecodeSteps {
   Rows rows_{};
   float* attention_memory_ = nullptr;
   std::uint32_t* attention_counters_ = nullptr;
-  void* argmax_memory_ = nullptr;
-  std::map<std::pair<std::int64_t, std::int64_t>, std::unique_ptr<DeviceGraph>> graphs_;  // by rows and longest
+  TokenChooser chooser_;
+  using GraphKey = std::tuple<std::int64_t, std::int64_t, TokenChooser::Kernels>;  // rows, longest
+  std::map<GraphKey, std::unique_ptr<DeviceGraph>> graphs_;
   struct Result {
     PinnedMemory memory;  // tokens, then gaps
     DeviceEvent done;

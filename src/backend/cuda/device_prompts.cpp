@@ -156,16 +156,17 @@ Tensor CudaRunner::logits(std::int64_t begin, std::int64_t end) {
   return logits;
 }
 
-std::vector<DeviceChoice> CudaRunner::choices(std::int64_t begin, std::int64_t end) {
-  find_logits(begin, end);
-  const auto count = static_cast<std::size_t>(end - begin);
-  Argmax call{rows_of(buffers_.logits, 0, end - begin), choices_.workspace, choices_.tokens, choices_.gaps};
-  argmax(call, stream_.launch());
+std::vector<DeviceChoice> CudaRunner::choices(std::span<const TokenDraw> draws) {
+  const std::size_t count = draws.size();
+  find_logits(0, std::ssize(draws));
+  FirstTokens& first = *first_tokens_;
+  first.chooser.load(draws, stream_);
+  first.chooser.start({rows_of(buffers_.logits, 0, std::ssize(draws)), first.tokens, first.gaps}, stream_.launch());
   std::vector<std::int32_t> tokens(count);
   std::vector<float> gaps(count);
   const cudaStream_t stream = stream_.launch().stream;
-  check(cudaMemcpyAsync(tokens.data(), choices_.tokens, count * 4, cudaMemcpyDeviceToHost, stream), kWhere);
-  check(cudaMemcpyAsync(gaps.data(), choices_.gaps, count * 4, cudaMemcpyDeviceToHost, stream), kWhere);
+  check(cudaMemcpyAsync(tokens.data(), first.tokens, count * 4, cudaMemcpyDeviceToHost, stream), kWhere);
+  check(cudaMemcpyAsync(gaps.data(), first.gaps, count * 4, cudaMemcpyDeviceToHost, stream), kWhere);
   stream_.synchronize();
   std::vector<DeviceChoice> choices;
   for (std::size_t i = 0; i < count; ++i) choices.push_back({tokens[i], gaps[i]});

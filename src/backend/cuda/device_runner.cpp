@@ -39,9 +39,8 @@ std::size_t input_bytes(const DecoderShape& shape, std::int64_t prompt_rows) {
   return 4 * DeviceArena::padded(rows * kIntegers) + DeviceArena::padded(kLogitRows * kIntegers) +
          2 * DeviceArena::padded(rows * static_cast<std::size_t>(shape.head_dim / 2) * sizeof(float));
 }
-std::size_t choice_bytes() {
-  return DeviceArena::padded(static_cast<std::size_t>(argmax_workspace(kDecodeTokens))) +
-         2 * DeviceArena::padded(kLogitRows * kIntegers);
+std::size_t first_token_bytes() {
+  return TokenChooser::bytes(kDecodeTokens) + 2 * DeviceArena::padded(kLogitRows * kIntegers);
 }
 
 std::size_t table_bytes(const Tensor& tensor) { return DeviceArena::padded(static_cast<std::size_t>(tensor.nbytes())); }
@@ -82,7 +81,8 @@ CudaRunner::Sizes CudaRunner::sizes_of(const ModelWeights& weights, const Device
              DeviceArena::padded(static_cast<std::size_t>(limits.sequences * sizes.pages_per_sequence) * 4);
   sizes.workspace =
       DeviceArena::padded(static_cast<std::size_t>(limits.picture_tokens * shape.hidden) * sizeof(std::uint16_t)) +
-      table_bytes(limits.cos) + table_bytes(limits.sin) + DecodeSteps::bytes(shape, limits.sequences) + choice_bytes();
+      table_bytes(limits.cos) + table_bytes(limits.sin) + DecodeSteps::bytes(shape, limits.sequences) +
+      first_token_bytes();
   if (!limits.kv_scales.empty()) {
     sizes.kv += scale_bytes(shape);
     sizes.workspace += unpacked_table_bytes(sizes.pages_per_sequence);
@@ -139,9 +139,9 @@ void CudaRunner::make_prompt_buffers() {
   inputs_.cos = shared_.allocate<float>(rows * static_cast<std::size_t>(shape.head_dim / 2));
   inputs_.sin = shared_.allocate<float>(rows * static_cast<std::size_t>(shape.head_dim / 2));
   packed_keys_ = shared_.allocate(packed_key_bytes(shape, sizes_.pages_per_sequence));
-  choices_.workspace = workspace_.allocate(static_cast<std::size_t>(argmax_workspace(kDecodeTokens)));
-  choices_.tokens = workspace_.allocate<std::int32_t>(kLogitRows);
-  choices_.gaps = workspace_.allocate<float>(kLogitRows);
+  first_tokens_ = std::make_unique<FirstTokens>(FirstTokens{TokenChooser(kDecodeTokens, workspace_, stream_),
+                                                            workspace_.allocate<std::int32_t>(kLogitRows),
+                                                            workspace_.allocate<float>(kLogitRows)});
 }
 
 CudaRunner::~CudaRunner() {
@@ -305,7 +305,7 @@ void CudaRunner::start_step(std::span<const std::size_t> sequences) {
   steps_->enqueue(longest);
 }
 
-std::vector<DeviceChoice> CudaRunner::step(std::span<const DeviceStepRow> rows, bool ahead) {
+std::vector<DeviceChoice> CudaRunner::step(std::span<const DeviceStepRow> rows) {
   std::vector<std::size_t> sequences;
   std::vector<std::int64_t> lengths;
   std::int64_t furthest = 0;
@@ -323,23 +323,15 @@ std::vector<DeviceChoice> CudaRunner::step(std::span<const DeviceStepRow> rows, 
   }
   const std::int64_t limit = std::min(limits_.cos.dim(0), sizes_.pages_per_sequence * kPageTokens);
   // nobody has asked for the tokens of the step ahead yet: where it finds no page, it is not begun
-  if (ahead && furthest + 2 < limit && has_room(sequences, steps_->under_way() + 1)) start_step(sequences);
+  if (furthest + 2 < limit && has_room(sequences, steps_->under_way() + 1)) start_step(sequences);
   const std::vector<DeviceChoice> choices = steps_->wait();
   next_.clear();
   for (std::size_t i = 0; i < rows.size(); ++i) {
     pages_.append(rows[i].sequence, 1);
-    if (steps_->under_way() > 0) next_.push_back({rows[i].sequence, choices[i].token, rows[i].position + 1});
+    if (steps_->under_way() > 0)
+      next_.push_back({rows[i].sequence, choices[i].token, rows[i].position + 1, rows[i].draw.next()});
   }
   return choices;
-}
-
-void CudaRunner::step_logits(std::int64_t row, std::span<float> logits) {
-  require(steps_->under_way() == 0, kWhere, "the logits of a step are gone once the next one began");
-  check(cudaMemcpyAsync(logits_.data<float>(), rows_of(buffers_.logits, row, row + 1).data, logits.size_bytes(),
-                        cudaMemcpyDeviceToHost, stream_.launch().stream),
-        kWhere);
-  stream_.synchronize();
-  std::copy_n(logits_.data<float>(), logits.size(), logits.begin());
 }
 
 void CudaRunner::start_profile() {

@@ -39,11 +39,10 @@ class CudaRunner final : public DeviceRunner {
   void prompt(std::span<const DevicePrompt> prompts) override;
   std::int64_t max_prompt() const override { return sizes_.prompt_rows; }
   Tensor logits(std::int64_t begin, std::int64_t end) override;
-  std::vector<DeviceChoice> choices(std::int64_t begin, std::int64_t end) override;
+  std::vector<DeviceChoice> choices(std::span<const TokenDraw> draws) override;
   std::int64_t max_logits() const override;
 
-  std::vector<DeviceChoice> step(std::span<const DeviceStepRow> rows, bool ahead) override;
-  void step_logits(std::int64_t row, std::span<float> logits) override;
+  std::vector<DeviceChoice> step(std::span<const DeviceStepRow> rows) override;
 
   DeviceMemory memory() const override;
 
@@ -108,12 +107,12 @@ class CudaRunner final : public DeviceRunner {
   PromptInputs inputs_;
   std::unique_ptr<DecodeSteps> steps_;
   std::vector<DeviceStepRow> next_;  // the rows of the oldest step under way
-  struct Choices {
-    void* workspace = nullptr;
+  struct FirstTokens {
+    TokenChooser chooser;
     std::int32_t* tokens = nullptr;
     float* gaps = nullptr;
   };
-  Choices choices_;
+  std::unique_ptr<FirstTokens> first_tokens_;
   PinnedMemory logits_;  // [max_logits, vocabulary] f32
 };
 
