@@ -96,7 +96,7 @@ struct SamplingOptions {
 struct SessionMemory {
   // Keys and values: of the tokens that are held; on a GPU all pages, which are taken when the session starts.
   std::int64_t kv = 0;
-  // Buffers of activations and logits; on a GPU taken then, too, and the vision tower's before.
+  // Buffers of activations and logits; on a GPU taken then, too, with the vision tower's.
   std::int64_t workspace = 0;
 };
 
