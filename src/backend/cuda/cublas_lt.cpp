@@ -3,6 +3,10 @@
 #include <cublasLt.h>
 #include <dlfcn.h>
 
+#include <vector>
+
+#include "backend/cuda/cuda_error.h"
+#include "backend/cuda/event_timer.h"
 #include "base/error.h"
 
 namespace halftone::cuda {
@@ -90,9 +94,10 @@ struct BlasProduct::State {
   // the library's matrices are column-major: a row-major one is its own transpose
   cublasLtMatrixLayout_t w = nullptr, x = nullptr, y = nullptr;
   cublasLtMatmulPreference_t preference = nullptr;
-  cublasLtMatmulAlgo_t algorithm{};
+  std::vector<cublasLtMatmulAlgo_t> algorithms;  // one, when they were timed
   std::size_t workspace_bytes = 0;
-  bool integers = false, biased = false;
+  bool integers = false;
+  Form form = Form::kPlain;
 
   ~State() {
     if (preference) library.preference_destroy(preference);
@@ -108,7 +113,25 @@ struct BlasProduct::State {
           "cublasLtMatrixLayoutCreate");
   }
 
-  void find_algorithm() {
+  template <typename Value>
+  void set(cublasLtMatmulDescAttributes_t attribute, const Value& value) const {
+    check(library.desc_set(desc, attribute, &value, sizeof(value)), "cublasLtMatmulDescSetAttribute");
+  }
+
+  void set_scales(const float* x_scales, const float* w_scales) const {
+    set(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, w_scales);
+    set(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, x_scales);
+  }
+
+  void set_rows(std::int64_t rows) const {
+    const auto columns = static_cast<std::uint64_t>(rows);
+    for (const cublasLtMatrixLayout_t layout : {x, y}) {
+      check(library.layout_set(layout, CUBLASLT_MATRIX_LAYOUT_COLS, &columns, sizeof(columns)),
+            "cublasLtMatrixLayoutSetAttribute");
+    }
+  }
+
+  void set_preference() {
     check(library.preference_create(&preference), "cublasLtMatmulPreferenceCreate");
     check(library.preference_set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace_bytes,
                                  sizeof(workspace_bytes)),
@@ -116,18 +139,46 @@ struct BlasProduct::State {
     const std::uint32_t whole_k = CUBLASLT_REDUCTION_SCHEME_NONE;
     check(library.preference_set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &whole_k, sizeof(whole_k)),
           "cublasLtMatmulPreferenceSetAttribute");
-    cublasLtMatmulHeuristicResult_t found{};
+  }
+
+  cublasStatus_t find_algorithms() {
+    constexpr int kMost = 8;
+    cublasLtMatmulHeuristicResult_t found[kMost];
     int count = 0;
     const cublasStatus_t status =
-        library.find_algorithm(library.handle, desc, w, x, y, y, preference, 1, &found, &count);
-    require(status == CUBLAS_STATUS_SUCCESS && count == 1, kWhere,
-            "cuBLASLt has no kernel for this product (status {})", static_cast<int>(status));
-    algorithm = found.algo;
+        library.find_algorithm(library.handle, desc, w, x, y, y, preference, kMost, found, &count);
+    for (int i = 0; status == CUBLAS_STATUS_SUCCESS && i < count; ++i) algorithms.push_back(found[i].algo);
+    return status;
+  }
+
+  cublasStatus_t multiply(const cublasLtMatmulAlgo_t& algorithm, const Operands& operands, cudaStream_t stream) const {
+    const float zero = 0.0f;
+    const std::int32_t integer_one = 1, integer_zero = 0;
+    const void* alpha = integers ? static_cast<const void*>(&integer_one) : &operands.scale;
+    const void* beta = integers ? static_cast<const void*>(&integer_zero) : &zero;
+    return library.multiply(library.handle, desc, alpha, operands.w, w, operands.x, x, beta, operands.y, y, operands.y,
+                            y, &algorithm, operands.workspace, workspace_bytes, stream);
+  }
+
+  // What is recorded is not timed, and goes by the library's first choice.
+  void keep_quickest(const Operands& operands, cudaStream_t stream) {
+    cudaStreamCaptureStatus recording = cudaStreamCaptureStatusNone;
+    check(cudaStreamIsCapturing(stream, &recording), kWhere);
+    if (algorithms.size() == 1 || recording != cudaStreamCaptureStatusNone) return;
+    constexpr int kRepeats = 2;
+    double least = 0;
+    const cublasLtMatmulAlgo_t* quickest = nullptr;
+    for (const cublasLtMatmulAlgo_t& algorithm : algorithms) {
+      if (multiply(algorithm, operands, stream) != CUBLAS_STATUS_SUCCESS) continue;
+      const double ms = median_milliseconds(stream, 0, kRepeats, [&] { multiply(algorithm, operands, stream); });
+      if (!quickest || ms < least) quickest = &algorithm, least = ms;
+    }
+    if (quickest) algorithms = {cublasLtMatmulAlgo_t(*quickest)};
   }
 };
 
 BlasProduct::BlasProduct(const DeviceMatrix& x, const DeviceMatrix& w, const DeviceMatrix& y,
-                         std::size_t workspace_bytes, bool biased)
+                         std::size_t workspace_bytes, Form form)
     : state_(std::make_unique<State>()) {
   require(x.cols == w.cols && y.rows == x.rows && y.cols == w.rows && x.dtype == w.dtype, kWhere,
           "[{}, {}] by [{}, {}] does not give [{}, {}]", x.rows, x.cols, w.rows, w.cols, y.rows, y.cols);
@@ -137,19 +188,32 @@ BlasProduct::BlasProduct(const DeviceMatrix& x, const DeviceMatrix& w, const Dev
   check(state.library.desc_create(&state.desc, state.integers ? CUBLAS_COMPUTE_32I : CUBLAS_COMPUTE_32F,
                                   state.integers ? CUDA_R_32I : CUDA_R_32F),
         "cublasLtMatmulDescCreate");
-  const cublasOperation_t transposed = CUBLAS_OP_T;
-  check(state.library.desc_set(state.desc, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof(transposed)),
-        "cublasLtMatmulDescSetAttribute");
-  if (biased) {
-    const cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
-    check(state.library.desc_set(state.desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof(epilogue)),
-          "cublasLtMatmulDescSetAttribute");
+  state.form = form;
+  state.set(CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T);
+  if (form == Form::kBiased) state.set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
+  if (form == Form::kScaled) {
+#if CUBLAS_VERSION >= 120900
+    state.set(CUBLASLT_MATMUL_DESC_A_SCALE_MODE, CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F);
+    state.set(CUBLASLT_MATMUL_DESC_B_SCALE_MODE, CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F);
+    // that there are some is asked before they are there; nobody reads them
+    const auto* some = reinterpret_cast<const float*>(std::uintptr_t{256});
+    state.set_scales(some, some);
+#else
+    fail(kWhere, "expected cuBLAS 12.9 or newer for products with scales of rows, the program is built with {}",
+         CUBLAS_VERSION);
+#endif
   }
-  state.biased = biased;
   state.make_layout(state.w, w);
   state.make_layout(state.x, x);
   state.make_layout(state.y, y);
-  state.find_algorithm();
+  state.set_preference();
+  cublasStatus_t status = state.find_algorithms();
+  if (state.algorithms.empty()) {
+    state.set_rows(kManyRows);
+    status = state.find_algorithms();
+  }
+  require(!state.algorithms.empty(), kWhere, "cuBLASLt has no kernel for this product (status {})",
+          static_cast<int>(status));
 }
 
 BlasProduct::~BlasProduct() = default;
@@ -164,24 +228,12 @@ bool BlasProduct::available() {
 }
 
 void BlasProduct::run(std::int64_t rows, const Operands& operands, const Launch& launch) const {
-  const State& state = *state_;
-  const auto columns = static_cast<std::uint64_t>(rows);
-  for (const cublasLtMatrixLayout_t layout : {state.x, state.y}) {
-    check(state.library.layout_set(layout, CUBLASLT_MATRIX_LAYOUT_COLS, &columns, sizeof(columns)),
-          "cublasLtMatrixLayoutSetAttribute");
-  }
-  const float one = 1.0f, zero = 0.0f;
-  const std::int32_t integer_one = 1, integer_zero = 0;
-  const void* alpha = state.integers ? static_cast<const void*>(&integer_one) : &one;
-  const void* beta = state.integers ? static_cast<const void*>(&integer_zero) : &zero;
-  if (state.biased) {
-    check(state.library.desc_set(state.desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &operands.bias, sizeof(operands.bias)),
-          "cublasLtMatmulDescSetAttribute");
-  }
-  check(state.library.multiply(state.library.handle, state.desc, alpha, operands.w, state.w, operands.x, state.x, beta,
-                               operands.y, state.y, operands.y, state.y, &state.algorithm, operands.workspace,
-                               state.workspace_bytes, launch.stream),
-        "cublasLtMatmul");
+  State& state = *state_;
+  state.set_rows(rows);
+  if (state.form == Form::kBiased) state.set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, operands.bias);
+  if (state.form == Form::kScaled) state.set_scales(operands.x_scales, operands.w_scales);
+  state.keep_quickest(operands, launch.stream);
+  check(state.multiply(state.algorithms.front(), operands, launch.stream), "cublasLtMatmul");
 }
 
 }  // namespace halftone::cuda

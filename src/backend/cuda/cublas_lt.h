@@ -10,19 +10,21 @@
 
 namespace halftone::cuda {
 
-// y[M, N] = x[M, K] W[N, K]^T (+ bias[N]) by one algorithm, chosen when it is made, for any M. K is not split, so that the
-// order of summation does not hang on M.
+// y[M, N] = scale x[M, K] W[N, K]^T (+ bias[N]) by one algorithm for any M. K is not split, so that the order of summation
+// does not hang on M. Of the algorithms that the library offers the first run() times each and keeps the quickest.
 //   x, W: bf16 or E4M3 -> y: bf16 or f32, sums in f32;  x, W: INT8 -> y: int32
+// E4M3 sums are carried in registers of f32 (no "fast accumulation", whose 13 or so bits change every fifth to second bf16).
 class BlasProduct {
  public:
   // False where there is no cuBLASLt.
   static bool available();
-  // Strides are those of the matrices given, whose data may be null here; x.rows is the M that the algorithm is chosen for.
-  // workspace_bytes: what run() may use.
+  // biased: with a bias in bf16, where y is.  scaled: E4M3 with scales of the rows of x and of W, scale = s_x[m] s_w[n].
+  enum class Form { kPlain, kBiased, kScaled };
+  // Strides are those of the matrices given, whose data may be null here; x.rows is the M that algorithms are asked for, and
+  // kManyRows where there is none for it. workspace_bytes: what run() may use.
   // Throws Error("[cuda product] ...") when there is no cuBLASLt or it has no kernel for the product.
-  // biased: with a bias in bf16, where y is.
   BlasProduct(const DeviceMatrix& x, const DeviceMatrix& w, const DeviceMatrix& y, std::size_t workspace_bytes,
-              bool biased = false);
+              Form form = Form::kPlain);
   ~BlasProduct();
   BlasProduct(const BlasProduct&) = delete;
   BlasProduct& operator=(const BlasProduct&) = delete;
@@ -32,11 +34,14 @@ class BlasProduct {
     void* y;
     void* workspace;
     const void* bias = nullptr;
+    float scale = 1.0f;  // but of INT8
+    const float *x_scales = nullptr, *w_scales = nullptr;
   };
   // Not from two threads at once.
   void run(std::int64_t rows, const Operands& operands, const Launch& launch) const;
 
  private:
+  static constexpr std::int64_t kManyRows = 1024;
   struct State;
   std::unique_ptr<State> state_;
 };

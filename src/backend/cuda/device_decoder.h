@@ -34,7 +34,7 @@ class DeviceDecoder {
 
   // What differs between a prompt and a step of decoding.
   struct Pass {
-    std::int64_t prompt_rows = 0;  // as DeviceProducts has it
+    bool prompt = false;  // as DeviceProducts has it
     // Rows that are needed after the last layer: those from `first_wanted` on, or the `wanted_rows` that `wanted` names, on
     // the device.
     std::int64_t first_wanted = 0;

@@ -28,7 +28,7 @@ DeviceMatrix columns(DeviceMatrix matrix, std::int64_t begin, std::int64_t count
 
 // By a kernel that M does not choose.
 void run_product(const LinearWeight& weight, const LinearCall& call, const Launch& launch) {
-  if (call.tuned_rows == 0) return linear(weight, call, launch);
+  if (!call.prompt) return linear(weight, call, launch);
   linear(weight, call, launch, linear_prompt_supports(weight, call) ? "cublas" : "any");
 }
 
@@ -99,8 +99,13 @@ bool DeviceProducts::normalizes_on_the_way() const {
   return parts_.size() == 1 && !parts_[0].arranges() && !parts_[0].has_low_rank;
 }
 
+bool DeviceProducts::prepares_gates() const {
+  return parts_.size() == 1 && !parts_[0].arranges() && !parts_[0].has_low_rank &&
+         parts_[0].weight.input.kind != InputQuant::Kind::kNone;
+}
+
 bool DeviceProducts::fuses_silu(const Call& call) const {
-  return call.prompt_rows == 0 && parts_.size() == 1 && !parts_[0].has_low_rank && parts_[0].weight.rows % 16 == 0 &&
+  return !call.prompt && parts_.size() == 1 && !parts_[0].has_low_rank && parts_[0].weight.rows % 16 == 0 &&
          linear_decodes(parts_[0].weight);
 }
 
@@ -128,7 +133,7 @@ void DeviceProducts::run(const Call& call, const ProductBuffers& buffers, const 
 void DeviceProducts::run_part(const Part& part, const Call& call, const DeviceMatrix& x, bool normalize,
                               const DeviceMatrix& y, const DeviceMatrix& residual, const ProductBuffers& buffers,
                               const Launch& launch) const {
-  const bool prompt = call.prompt_rows > 0 && BlasProduct::available();
+  const bool prompt = call.prompt && BlasProduct::available();
   DeviceMatrix input = x;
   if (part.arranges()) {
     input = buffers.arranged(x.rows, x.cols);
@@ -137,7 +142,7 @@ void DeviceProducts::run_part(const Part& part, const Call& call, const DeviceMa
   DeviceMatrix codes = input;
   const bool quantizes = part.weight.input.kind != InputQuant::Kind::kNone;
   const bool prepares = normalize || quantizes;
-  const bool on_the_way = prepares && call.prompt_rows == 0 && linear_prepares(part.weight, input);
+  const bool on_the_way = prepares && !call.prompt && linear_prepares(part.weight, input);
   const InputQuant::Kind kind = part.weight.input.kind;
   const bool scales = (scales_tokens(kind) && !on_the_way) || (scales_groups(kind) && !prompt);
   if (prepares && !on_the_way) {
@@ -145,9 +150,9 @@ void DeviceProducts::run_part(const Part& part, const Call& call, const DeviceMa
                         : prompt                            ? linear_prompt_input(part.weight)
                         : part.weight.multiplies_integers() ? DType::kI8
                                                             : DType::kBF16;
-    codes = buffers.codes(dtype, x.rows, x.cols);
+    codes = buffers.codes(dtype, x.rows, part.weight.cols);
     prepare_input({input, normalize ? call.norm : nullptr, call.eps, part.weight.input, codes,
-                   scales ? buffers.scales() : nullptr},
+                   scales ? buffers.scales() : nullptr, call.gates},
                   launch);
   }
   LinearCall product;
@@ -161,7 +166,7 @@ void DeviceProducts::run_part(const Part& part, const Call& call, const DeviceMa
   product.silu_mul = call.silu_mul && fuses_silu(call);
   product.workspace = buffers.prompt();
   product.workspace_bytes = buffers.prompt_bytes();
-  product.tuned_rows = call.prompt_rows;
+  product.prompt = call.prompt;
   run_product(part.weight, product, launch);
   if (!part.has_low_rank) return;
   product.x = input;

@@ -66,11 +66,15 @@ class DeviceProducts {
     // [M, outputs] bf16, or without data: y = bf16(residual + bf16(product)). It may be y itself.
     DeviceMatrix residual;
     bool silu_mul = false;  // y: [M, outputs / 2], what silu_mul() makes of the product
-    // Above 0: the kernels of a prompt, LinearCall::tuned_rows. 0: those of decoding, for M of up to kDecodeTokens.
-    std::int64_t prompt_rows = 0;
+    bool prompt = false;    // by the kernels of a prompt, else by those of decoding, for M of up to kDecodeTokens
+    // x: [M, 2 inputs], gates before values, and silu_mul() of them is multiplied: where prepares_gates(), in prompts.
+    bool gates = false;
   };
-  // The order of every sum hangs on the weights and on prompt_rows alone, not on M.
+  // The order of every sum hangs on the weights and on `prompt` alone, not on M.
   void run(const Call& call, const ProductBuffers& buffers, const Launch& launch) const;
+
+  // True where silu_mul() is better made when the input is quantized than before.
+  bool prepares_gates() const;
 
   std::int64_t inputs() const { return parts_.front().weight.cols; }
   // What calls have.

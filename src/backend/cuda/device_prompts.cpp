@@ -11,7 +11,6 @@ namespace halftone::cuda {
 namespace {
 
 constexpr std::string_view kWhere = "cuda prompt";
-constexpr std::int64_t kTunedPromptRows = 1024;  // LinearCall::tuned_rows
 
 template <typename T>
 void append(std::vector<T>& values, std::span<const T> more) {
@@ -93,7 +92,7 @@ void CudaRunner::prompt(std::span<const DevicePrompt> prompts) {
              pictures ? inputs_.picture_rows : nullptr},
             launch);
   DeviceDecoder::Pass pass;
-  pass.prompt_rows = kTunedPromptRows;
+  pass.prompt = true;
   if (segments.size() == 1) {
     pass.first_wanted = segments[0].wanted;
   } else {

@@ -22,14 +22,14 @@ class Event {
 
 }  // namespace
 
-double median_milliseconds(const DeviceStream& stream, int warm_up, int repeats, const std::function<void()>& work) {
+double median_milliseconds(cudaStream_t stream, int warm_up, int repeats, const std::function<void()>& work) {
   for (int i = 0; i < warm_up; ++i) work();
   const Event begin, end;
   std::vector<double> times;
   for (int i = 0; i < repeats; ++i) {
-    check(cudaEventRecord(begin.get(), stream.launch().stream), "cuda event");
+    check(cudaEventRecord(begin.get(), stream), "cuda event");
     work();
-    check(cudaEventRecord(end.get(), stream.launch().stream), "cuda event");
+    check(cudaEventRecord(end.get(), stream), "cuda event");
     check(cudaEventSynchronize(end.get()), "cuda event");
     float milliseconds = 0;
     check(cudaEventElapsedTime(&milliseconds, begin.get(), end.get()), "cuda event");

@@ -32,11 +32,10 @@ struct LinearCall {
   // The upper half of W's rows are gates, the lower half values: y is [M, N / 2], what silu_mul() makes of the product. The
   // row "decode" alone does it, for N a multiple of 16.
   bool silu_mul = false;
-  // The row "cublas" alone, which wants it above 0: for how many tokens an E4M3 product's algorithm is chosen; and
-  // linear_prompt_workspace() bytes, 256-byte aligned.
+  // Of a prompt, as the row "cublas" wants it, and linear_prompt_workspace() bytes for that one, 256-byte aligned.
+  bool prompt = false;
   void* workspace = nullptr;
   std::size_t workspace_bytes = 0;
-  std::int64_t tuned_rows = 0;
 };
 
 // Whether "decode" takes x, and what it prepares, for rows of x at multiples of 16 bytes and up to kDecodeTokens of them.

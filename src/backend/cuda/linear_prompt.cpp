@@ -1,5 +1,6 @@
 #include "backend/cuda/linear_prompt.h"
 
+#include <algorithm>
 #include <map>
 #include <mutex>
 #include <tuple>
@@ -10,6 +11,7 @@
 #include "backend/cuda/device/linear_prompt.h"
 #include "backend/cuda/linear_arguments.h"
 #include "backend/cuda/prepare_input.h"
+#include "base/error.h"
 
 namespace halftone::cuda {
 namespace {
@@ -47,14 +49,16 @@ std::size_t expanded_bytes(const LinearWeight& weight, Way way) {
   return DeviceArena::padded(static_cast<std::size_t>(weight.rows * padded_cols(weight)) * 2);
 }
 
-// For how many tokens a product's algorithm is chosen. Those that do not split K sum bf16 and INT8 in one order, so that the
-// number of tokens may choose among them; of E4M3's that is not known, and the caller's number does.
-std::int64_t rows_to_tune(const DeviceMatrix& x, std::int64_t tuned_rows) {
-  constexpr std::int64_t kRowUnit = 64;  // what kernels differ by
-  return x.dtype == DType::kF8E4M3 ? tuned_rows : (x.rows + kRowUnit - 1) / kRowUnit * kRowUnit;
+// For how many tokens a product's algorithms are asked for. Those that do not split K sum in one order, so that the number of
+// tokens may choose among them. For few tokens and a long K there are none, or slow ones only. Of many tokens, a picture's,
+// wider classes do.
+std::int64_t rows_to_tune(std::int64_t rows) {
+  constexpr std::int64_t kLeast = 256, kMany = 2048;
+  const std::int64_t unit = rows <= kMany ? 64 : 512;
+  return std::max(kLeast, (rows + unit - 1) / unit * unit);
 }
 
-// Choosing an algorithm takes some ten microseconds: what was chosen for a shape is kept. There are as many shapes as a
+// Choosing an algorithm takes some milliseconds: what was chosen for a shape is kept. There are as many shapes as a
 // model has kinds of layers, for each number of tokens by rows_to_tune().
 class Products {
  public:
@@ -63,25 +67,42 @@ class Products {
     return products;
   }
 
+  // Whether the library has y = s_x[m] s_w[n] x W^T, which hangs on the device and on W's shape, not on M.
+  bool scales_rows(DeviceMatrix x, const DeviceMatrix& w, DeviceMatrix y) {
+    const std::lock_guard lock(mutex_);
+    const auto [found, missing] = scales_rows_.try_emplace({w.rows, w.cols}, true);
+    if (!missing) return found->second;
+    x.rows = y.rows = rows_to_tune(kMany);
+    try {
+      const BlasProduct product(x, w, y, kLibraryWorkspace, BlasProduct::Form::kScaled);
+    } catch (const Error&) {
+      found->second = false;
+    }
+    return found->second;
+  }
+
   void run(DeviceMatrix x, const DeviceMatrix& w, DeviceMatrix y, const BlasProduct::Operands& operands,
-           std::int64_t tuned_rows, const Launch& launch) {
+           const Launch& launch) {
+    using enum BlasProduct::Form;
     const std::int64_t rows = x.rows;
-    tuned_rows = rows_to_tune(x, tuned_rows);
-    x.rows = y.rows = tuned_rows;
-    const bool biased = operands.bias != nullptr;
-    const Shape shape{tuned_rows, w.rows, w.cols, x.stride, w.stride, y.stride, x.dtype, y.dtype, biased};
+    x.rows = y.rows = rows_to_tune(rows);
+    const BlasProduct::Form form = operands.bias ? kBiased : operands.x_scales ? kScaled : kPlain;
+    const Shape shape{x.rows, w.rows, w.cols, x.stride, w.stride, y.stride, x.dtype, y.dtype, form};
     const std::lock_guard lock(mutex_);
     auto found = products_.find(shape);
     if (found == products_.end()) {
-      found = products_.emplace(shape, std::make_unique<BlasProduct>(x, w, y, kLibraryWorkspace, biased)).first;
+      found = products_.emplace(shape, std::make_unique<BlasProduct>(x, w, y, kLibraryWorkspace, form)).first;
     }
     found->second->run(rows, operands, launch);
   }
 
  private:
   using Shape = std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t, DType,
-                           DType, bool>;
+                           DType, BlasProduct::Form>;
+  static constexpr std::int64_t kMany = 1024;
+
   std::mutex mutex_;
+  std::map<std::pair<std::int64_t, std::int64_t>, bool> scales_rows_;
   std::map<Shape, std::unique_ptr<BlasProduct>> products_;
 };
 
@@ -120,7 +141,7 @@ DType linear_prompt_input(const LinearWeight& weight) {
 bool linear_prompt_supports(const LinearWeight& weight, const LinearCall& call) {
   const Way way = way_of(weight);
   const bool product_is_y = is_result(weight, way);
-  return BlasProduct::available() && !call.silu_mul && call.tuned_rows > 0 && aligned(call.x) &&
+  return BlasProduct::available() && !call.silu_mul && call.prompt && aligned(call.x) &&
          call.x.dtype == linear_prompt_input(weight) && !(scales_groups(weight.input.kind) && call.x_scales) &&
          call.workspace_bytes >= linear_prompt_workspace(weight, call.x.rows, call.residual.data != nullptr) &&
          (!product_is_y || (aligned(call.y) && (call.y.dtype == DType::kBF16 || !weight.plain_bias))) &&
@@ -136,13 +157,21 @@ void run_result(const LinearWeight& weight, const LinearCall& call, const Device
   DeviceMatrix product = call.y;
   if (call.residual.data) product = {memory, DType::kBF16, call.y.rows, call.y.cols, call.y.cols};
   Products::get().run(call.x, w, product, {call.x.data, w.data, product.data, library_memory, weight.plain_bias},
-                      call.tuned_rows, launch);
+                      launch);
   if (!call.residual.data) return;
   start_add({static_cast<const std::uint16_t*>(product.data), product.stride,
              static_cast<const std::uint16_t*>(call.residual.data), call.residual.stride,
              static_cast<std::uint16_t*>(call.y.data), call.y.stride, static_cast<int>(call.y.rows),
              static_cast<int>(call.y.cols)},
             launch);
+}
+
+// True where the library scales E4M3 sums before it rounds them to y: sums need not be written.
+bool scales_result(const LinearWeight& weight, Way way, const LinearCall& call, const DeviceMatrix& w) {
+  if (way != Way::kE4m3 || weight.bias || call.residual.data || call.y.dtype != DType::kBF16 || !aligned(call.y)) {
+    return false;
+  }
+  return call.x_scales ? Products::get().scales_rows(call.x, w, call.y) : weight.row_product != 0;
 }
 
 }  // namespace
@@ -154,8 +183,18 @@ void run_linear_prompt(const LinearWeight& weight, const LinearCall& call, const
   void* sums = expanded + expanded_bytes(weight, way);
   const DeviceMatrix w = library_weight(weight, way, expanded, launch);
   if (is_result(weight, way)) return run_result(weight, call, w, memory, sums, launch);
+  if (scales_result(weight, way, call, w)) {
+    BlasProduct::Operands operands{call.x.data, w.data, call.y.data, memory};
+    if (call.x_scales) {
+      operands.x_scales = call.x_scales;
+      operands.w_scales = weight.row_products;
+    } else {
+      operands.scale = weight.row_product;
+    }
+    return Products::get().run(call.x, w, call.y, operands, launch);
+  }
   const DeviceMatrix y{sums, way == Way::kIntegers ? DType::kI32 : DType::kF32, call.x.rows, weight.rows, weight.rows};
-  Products::get().run(call.x, w, y, {call.x.data, w.data, sums, memory}, call.tuned_rows, launch);
+  Products::get().run(call.x, w, y, {call.x.data, w.data, sums, memory}, launch);
   start_finish_sums(linear_arguments(weight, call), sums, launch);
 }
 

@@ -1,11 +1,12 @@
 #pragma once
 // The row "cublas" of linear_rows(): products of many tokens, by cuBLASLt. Which of its algorithms runs is chosen by the
-// weight and the number of tokens (of E4M3 by LinearCall::tuned_rows instead), but none that splits K: those have one order
-// of summation for an element of y, whatever tiles they take, as CudaLinear.GivesAPromptsTokenTheSameBitsWhateverTheLength
+// weight, the number of tokens and how long each takes, but none that splits K: those have one order of summation for an
+// element of y, whatever tiles they take, as CudaLinear.GivesAPromptsTokenTheSameBitsWhateverTheLength
 // demands of the device that it runs on.
 //   bf16 alone                      multiplied as it is, the bias in the product
 //   INT8 with INT8 inputs           exact sums in int32
-//   E4M3 with E4M3 inputs           E4M3 products, sums in f32, for K and N that are multiples of 16
+//   E4M3 with E4M3 inputs           E4M3 products, sums in f32, for K and N that are multiples of 16; where there is neither
+//                                   bias nor residual and y is bf16, the library multiplies the sums with the scales, too
 //   others                          the weight's codes are written as bf16 into the workspace first, exactly but for F32, F16
 //                                   and NF4; where groups have scales (code - zero) * scale + offset: rounded to bf16, 2^-8
 //                                   of each weight, but for scales of one byte with codes of 4 bits, which bf16 holds

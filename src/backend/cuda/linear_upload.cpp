@@ -105,6 +105,7 @@ class Upload {
       upload_groups();
     } else if (weight_.spec.granularity != Granularity::kNone) {
       upload_row_scales();
+      upload_row_products();
     }
     if (!weight_.codes) upload_codes();
     upload_rows();
@@ -151,6 +152,16 @@ class Upload {
     }
     weight_.row_scales =
         copy(row_values([](const QTensor& part, std::size_t, std::int64_t row) { return scale_at(part, row, 0); }));
+  }
+
+  void upload_row_products() {
+    if (weight_.spec.element != Element::kE4M3) return;
+    const std::vector<float> products = row_values([this](const QTensor& part, std::size_t index, std::int64_t row) {
+      return scale_at(part, row, 0) * source_.factor(index);
+    });
+    weight_.row_products = copy(products);
+    const bool one = std::all_of(products.begin(), products.end(), [&](float value) { return value == products[0]; });
+    if (one && !products.empty()) weight_.row_product = products[0];
   }
 
   void upload_rows() {

@@ -33,7 +33,10 @@ struct LinearWeight {
   DType group_scale_type = DType::kF32;
   std::int64_t group = 0;              // inputs under one scale; K where a scale covers the row
   const float* row_factors = nullptr;  // [N]: LinearSource::factor of each row
-  const float* bias = nullptr;         // [N] or null
+  // Of E4M3 with scales over rows: [N], scale times factor; and the same where it is one for all rows, else 0.
+  const float* row_products = nullptr;
+  float row_product = 0.0f;
+  const float* bias = nullptr;  // [N] or null
   // All row_factors are 1 and bf16 holds the bias, if there is one: plain_bias, [N] or null.
   bool bare = false;
   const std::uint16_t* plain_bias = nullptr;

@@ -45,7 +45,8 @@ InputRows input_rows(const DeviceMatrix& x, const float* norm, float eps, const 
   rows.second = input.scale;
   rows.block = static_cast<int>(input_block(kind));
   rows.by_token = scales_tokens(kind);
-  rows.aligned = reinterpret_cast<std::uintptr_t>(x.data) % 16 == 0 && x.stride % 8 == 0;
+  rows.aligned = reinterpret_cast<std::uintptr_t>(x.data) % 16 == 0 && x.stride % 8 == 0 &&
+                 reinterpret_cast<std::uintptr_t>(norm) % 16 == 0;
   rows.rows = static_cast<int>(x.rows);
   rows.cols = static_cast<int>(x.cols);
   return rows;
@@ -54,25 +55,31 @@ InputRows input_rows(const DeviceMatrix& x, const float* norm, float eps, const 
 void prepare_input(const PrepareInput& call, const Launch& launch) {
   constexpr std::string_view kWhere = "cuda prepare_input";
   const InputQuant::Kind kind = call.input.kind;
+  const std::int64_t cols = call.y.cols, wide = call.silu_mul ? 2 * cols : cols;
   require(call.x.data && call.x.dtype == DType::kBF16 && call.y.data && call.x.rows == call.y.rows &&
-              call.x.cols == call.y.cols && call.x.stride >= call.x.cols && call.y.stride >= call.y.cols,
-          kWhere, "expected equal [rows, cols], the input BF16, got {} [{}, {}] and [{}, {}]", dtype_name(call.x.dtype),
-          call.x.rows, call.x.cols, call.y.rows, call.y.cols);
+              call.x.cols == wide && call.x.stride >= wide && call.y.stride >= cols,
+          kWhere, "expected BF16 [{}, {}] for [{}, {}], got {} [{}, {}]", call.y.rows, wide, call.y.rows, cols,
+          dtype_name(call.x.dtype), call.x.rows, call.x.cols);
   const bool e4m3 = kind == InputQuant::Kind::kStaticE4M3 || kind == InputQuant::Kind::kDynamicE4M3;
   require(call.y.dtype == DType::kBF16 || (call.y.dtype == DType::kI8 && is_int8(kind)) ||
               (call.y.dtype == DType::kF8E4M3 && e4m3),
           kWhere, "codes go to BF16 or to their own dtype, got {}", dtype_name(call.y.dtype));
   require(scales_groups(kind) || (call.y_scales != nullptr) == scales_tokens(kind), kWhere,
           "scales of tokens are written where they differ, and there alone");
-  if (call.x.rows == 0 || call.x.cols == 0) return;
+  if (call.y.rows == 0 || cols == 0) return;
   PrepareInputArguments arguments{};
   arguments.in = input_rows(call.x, call.norm, call.eps, call.input);
+  arguments.in.cols = static_cast<int>(cols);
+  arguments.gates = call.silu_mul;
+  if (call.silu_mul && cols % 8 != 0) arguments.in.aligned = false;  // values follow the gates
   arguments.y = call.y.data;
   arguments.y_stride = call.y.stride;
   arguments.y_bytes = call.y.dtype != DType::kBF16;
   arguments.y_scales = call.y_scales;
   if (scales_groups(kind)) arguments.in.group_scales = call.y_scales;
-  const ProfiledOp watched(launch, "prepare_input", 4.0 * static_cast<double>(call.x.rows * call.x.cols));
+  const ProfiledOp watched(
+      launch, "prepare_input",
+      static_cast<double>(call.x.rows * (2 * wide + cols * static_cast<std::int64_t>(dtype_size(call.y.dtype)))));
   start_prepare_input(arguments, launch);
 }
 

@@ -37,13 +37,6 @@ DeviceMatrix bf16_matrix(void* data, std::int64_t rows, std::int64_t cols) {
   return {data, DType::kBF16, rows, cols, cols};
 }
 
-// How many rows an E4M3 product's algorithm is chosen for: a power of two, so that few are chosen.
-std::int64_t tuned_rows(std::int64_t rows) {
-  std::int64_t tuned = 64;
-  while (tuned < rows) tuned *= 2;
-  return tuned;
-}
-
 // Bytes of the pieces of VisionTower::Buffers.
 struct PieceBytes {
   std::size_t x, qkv, inner, rotation, axes, frame_ends;
@@ -258,7 +251,7 @@ void VisionTower::multiply(const DeviceProducts& products, const DeviceMatrix& x
   DeviceProducts::Call call;
   call.x = x;
   call.y = y;
-  call.prompt_rows = tuned_rows(x.rows);
+  call.prompt = true;
   products.run(call, buffers.products, launch);
 }
 

@@ -56,8 +56,8 @@ TEST_F(CudaDecodeOps, InputsGetTheCodesOfTheCpu) {
       Tensor codes(DType::kF32, x.shape()), scales(DType::kF32, {4});
       quantize_input_reference(x, input, codes, scales);
       const DeviceRows device_x(DType::kBF16, x, 1);
-      for (const DType type : {DType::kBF16, DType::kI8}) {
-        if (type == DType::kI8 && !is_int8(input.kind)) continue;
+      for (const DType type : {DType::kBF16, DType::kI8, DType::kF8E4M3}) {
+        if (type != DType::kBF16 && is_int8(input.kind) != (type == DType::kI8)) continue;
         DeviceRows y(type, 4, cols, 2), s(DType::kF32, 4, 1);
         auto* token_scales = scales_tokens(input.kind) ? static_cast<float*>(s.matrix().data) : nullptr;
         cuda::prepare_input({device_x.matrix(), nullptr, 0, input, y.matrix(), token_scales}, launch());
@@ -68,6 +68,58 @@ TEST_F(CudaDecodeOps, InputsGetTheCodesOfTheCpu) {
           EXPECT_EQ(got_scales.data<float>()[m], scales.data<float>()[m]);
         }
         EXPECT_TRUE(y.padding_intact());
+      }
+    }
+  }
+}
+
+// Rows at multiples of 16 bytes, which are read once, and others; with a norm and without.
+TEST_F(CudaDecodeOps, InputsGetTheSameCodesWhereverRowsBegin) {
+  using enum InputQuant::Kind;
+  for (const InputQuant& input :
+       {InputQuant{}, InputQuant{kStaticE4M3, 0.003f}, InputQuant{kDynamicInt8}, InputQuant{kDynamicE4M3}}) {
+    for (const std::int64_t cols : {8, 1536, 3584, 4608, 8960, 20480}) {
+      const Tensor x = bf16_input(3, cols, 3);
+      const DeviceRows aligned_x(DType::kBF16, x, 8), odd_x(DType::kBF16, x, 3),
+          norm(DType::kF32, testing::random_input(1, cols, 7));
+      for (const float* w : {static_cast<const float*>(norm.matrix().data), static_cast<const float*>(nullptr)}) {
+        std::vector<std::vector<std::uint8_t>> codes, scales;
+        for (const DeviceRows* rows : {&aligned_x, &odd_x}) {
+          DeviceRows y(DType::kBF16, 3, cols, 8), s(DType::kF32, 3, 1);
+          auto* token_scales = scales_tokens(input.kind) ? static_cast<float*>(s.matrix().data) : nullptr;
+          cuda::prepare_input({rows->matrix(), w, 1e-6f, input, y.matrix(), token_scales}, launch());
+          stream_->synchronize();
+          EXPECT_TRUE(y.padding_intact());
+          codes.push_back(y.stored());
+          scales.push_back(s.stored());
+        }
+        EXPECT_TRUE(codes[0] == codes[1] && scales[0] == scales[1])
+            << cols << " columns, kind " << static_cast<int>(input.kind) << (w ? ", with a norm" : "");
+      }
+    }
+  }
+}
+
+// Gates and values whose product is quantized at once get the codes that the two ops give.
+TEST_F(CudaDecodeOps, GatesAreQuantizedAsTheOpsDoIt) {
+  using enum InputQuant::Kind;
+  for (const InputQuant& input : {InputQuant{kStaticE4M3, 0.003f}, InputQuant{kDynamicInt8}, InputQuant{kDynamicE4M3},
+                                  InputQuant{kDynamicE4M3Group}, InputQuant{kDynamicNvfp4, 0.0011f}}) {
+    for (const std::int64_t cols : {31, 1536, 8960, 18944}) {
+      for (const std::int64_t padding : {std::int64_t{3}, 16 - 2 * cols % 8}) {
+        const DeviceRows gate_up(DType::kBF16, bf16_input(3, 2 * cols, 3), padding);
+        DeviceRows product(DType::kBF16, 3, cols, padding), wanted(DType::kBF16, 3, cols), got(DType::kBF16, 3, cols),
+            wanted_scales(DType::kF32, 3, 1), got_scales(DType::kF32, 3, 1);
+        const auto scales = [&](const DeviceRows& rows) {
+          return scales_tokens(input.kind) ? static_cast<float*>(rows.matrix().data) : nullptr;
+        };
+        cuda::silu_mul(gate_up.matrix(), product.matrix(), launch());
+        cuda::prepare_input({product.matrix(), nullptr, 0, input, wanted.matrix(), scales(wanted_scales)}, launch());
+        cuda::prepare_input({gate_up.matrix(), nullptr, 0, input, got.matrix(), scales(got_scales), true}, launch());
+        stream_->synchronize();
+        EXPECT_TRUE(got.stored() == wanted.stored() && got_scales.stored() == wanted_scales.stored())
+            << cols << " columns, kind " << static_cast<int>(input.kind) << ", padding " << padding;
+        EXPECT_TRUE(got.padding_intact());
       }
     }
   }

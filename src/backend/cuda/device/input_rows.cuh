@@ -5,14 +5,16 @@
 // ... ascending, within a piece by neighbours, then over the pieces p of 32 lanes by halves, then over the four warps, ascending.
 
 #include "backend/cuda/device/instructions.cuh"
+#include "backend/cuda/device/linear_result.cuh"
 #include "backend/cuda/device/prepare_input.h"
 #include "backend/cuda/device/reduce.cuh"
 #include "formats/block_scales.h"
 
 namespace halftone::cuda {
 
-constexpr int kRowThreads = 128;  // that sum the squares of a row; blocks have a multiple of them
-constexpr int kPiece = 8;         // elements that a thread takes at once
+constexpr int kRowThreads = 128;   // that sum the squares of a row; blocks have a multiple of them
+constexpr int kPiece = 8;          // elements that a thread takes at once
+constexpr int kMostRowWarps = 16;  // of a block
 
 // In shared memory, for up to kRows rows.
 template <int kRows>
@@ -20,6 +22,7 @@ struct InputScratch {
   double squares[kRows][kRowThreads / 32];
   float inverse[kRows], step[kRows];
   std::uint32_t largest[kRows];
+  std::uint32_t largest_of_warps[kMostRowWarps];
 };
 
 // ops/linear_kernels.h's token_scale().
@@ -30,17 +33,20 @@ __device__ __forceinline__ float scale_of_token(InputCodes codes, float amax) {
   return scale == 0 ? kLeast : scale;
 }
 
-// x rounded to E4M3 as e4m3::encode_saturated() does.
-__device__ __forceinline__ float round_e4m3(float x) {
+// Two numbers as E4M3, as e4m3::encode_saturated() does it, the first in the low byte.
+__device__ __forceinline__ std::uint16_t e4m3_codes(float low, float high) {
 #if __CUDA_ARCH__ >= 890
-  std::uint16_t code;
-  std::uint32_t halves;
-  asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(code) : "f"(0.0f), "f"(x));
-  asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(halves) : "h"(code));
-  return f16_value(static_cast<std::uint16_t>(halves));
+  std::uint16_t codes;
+  asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(codes) : "f"(high), "f"(low));
+  return codes;
 #else
-  return e4m3::decode(e4m3::encode_saturated(x));
+  return static_cast<std::uint16_t>(e4m3::encode_saturated(low) | e4m3::encode_saturated(high) << 8);
 #endif
+}
+
+// x rounded to E4M3.
+__device__ __forceinline__ float round_e4m3(float x) {
+  return f16_value(static_cast<std::uint16_t>(f16_of_e4m3(e4m3_codes(x, 0.0f))));
 }
 
 __device__ __forceinline__ float code_value(InputCodes codes, float quotient) {
@@ -49,26 +55,58 @@ __device__ __forceinline__ float code_value(InputCodes codes, float quotient) {
   return rounded > -128.0f ? fminf(rounded, 127.0f) : -128.0f;  // NaN becomes -128, as on the CPU
 }
 
-// Elements col .. col + 7 of a row, zeros where it has ended.
+__device__ __forceinline__ void unpack_piece(const uint4& words, float (&values)[kPiece]) {
+#pragma unroll
+  for (int i = 0; i < kPiece; ++i) {
+    const std::uint32_t word = i / 2 == 0 ? words.x : i / 2 == 1 ? words.y : i / 2 == 2 ? words.z : words.w;
+    values[i] = __uint_as_float(i % 2 ? word & 0xffff0000u : word << 16);
+  }
+}
+// Eight numbers as they are stored.
+__device__ __forceinline__ uint4 bf16_piece(const float (&values)[kPiece]) {
+  return make_uint4(pack_bf16x2(values[0], values[1]), pack_bf16x2(values[2], values[3]),
+                    pack_bf16x2(values[4], values[5]), pack_bf16x2(values[6], values[7]));
+}
+__device__ __forceinline__ uint2 int8_piece(const float (&values)[kPiece]) {
+  const auto word = [&](int i) {
+    const auto byte = [&](int j) { return static_cast<std::uint32_t>(static_cast<int>(values[j]) & 0xff); };
+    return byte(i) | byte(i + 1) << 8 | byte(i + 2) << 16 | byte(i + 3) << 24;
+  };
+  return make_uint2(word(0), word(4));
+}
+__device__ __forceinline__ uint2 e4m3_piece(const float (&values)[kPiece]) {
+  const auto word = [&](int i) {
+    return e4m3_codes(values[i], values[i + 1]) | std::uint32_t{e4m3_codes(values[i + 2], values[i + 3])} << 16;
+  };
+  return make_uint2(word(0), word(4));
+}
+
+// Elements of x from `x` on, of which the first `count` are there, zeros behind them.
+__device__ __forceinline__ void load_elements(const std::uint16_t* x, bool aligned, int count,
+                                              float (&values)[kPiece]) {
+  if (aligned && count >= kPiece) return unpack_piece(*reinterpret_cast<const uint4*>(x), values);
+#pragma unroll
+  for (int i = 0; i < kPiece; ++i) values[i] = i < count ? bf16_value(x[i]) : 0.0f;
+}
+
+// Elements col .. col + 7 of a row, zeros where it has ended.  kGates: of what silu_mul() makes of gates and values.
+template <bool kGates>
 __device__ __forceinline__ void load_piece(const InputRows& in, int row, int col, float (&values)[kPiece]) {
   const std::uint16_t* x = in.x + row * in.x_stride + col;
-  if (in.aligned && col + kPiece <= in.cols) {
-    const uint4 words = *reinterpret_cast<const uint4*>(x);
+  load_elements(x, in.aligned, in.cols - col, values);
+  if constexpr (kGates) {
+    float up[kPiece];
+    load_elements(x + in.cols, in.aligned, in.cols - col, up);
 #pragma unroll
-    for (int i = 0; i < kPiece; ++i) {
-      const std::uint32_t word = i / 2 == 0 ? words.x : i / 2 == 1 ? words.y : i / 2 == 2 ? words.z : words.w;
-      values[i] = __uint_as_float(i % 2 ? word & 0xffff0000u : word << 16);
-    }
-    return;
+    for (int i = 0; i < kPiece; ++i) values[i] = round_bf16(silu_product(values[i], up[i]));
   }
-#pragma unroll
-  for (int i = 0; i < kPiece; ++i) values[i] = col + i < in.cols ? bf16_value(x[i]) : 0.0f;
 }
 
 // h of eight elements.
+template <bool kGates>
 __device__ __forceinline__ void hidden_piece(const InputRows& in, int row, int col, float inverse,
                                              float (&values)[kPiece]) {
-  load_piece(in, row, col, values);
+  load_piece<kGates>(in, row, col, values);
   if (!in.norm) return;
 #pragma unroll
   for (int i = 0; i < kPiece; ++i) {
@@ -89,7 +127,7 @@ __device__ __forceinline__ double sum_of_squares(const float (&values)[kPiece]) 
   return sums[0];
 }
 
-template <int kRows>
+template <bool kGates, int kRows>
 __device__ __forceinline__ void normalize_rows(const InputRows& in, InputScratch<kRows>& scratch) {
   const double inverse_cols = 1.0 / in.cols;
   for (int row = threadIdx.x / kRowThreads; row < in.rows; row += blockDim.x / kRowThreads) {
@@ -97,7 +135,7 @@ __device__ __forceinline__ void normalize_rows(const InputRows& in, InputScratch
 #pragma unroll 2
     for (int col = threadIdx.x % kRowThreads * kPiece; col < in.cols; col += kRowThreads * kPiece) {
       float values[kPiece];
-      load_piece(in, row, col, values);
+      load_piece<kGates>(in, row, col, values);
       sum += sum_of_squares(values);
     }
     sum = reduce_warp(sum, Sum());
@@ -112,7 +150,7 @@ __device__ __forceinline__ void normalize_rows(const InputRows& in, InputScratch
   __syncthreads();
 }
 
-template <int kRows>
+template <bool kGates, int kRows>
 __device__ __forceinline__ void find_token_scales(const InputRows& in, InputScratch<kRows>& scratch) {
   if (static_cast<int>(threadIdx.x) < in.rows) scratch.largest[threadIdx.x] = 0;
   __syncthreads();
@@ -120,7 +158,7 @@ __device__ __forceinline__ void find_token_scales(const InputRows& in, InputScra
     float largest = 0;
     for (int col = threadIdx.x * kPiece; col < in.cols; col += blockDim.x * kPiece) {
       float values[kPiece];
-      hidden_piece(in, row, col, in.norm ? scratch.inverse[row] : 1.0f, values);
+      hidden_piece<kGates>(in, row, col, in.norm ? scratch.inverse[row] : 1.0f, values);
 #pragma unroll
       for (int i = 0; i < kPiece; ++i) largest = Largest()(largest, fabsf(values[i]));
     }
@@ -181,7 +219,7 @@ __device__ __forceinline__ float quantize_block(const InputRows& in, float amax,
 }
 
 // prepare_rows() for scales by block: the lanes that share one are neighbours.
-template <int kRows, class Store>
+template <bool kGates, int kRows, class Store>
 __device__ __forceinline__ void prepare_blocks(const InputRows& in, const InputScratch<kRows>& scratch, Store store) {
   const int lanes = in.block / kPiece, blocks = (in.cols + in.block - 1) / in.block;
   const int all = in.rows * blocks * lanes;
@@ -190,7 +228,7 @@ __device__ __forceinline__ void prepare_blocks(const InputRows& in, const InputS
     const int block = min(i, all - 1) / lanes, row = block / blocks;
     const int col = block % blocks * in.block + i % lanes * kPiece;
     float values[kPiece];
-    hidden_piece(in, row, col, in.norm ? scratch.inverse[row] : 1.0f, values);
+    hidden_piece<kGates>(in, row, col, in.norm ? scratch.inverse[row] : 1.0f, values);
     float amax = block_magnitude(in.codes, values);
     for (int lane = lanes / 2; lane > 0; lane /= 2) amax = fmaxf(amax, __shfl_xor_sync(0xffffffffu, amax, lane));
     if (i >= all) continue;
@@ -201,16 +239,16 @@ __device__ __forceinline__ void prepare_blocks(const InputRows& in, const InputS
 }
 
 // All threads of a block. store(row, col, values): eight elements of the result, zeros where the row has ended.
-template <int kRows, class Store>
+template <bool kGates = false, int kRows, class Store>
 __device__ __forceinline__ void prepare_rows(const InputRows& in, InputScratch<kRows>& scratch, Store store) {
-  if (in.norm) normalize_rows(in, scratch);
-  if (in.codes >= InputCodes::kNvfp4) return prepare_blocks(in, scratch, store);
-  if (in.by_token) find_token_scales(in, scratch);
+  if (in.norm) normalize_rows<kGates>(in, scratch);
+  if (in.codes >= InputCodes::kNvfp4) return prepare_blocks<kGates>(in, scratch, store);
+  if (in.by_token) find_token_scales<kGates>(in, scratch);
   const int pieces = (in.cols + kPiece - 1) / kPiece;
   for (int i = threadIdx.x; i < in.rows * pieces; i += blockDim.x) {
     const int row = i / pieces, col = i % pieces * kPiece;
     float values[kPiece];
-    hidden_piece(in, row, col, in.norm ? scratch.inverse[row] : 1.0f, values);
+    hidden_piece<kGates>(in, row, col, in.norm ? scratch.inverse[row] : 1.0f, values);
     if (in.codes != InputCodes::kNone) {
       const float step = in.by_token ? scratch.step[row] : in.step;
 #pragma unroll
@@ -220,6 +258,114 @@ __device__ __forceinline__ void prepare_rows(const InputRows& in, InputScratch<k
     }
     store(row, col, values);
   }
+}
+
+// The largest of eight magnitudes as their bits, which are ordered as the numbers are, NaN above all.
+__device__ __forceinline__ std::uint32_t largest_bits(const uint4& piece) {
+  constexpr std::uint32_t kMagnitudes = 0x7fff7fffu;
+  const std::uint32_t two = __vmaxu2(__vmaxu2(piece.x & kMagnitudes, piece.y & kMagnitudes),
+                                     __vmaxu2(piece.z & kMagnitudes, piece.w & kMagnitudes));
+  return max(two & 0xffff0000u, two << 16);
+}
+
+// The step of a row of whose elements a thread has one with these bits as its largest.
+template <int kRows>
+__device__ __forceinline__ float step_of_row(const InputRows& in, int row, std::uint32_t bits,
+                                             InputScratch<kRows>& scratch) {
+  bits = __reduce_max_sync(0xffffffffu, bits);
+  if (threadIdx.x % 32 == 0) scratch.largest_of_warps[threadIdx.x / 32] = bits;
+  __syncthreads();
+  for (unsigned w = 0; w < blockDim.x / 32; ++w) bits = max(bits, scratch.largest_of_warps[w]);
+  const float step = scale_of_token(in.codes, __uint_as_float(bits));
+  if (threadIdx.x == 0) scratch.step[row] = step;
+  __syncthreads();  // the next row's may follow
+  return step;
+}
+
+// Eight codes of numbers.
+__device__ __forceinline__ void round_piece(InputCodes codes, float step, float (&values)[kPiece]) {
+  if (codes != InputCodes::kE4M3) {
+#pragma unroll
+    for (int i = 0; i < kPiece; ++i) values[i] = code_value(codes, values[i] / step);
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < kPiece; i += 2) {
+    const std::uint32_t halves = f16_of_e4m3(e4m3_codes(values[i] / step, values[i + 1] / step));
+    values[i] = f16_value(static_cast<std::uint16_t>(halves));
+    values[i + 1] = f16_value(static_cast<std::uint16_t>(halves >> 16));
+  }
+}
+
+// prepare_rows() of rows of whole pieces at multiples of 16 bytes, of which a thread holds up to kHeld pieces: what is read
+// is read at once, for some ninety registers.
+template <bool kGates, bool kNorm, int kHeld, int kRows, class Store>
+__device__ __forceinline__ void prepare_held(const InputRows& in, InputScratch<kRows>& scratch, Store store) {
+  const auto col = [](int j) { return (static_cast<int>(threadIdx.x) + j * static_cast<int>(blockDim.x)) * kPiece; };
+  for (int row = 0; row < in.rows; ++row) {
+    uint4 held[kHeld];
+    float4 norm[kNorm ? 2 * kHeld : 1];
+#pragma unroll
+    for (int j = 0; j < kHeld; ++j) {
+      held[j] = make_uint4(0, 0, 0, 0);
+      if (col(j) >= in.cols) continue;
+      if constexpr (kGates) {
+        float values[kPiece];
+        load_piece<true>(in, row, col(j), values);
+        held[j] = bf16_piece(values);
+      } else {
+        held[j] = *reinterpret_cast<const uint4*>(in.x + row * in.x_stride + col(j));
+      }
+      if constexpr (kNorm) {
+        norm[2 * j] = *reinterpret_cast<const float4*>(in.norm + col(j));
+        norm[2 * j + 1] = *reinterpret_cast<const float4*>(in.norm + col(j) + 4);
+      }
+    }
+    if constexpr (kNorm) {
+      if (row == 0) normalize_rows<kGates>(in, scratch);
+      const float inverse = scratch.inverse[row];
+#pragma unroll
+      for (int j = 0; j < kHeld; ++j) {
+        if (col(j) >= in.cols) break;
+        const float4 low = norm[2 * j], high = norm[2 * j + 1];
+        const float w[kPiece] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+        float values[kPiece];
+        unpack_piece(held[j], values);
+#pragma unroll
+        for (int i = 0; i < kPiece; ++i) values[i] = w[i] * round_bf16(values[i] * inverse);
+        held[j] = bf16_piece(values);
+      }
+    }
+    float step = in.step;
+    if (in.by_token) {
+      std::uint32_t bits = 0;
+#pragma unroll
+      for (int j = 0; j < kHeld; ++j) bits = max(bits, largest_bits(held[j]));
+      step = step_of_row(in, row, bits, scratch);
+    }
+#pragma unroll
+    for (int j = 0; j < kHeld; ++j) {
+      if (col(j) >= in.cols) break;
+      float values[kPiece];
+      unpack_piece(held[j], values);
+      if (in.codes != InputCodes::kNone) round_piece(in.codes, step, values);
+      store(row, col(j), values);
+    }
+  }
+}
+
+// prepare_rows(), by prepare_held() where a thread can hold its part.
+template <bool kGates = false, int kRows, class Store>
+__device__ __forceinline__ void prepare_rows_at_once(const InputRows& in, InputScratch<kRows>& scratch, Store store) {
+  constexpr int kHeld = 5, kHeldNormed = 4;
+  const int pieces_once = static_cast<int>(blockDim.x) * kPiece;
+  if (in.codes < InputCodes::kNvfp4 && in.aligned && in.cols % kPiece == 0) {
+    if (in.norm && in.cols <= kHeldNormed * pieces_once) {
+      return prepare_held<kGates, true, kHeldNormed>(in, scratch, store);
+    }
+    if (!in.norm && in.cols <= kHeld * pieces_once) return prepare_held<kGates, false, kHeld>(in, scratch, store);
+  }
+  prepare_rows<kGates>(in, scratch, store);
 }
 
 }  // namespace halftone::cuda

@@ -140,6 +140,27 @@ __device__ __forceinline__ std::uint32_t pack_bf16x2(float low, float high) {
   return d;
 }
 
+// Within one unit in the last place, subnormal ones, too.
+__device__ __forceinline__ float approximate_reciprocal(float x) {
+  float y;
+  asm("rcp.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+// Two E4M3 codes as the same numbers in f16, the low byte's in the low half.
+__device__ __forceinline__ std::uint32_t f16_of_e4m3(std::uint16_t codes) {
+  std::uint32_t d;
+#if __CUDA_ARCH__ >= 890
+  asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(d) : "h"(codes));
+#else
+  // exponent and mantissa lie in f16's as they are, eight powers of two too low; NaN becomes 480
+  constexpr std::uint32_t k2To8 = 0x5c005c00u;
+  const std::uint32_t upper = (codes & 0xffu) << 8 | (codes & 0xff00u) << 16;
+  asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(d) : "r"((upper & 0x80008000u) | (upper >> 1 & 0x3f803f80u)), "r"(k2To8));
+#endif
+  return d;
+}
+
 __device__ __forceinline__ float f16_value(std::uint16_t code) {
   float x;
   asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(code));

@@ -19,7 +19,7 @@ struct InputRows {
   const float* norm;
   float eps, step;
   InputCodes codes;
-  bool by_token, aligned;  // aligned: rows of x begin at multiples of 16 bytes
+  bool by_token, aligned;  // aligned: rows of x, and norm, begin at multiples of 16 bytes
   bool inverse;
   float second;
   int block;
@@ -29,6 +29,7 @@ struct InputRows {
 
 struct PrepareInputArguments {
   InputRows in;
+  bool gates;  // x: [rows, 2 cols], of which silu_mul() is prepared
   void* y;
   std::int64_t y_stride;
   bool y_bytes;     // codes in one byte each
