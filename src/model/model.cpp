@@ -221,8 +221,9 @@ Tensor Model::key_bias(std::int64_t layer) const {
 
 std::vector<std::pair<std::string, std::int64_t>> Model::weight_bytes() const {
   std::vector<std::map<std::string, std::int64_t>> of_modules(modules().size());
-  // some layouts are unpacked before they say what they hold
-  ThreadPool pool;
+  // some layouts are unpacked before they say what they hold: a few modules at a time
+  constexpr int kModulesAtOnce = 4;
+  ThreadPool pool(kModulesAtOnce);
   pool.parallel_for(std::ssize(of_modules), [&](std::int64_t i) {
     const auto at = static_cast<std::size_t>(i);
     const ModuleInfo& info = modules()[at];

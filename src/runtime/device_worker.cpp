@@ -202,9 +202,16 @@ class DeviceWorker final : public Worker {
     for (std::size_t i = 0; i < wanted.size(); ++i) {
       begin_loading(std::span(wanted).subspan(i + 1));
       WantedPicture& one = wanted[i];
-      const std::optional<Tensor> known = engine_->find_encoded(*one.picture);
-      one.encoded = !known;
-      one.row = known ? runner_->put_picture(*known) : encode(one, seconds);
+      const auto same =
+          std::find_if(wanted.begin(), wanted.begin() + static_cast<std::ptrdiff_t>(i),
+                       [&](const WantedPicture& other) { return other.picture->key == one.picture->key; });
+      if (same != wanted.begin() + static_cast<std::ptrdiff_t>(i)) {
+        one.row = same->row;
+      } else {
+        const std::optional<Tensor> known = engine_->find_encoded(*one.picture);
+        one.encoded = !known;
+        one.row = known ? runner_->put_picture(*known) : encode(one, seconds);
+      }
       note_rows(one);
     }
     finish_pictures(wanted, seconds);

@@ -292,6 +292,8 @@ LoadedPicture EngineState::take_picture(PreparedPrompt::Picture& picture, Thread
                          : picture.loaded ? std::move(*picture.loaded)
                                           : load_picture_file(*picture.file, pool);
   picture.loaded.reset();
+  require(loaded.grid == picture.grid, picture.file->source, "expected {} x {} patches as its size says, got {} x {}",
+          picture.grid.height, picture.grid.width, loaded.grid.height, loaded.grid.width);
   const double work = loaded.decode_seconds + loaded.resize_seconds;
   const double waited = begun && work > 0 ? std::min(1.0, timer.seconds() / work) : 1.0;
   times.picture_decode += waited * loaded.decode_seconds;

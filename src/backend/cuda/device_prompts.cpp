@@ -1,4 +1,5 @@
 // CudaRunner's prompts: several of them in one pass, and what follows their tokens.
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 
@@ -40,6 +41,9 @@ std::vector<CudaRunner::Segment> CudaRunner::place_prompts(std::span<const Devic
                 prompt.cos.shape() == turns && prompt.sin.shape() == turns,
             kWhere, "expected rotations {} and rows of pictures for {} tokens, got {} and {}", to_string(turns), count,
             to_string(prompt.cos.shape()), prompt.picture_rows.size());
+    const auto own = [&](const Segment& other) { return other.sequence == prompt.sequence; };
+    require(std::none_of(segments.begin(), segments.end(), own), kWhere, "sequence {} has two prompts in one pass",
+            prompt.sequence);
     segments.push_back({prompt.sequence, rows, count, pages_.length(prompt.sequence), prompt.first_wanted});
     rows += count;
     wanted += count - prompt.first_wanted;

@@ -79,20 +79,22 @@ CudaRunner::Sizes CudaRunner::sizes_of(const ModelWeights& weights, const Device
       DeviceArena::padded(static_cast<std::size_t>(sizes.pages) * page_elements(shape) * element_bytes(limits));
   sizes.kv = static_cast<std::size_t>(2 * shape.layers) * layer +
              DeviceArena::padded(static_cast<std::size_t>(limits.sequences * sizes.pages_per_sequence) * 4);
-  sizes.workspace =
-      DeviceArena::padded(static_cast<std::size_t>(limits.picture_tokens * shape.hidden) * sizeof(std::uint16_t)) +
-      table_bytes(limits.cos) + table_bytes(limits.sin) + DecodeSteps::bytes(shape, limits.sequences) +
-      first_token_bytes();
-  if (!limits.kv_scales.empty()) {
-    sizes.kv += scale_bytes(shape);
-    sizes.workspace += unpacked_table_bytes(sizes.pages_per_sequence);
-  }
   const std::size_t vision = weights.vision->buffer_bytes();
   sizes.prompt_rows = std::min(kMostPromptRows, divide_up(limits.kv_tokens, kPromptRowUnit) * kPromptRowUnit);
   while (sizes.prompt_rows > kFewestPromptRows && decoder_bytes(weights, limits, sizes) > vision) {
     sizes.prompt_rows -= kPromptRowUnit;
   }
   sizes.shared = std::max(vision, decoder_bytes(weights, limits, sizes));
+  // those of one prompt, or of all that a pass takes
+  sizes.picture_tokens = std::max(limits.picture_tokens, sizes.prompt_rows);
+  sizes.workspace =
+      DeviceArena::padded(static_cast<std::size_t>(sizes.picture_tokens * shape.hidden) * sizeof(std::uint16_t)) +
+      table_bytes(limits.cos) + table_bytes(limits.sin) + DecodeSteps::bytes(shape, limits.sequences) +
+      first_token_bytes();
+  if (!limits.kv_scales.empty()) {
+    sizes.kv += scale_bytes(shape);
+    sizes.workspace += unpacked_table_bytes(sizes.pages_per_sequence);
+  }
   return sizes;
 }
 
@@ -118,8 +120,8 @@ CudaRunner::CudaRunner(std::shared_ptr<const ModelWeights> weights, const Device
   require(limits.sequences >= 1 && limits.sequences <= kDecodeTokens, kWhere,
           "expected 1 to {} sequences at once, got {}", kDecodeTokens, limits.sequences);
   const DecoderShape& shape = decoder_.shape();
-  pictures_ = {workspace_.allocate(static_cast<std::size_t>(limits.picture_tokens * shape.hidden) * 2), DType::kBF16,
-               limits.picture_tokens, shape.hidden, shape.hidden};
+  pictures_ = {workspace_.allocate(static_cast<std::size_t>(sizes_.picture_tokens * shape.hidden) * 2), DType::kBF16,
+               sizes_.picture_tokens, shape.hidden, shape.hidden};
   make_prompt_buffers();
   make_cache();
   const float *cos = upload_table(limits.cos, workspace_, stream_),
@@ -199,8 +201,8 @@ void CudaRunner::reserve(std::size_t sequence, std::int64_t tokens) {
 }
 
 DeviceMatrix CudaRunner::take_pictures(std::int64_t count) {
-  require(pictures_held_ + count <= limits_.picture_tokens, kWhere, "expected at most {} picture tokens, got {}",
-          limits_.picture_tokens, pictures_held_ + count);
+  require(pictures_held_ + count <= pictures_.rows, kWhere, "expected at most {} picture tokens, got {}",
+          pictures_.rows, pictures_held_ + count);
   pictures_held_ += count;
   return rows_of(pictures_, pictures_held_ - count, pictures_held_);
 }

@@ -52,7 +52,7 @@ class CudaRunner final : public DeviceRunner {
  private:
   struct Sizes {
     std::int64_t pages = 0, pages_per_sequence = 0;
-    std::int64_t prompt_rows = 0;  // tokens of prompts that run at once
+    std::int64_t prompt_rows = 0, picture_tokens = 0;  // of prompts that run at once, and of their pictures
     std::size_t kv = 0, workspace = 0, shared = 0;
   };
   static Sizes sizes_of(const ModelWeights& weights, const DeviceLimits& limits);

@@ -332,25 +332,38 @@ TEST_F(CudaLinear, IsExactOnIntegers) {
   }
 }
 
-// K is split over sixteen warps for the first weight, over four for the second.
-TEST_F(CudaLinear, GivesATokenTheSameBitsWhateverElseThereIs) {
+void expect_same_bits(const LinearFormat& format, std::int64_t n, std::int64_t k) {
   constexpr std::int64_t kTokens = 40;
-  for (const LinearFormat& format : all_formats()) {
-    for (const auto& [n, k] : {std::pair<std::int64_t, std::int64_t>{40, 1536}, {4260, 264}}) {
-      const QTensor weight = testing::random_weight(format, n, k, 5);
-      const Tensor bias;
-      const LinearSource source{{&weight, 1}, {&bias, 1}, format.input};
-      const Tensor x = bf16_values(testing::random_input(kTokens, k, 6));
-      DeviceProduct product(source);
-      for (const std::string& kernel : product.kernels(kTokens)) {
-        const Tensor all = product.run(quantized(x, format.input), kernel);
-        for (const std::int64_t row : {std::int64_t{0}, std::int64_t{5}, kTokens - 1}) {
-          const Tensor one = product.run(quantized(x.rows(row, row + 1), format.input), kernel);
-          EXPECT_EQ(std::memcmp(one.raw(), all.data<float>() + row * n, static_cast<std::size_t>(one.nbytes())), 0)
-              << format.name << " " << kernel << " " << n << " outputs, token " << row;
-        }
-      }
+  const QTensor weight = testing::random_weight(format, n, k, 5);
+  const Tensor bias;
+  const LinearSource source{{&weight, 1}, {&bias, 1}, format.input};
+  const Tensor x = bf16_values(testing::random_input(kTokens, k, 6));
+  DeviceProduct product(source);
+  for (const std::string& kernel : product.kernels(kTokens)) {
+    const Tensor all = product.run(quantized(x, format.input), kernel);
+    for (const std::int64_t row : {std::int64_t{0}, std::int64_t{5}, kTokens - 1}) {
+      const Tensor one = product.run(quantized(x.rows(row, row + 1), format.input), kernel);
+      EXPECT_EQ(std::memcmp(one.raw(), all.data<float>() + row * n, static_cast<std::size_t>(one.nbytes())), 0)
+          << format.name << " " << kernel << " [" << n << " x " << k << "], token " << row;
     }
+  }
+}
+
+// Of the first weight K is split over four to sixteen warps, by the format; of the second over four.
+TEST_F(CudaLinear, GivesATokenTheSameBitsWhateverElseThereIs) {
+  for (const LinearFormat& format : all_formats()) {
+    expect_same_bits(format, 40, 1536);
+    expect_same_bits(format, 4260, 264);
+  }
+}
+
+// Where K is split over sixteen warps, so over the blocks of a cluster, and a block takes four pairs of tiles.
+TEST_F(CudaLinear, GivesATokenTheSameBitsWhereClustersShareK) {
+  const std::vector<LinearFormat> formats = device_formats();
+  for (const std::string_view name : {"bf16", "int8", "int8_x_int8_token", "int4_group128", "int4_group32"}) {
+    const auto format = std::find_if(formats.begin(), formats.end(), [&](const auto& f) { return f.name == name; });
+    ASSERT_NE(format, formats.end()) << name;
+    expect_same_bits(*format, 1600, 6144);
   }
 }
 
@@ -411,38 +424,42 @@ TEST_F(CudaLinear, RoundsThenAddsTheResidual) {
   const QTensor weight = testing::random_weight(format, 24, 96, 5);
   const Tensor bias;
   const LinearSource source{{&weight, 1}, {&bias, 1}, {}};
-  const QuantizedInput x = quantized(bf16_values(testing::random_input(3, 96, 6)), {});
-  const Tensor residual = bf16_values(testing::random_input(3, 24, 9));
   DeviceProduct product(source);
-  for (const std::string& kernel : product.kernels(3)) {
-    const Tensor plain = product.run(x, kernel), sum = product.run(x, kernel, DType::kBF16, &residual);
-    for (std::int64_t i = 0; i < sum.numel(); ++i) {
-      const float rounded = bf16::round(plain.data<float>()[i]);
-      EXPECT_EQ(sum.data<float>()[i], bf16::round(rounded + residual.data<float>()[i])) << kernel;
+  for (const std::int64_t m : {3, 40}) {
+    const QuantizedInput x = quantized(bf16_values(testing::random_input(m, 96, 6)), {});
+    const Tensor residual = bf16_values(testing::random_input(m, 24, 9));
+    for (const std::string& kernel : product.kernels(m)) {
+      const Tensor plain = product.run(x, kernel), sum = product.run(x, kernel, DType::kBF16, &residual);
+      for (std::int64_t i = 0; i < sum.numel(); ++i) {
+        const float rounded = bf16::round(plain.data<float>()[i]);
+        EXPECT_EQ(sum.data<float>()[i], bf16::round(rounded + residual.data<float>()[i])) << kernel;
+      }
     }
   }
 }
 
 TEST_F(CudaLinear, MultipliesGatesWithValuesAsTheOpDoes) {
   for (const LinearFormat& format : all_formats()) {
-    const std::int64_t n = 48, k = 640, m = 5;
-    const QTensor weight = testing::random_weight(format, n, k, 5);
-    const Tensor bias = testing::random_input(1, n, 3).reshape({n});
-    const LinearSource source{{&weight, 1}, {&bias, 1}, format.input};
-    const QuantizedInput x = quantized(bf16_values(testing::random_input(m, k, 6)), format.input);
-    DeviceProduct product(source);
-    cuda::DeviceStream stream;
-    const DeviceRows decoded(DType::kBF16, product.run(x, product.kernels(m)[0], DType::kBF16));
-    DeviceRows wanted(DType::kBF16, m, n / 2);
-    cuda::silu_mul(decoded.matrix(), wanted.matrix(), stream.launch());
-    stream.synchronize();
-    if (product.kernels(m)[0] != "decode") continue;
-    const Tensor got = product.run(x, "decode", DType::kBF16, nullptr, true);
-    const Tensor expected = wanted.values();
-    for (std::int64_t i = 0; i < got.numel(); ++i) {
-      const float a = got.data<float>()[i], b = expected.data<float>()[i];
-      ASSERT_TRUE(a == b || (std::isnan(a) && std::isnan(b)))
-          << format.name << " element " << i << ": " << a << ", not " << b;
+    for (const std::int64_t m : {5, 40}) {
+      const std::int64_t n = 48, k = 640;
+      const QTensor weight = testing::random_weight(format, n, k, 5);
+      const Tensor bias = testing::random_input(1, n, 3).reshape({n});
+      const LinearSource source{{&weight, 1}, {&bias, 1}, format.input};
+      const QuantizedInput x = quantized(bf16_values(testing::random_input(m, k, 6)), format.input);
+      DeviceProduct product(source);
+      cuda::DeviceStream stream;
+      const DeviceRows decoded(DType::kBF16, product.run(x, product.kernels(m)[0], DType::kBF16));
+      DeviceRows wanted(DType::kBF16, m, n / 2);
+      cuda::silu_mul(decoded.matrix(), wanted.matrix(), stream.launch());
+      stream.synchronize();
+      if (product.kernels(m)[0] != "decode") continue;
+      const Tensor got = product.run(x, "decode", DType::kBF16, nullptr, true);
+      const Tensor expected = wanted.values();
+      for (std::int64_t i = 0; i < got.numel(); ++i) {
+        const float a = got.data<float>()[i], b = expected.data<float>()[i];
+        ASSERT_TRUE(a == b || (std::isnan(a) && std::isnan(b)))
+            << format.name << ", " << m << " tokens, element " << i << ": " << a << ", not " << b;
+      }
     }
   }
 }
