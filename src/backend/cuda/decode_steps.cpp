@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "backend/cuda/upload.h"
+
 namespace halftone::cuda {
 namespace {
 
@@ -55,14 +57,10 @@ void DecodeSteps::load(std::span<const DeviceStepRow> rows, std::span<const std:
     held.push_back(static_cast<std::int32_t>(lengths[i] + 1));
     draws.push_back(rows[i].draw);
   }
-  const auto copy = [&](std::int32_t* target, const std::vector<std::int32_t>& values) {
-    check(cudaMemcpyAsync(target, values.data(), values.size() * 4, cudaMemcpyHostToDevice, stream_.launch().stream),
-          kWhere);
-  };
-  copy(rows_.tokens, tokens);
-  copy(rows_.positions, positions);
-  copy(rows_.sequences, sequences);
-  copy(rows_.lengths, held);
+  copy_to_device<std::int32_t>(rows_.tokens, tokens, stream_, kWhere);
+  copy_to_device<std::int32_t>(rows_.positions, positions, stream_, kWhere);
+  copy_to_device<std::int32_t>(rows_.sequences, sequences, stream_, kWhere);
+  copy_to_device<std::int32_t>(rows_.lengths, held, stream_, kWhere);
   chooser_.load(draws, stream_);
 }
 

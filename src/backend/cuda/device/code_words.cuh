@@ -7,10 +7,6 @@
 
 namespace halftone::cuda {
 
-__device__ __forceinline__ std::uint32_t word_of(const uint4& v, int i) {
-  return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
-}
-
 // kChunk: inputs of a row that a warp takes at once.  kPieces: 16-byte pieces of the input that go with one load of codes.
 // kStep: bytes from chunk to chunk.  offset(t, p): where piece p of lane t begins in the chunk.  operands(): what product j
 // takes of the codes of its piece; there are two products a piece. `term` is minus the codes' zero, or their scale.

@@ -18,7 +18,7 @@ struct Piece {
       const uint4 words = *reinterpret_cast<const uint4*>(x);
 #pragma unroll
       for (int i = 0; i < kCount; ++i) {
-        const std::uint32_t word = i / 2 == 0 ? words.x : i / 2 == 1 ? words.y : i / 2 == 2 ? words.z : words.w;
+        const std::uint32_t word = word_of(words, i / 2);
         values[i] = __uint_as_float(i % 2 ? word & 0xffff0000u : word << 16);
       }
     }
@@ -27,8 +27,7 @@ struct Piece {
     if constexpr (kCount == 1) {
       *y = bf16_code(values[0]);
     } else {
-      *reinterpret_cast<uint4*>(y) = make_uint4(pack_bf16x2(values[0], values[1]), pack_bf16x2(values[2], values[3]),
-                                                pack_bf16x2(values[4], values[5]), pack_bf16x2(values[6], values[7]));
+      *reinterpret_cast<uint4*>(y) = pack_bf16(values);
     }
   }
 };

@@ -55,18 +55,7 @@ __device__ __forceinline__ float code_value(InputCodes codes, float quotient) {
   return rounded > -128.0f ? fminf(rounded, 127.0f) : -128.0f;  // NaN becomes -128, as on the CPU
 }
 
-__device__ __forceinline__ void unpack_piece(const uint4& words, float (&values)[kPiece]) {
-#pragma unroll
-  for (int i = 0; i < kPiece; ++i) {
-    const std::uint32_t word = i / 2 == 0 ? words.x : i / 2 == 1 ? words.y : i / 2 == 2 ? words.z : words.w;
-    values[i] = __uint_as_float(i % 2 ? word & 0xffff0000u : word << 16);
-  }
-}
-// Eight numbers as they are stored.
-__device__ __forceinline__ uint4 bf16_piece(const float (&values)[kPiece]) {
-  return make_uint4(pack_bf16x2(values[0], values[1]), pack_bf16x2(values[2], values[3]),
-                    pack_bf16x2(values[4], values[5]), pack_bf16x2(values[6], values[7]));
-}
+// Eight codes as they are stored.
 __device__ __forceinline__ uint2 int8_piece(const float (&values)[kPiece]) {
   const auto word = [&](int i) {
     const auto byte = [&](int j) { return static_cast<std::uint32_t>(static_cast<int>(values[j]) & 0xff); };
@@ -84,7 +73,7 @@ __device__ __forceinline__ uint2 e4m3_piece(const float (&values)[kPiece]) {
 // Elements of x from `x` on, of which the first `count` are there, zeros behind them.
 __device__ __forceinline__ void load_elements(const std::uint16_t* x, bool aligned, int count,
                                               float (&values)[kPiece]) {
-  if (aligned && count >= kPiece) return unpack_piece(*reinterpret_cast<const uint4*>(x), values);
+  if (aligned && count >= kPiece) return unpack_bf16(*reinterpret_cast<const uint4*>(x), values);
 #pragma unroll
   for (int i = 0; i < kPiece; ++i) values[i] = i < count ? bf16_value(x[i]) : 0.0f;
 }
@@ -312,7 +301,7 @@ __device__ __forceinline__ void prepare_held(const InputRows& in, InputScratch<k
       if constexpr (kGates) {
         float values[kPiece];
         load_piece<true>(in, row, col(j), values);
-        held[j] = bf16_piece(values);
+        held[j] = pack_bf16(values);
       } else {
         held[j] = *reinterpret_cast<const uint4*>(in.x + row * in.x_stride + col(j));
       }
@@ -330,10 +319,10 @@ __device__ __forceinline__ void prepare_held(const InputRows& in, InputScratch<k
         const float4 low = norm[2 * j], high = norm[2 * j + 1];
         const float w[kPiece] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
         float values[kPiece];
-        unpack_piece(held[j], values);
+        unpack_bf16(held[j], values);
 #pragma unroll
         for (int i = 0; i < kPiece; ++i) values[i] = w[i] * round_bf16(values[i] * inverse);
-        held[j] = bf16_piece(values);
+        held[j] = pack_bf16(values);
       }
     }
     float step = in.step;
@@ -347,7 +336,7 @@ __device__ __forceinline__ void prepare_held(const InputRows& in, InputScratch<k
     for (int j = 0; j < kHeld; ++j) {
       if (col(j) >= in.cols) break;
       float values[kPiece];
-      unpack_piece(held[j], values);
+      unpack_bf16(held[j], values);
       if (in.codes != InputCodes::kNone) round_piece(in.codes, step, values);
       store(row, col(j), values);
     }

@@ -175,4 +175,21 @@ __device__ __forceinline__ std::uint16_t bf16_code(float x) {
 }
 __device__ __forceinline__ float round_bf16(float x) { return bf16_value(bf16_code(x)); }
 
+__device__ __forceinline__ std::uint32_t word_of(const uint4& v, int i) {
+  return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
+}
+
+// Eight bf16 of 16 bytes, and back.
+__device__ __forceinline__ void unpack_bf16(const uint4& words, float (&values)[8]) {
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+    const std::uint32_t word = word_of(words, i / 2);
+    values[i] = __uint_as_float(i % 2 ? word & 0xffff0000u : word << 16);
+  }
+}
+__device__ __forceinline__ uint4 pack_bf16(const float (&values)[8]) {
+  return make_uint4(pack_bf16x2(values[0], values[1]), pack_bf16x2(values[2], values[3]),
+                    pack_bf16x2(values[4], values[5]), pack_bf16x2(values[6], values[7]));
+}
+
 }  // namespace halftone::cuda

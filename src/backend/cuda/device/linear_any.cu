@@ -24,12 +24,7 @@ __device__ __forceinline__ void load_inputs(const LinearArguments& args, bool al
   }
   const auto* codes = reinterpret_cast<const std::uint16_t*>(row) + k;
   if (aligned && k + kPieceCodes <= args.k) {
-    const uint4 words = *reinterpret_cast<const uint4*>(codes);
-#pragma unroll
-    for (int i = 0; i < kPieceCodes; ++i) {
-      const std::uint32_t word = i / 2 == 0 ? words.x : i / 2 == 1 ? words.y : i / 2 == 2 ? words.z : words.w;
-      values[i] = __uint_as_float(i % 2 ? word & 0xffff0000u : word << 16);
-    }
+    unpack_bf16(*reinterpret_cast<const uint4*>(codes), values);
   } else {
 #pragma unroll
     for (int i = 0; i < kPieceCodes; ++i) values[i] = k + i < args.k ? bf16_value(codes[i]) : 0.0f;

@@ -113,9 +113,7 @@ __device__ __forceinline__ void stage_rows(const LinearArguments& args, char* st
 #pragma unroll
         for (int i = 0; i < kPiece; ++i) target[i] = static_cast<signed char>(values[i]);
       } else {
-        *reinterpret_cast<uint4*>(target) =
-            make_uint4(pack_bf16x2(values[0], values[1]), pack_bf16x2(values[2], values[3]),
-                       pack_bf16x2(values[4], values[5]), pack_bf16x2(values[6], values[7]));
+        *reinterpret_cast<uint4*>(target) = pack_bf16(values);
       }
     });
   } else {

@@ -60,9 +60,7 @@ __global__ void __launch_bounds__(kThreads)
     const float scale = piece_values(args, pieces[i], at.n, k, levels, values);
 #pragma unroll
     for (int j = 0; j < kPieceCodes; ++j) values[j] *= scale;
-    *reinterpret_cast<uint4*>(target + at.n * stride + k) =
-        make_uint4(pack_bf16x2(values[0], values[1]), pack_bf16x2(values[2], values[3]),
-                   pack_bf16x2(values[4], values[5]), pack_bf16x2(values[6], values[7]));
+    *reinterpret_cast<uint4*>(target + at.n * stride + k) = pack_bf16(values);
   }
 }
 
@@ -112,9 +110,7 @@ __global__ void __launch_bounds__(kThreads) finish_pieces(LinearArguments args, 
         values[i] = round_bf16(values[i]) + __uint_as_float(i % 2 ? residual & 0xffff0000u : residual << 16);
       }
     }
-    *reinterpret_cast<uint4*>(static_cast<std::uint16_t*>(args.y) + m * args.y_stride + n) =
-        make_uint4(pack_bf16x2(values[0], values[1]), pack_bf16x2(values[2], values[3]),
-                   pack_bf16x2(values[4], values[5]), pack_bf16x2(values[6], values[7]));
+    *reinterpret_cast<uint4*>(static_cast<std::uint16_t*>(args.y) + m * args.y_stride + n) = pack_bf16(values);
   }
 }
 

@@ -36,7 +36,7 @@ __global__ void __launch_bounds__(kMostThreads) prepare_input(PrepareInputArgume
       const uint2 bytes = in.codes == InputCodes::kE4M3 ? e4m3_piece(values) : int8_piece(values);
       store_piece(bytes, in.cols - col, static_cast<std::uint8_t*>(args.y) + at);
     } else {
-      store_piece(bf16_piece(values), in.cols - col, static_cast<std::uint16_t*>(args.y) + at);
+      store_piece(pack_bf16(values), in.cols - col, static_cast<std::uint16_t*>(args.y) + at);
     }
   });
   if (in.by_token && threadIdx.x == 0) args.y_scales[blockIdx.x] = scratch.step[0];

@@ -9,19 +9,6 @@ namespace {
 
 constexpr int kThreads = 256, kNormThreads = 128, kPiece = 8;
 
-__device__ __forceinline__ void unpack(const uint4& words, float (&values)[kPiece]) {
-#pragma unroll
-  for (int i = 0; i < kPiece; ++i) {
-    const std::uint32_t word = i / 2 == 0 ? words.x : i / 2 == 1 ? words.y : i / 2 == 2 ? words.z : words.w;
-    values[i] = __uint_as_float(i % 2 ? word & 0xffff0000u : word << 16);
-  }
-}
-
-__device__ __forceinline__ uint4 pack(const float (&values)[kPiece]) {
-  return make_uint4(pack_bf16x2(values[0], values[1]), pack_bf16x2(values[2], values[3]),
-                    pack_bf16x2(values[4], values[5]), pack_bf16x2(values[6], values[7]));
-}
-
 __device__ __forceinline__ const uint4* piece_at(const std::uint16_t* row, int col) {
   return reinterpret_cast<const uint4*>(row + col);
 }
@@ -49,13 +36,13 @@ __global__ void __launch_bounds__(kNormThreads, kPieces <= 5 ? 8 : 4) layer_norm
   for (int p = 0; p < kPieces; ++p) {
     const int col = (p * 32 + lane) * kPiece;
     if (col >= args.cols) continue;
-    unpack(*piece_at(x, col), values[p]);
+    unpack_bf16(*piece_at(x, col), values[p]);
     if (args.added) {
       float added[kPiece];
-      unpack(*piece_at(args.added + row * args.added_stride, col), added);
+      unpack_bf16(*piece_at(args.added + row * args.added_stride, col), added);
 #pragma unroll
       for (int i = 0; i < kPiece; ++i) values[p][i] = round_bf16(values[p][i] + added[i]);
-      *piece_at(x, col) = pack(values[p]);
+      *piece_at(x, col) = pack_bf16(values[p]);
     }
 #pragma unroll
     for (int i = 0; i < kPiece; ++i) sum += values[p][i];
@@ -79,7 +66,7 @@ __global__ void __launch_bounds__(kNormThreads, kPieces <= 5 ? 8 : 4) layer_norm
     load_floats(args.bias + col, bias);
 #pragma unroll
     for (int i = 0; i < kPiece; ++i) values[p][i] = fmaf((values[p][i] - mean) * inverse, weight[i], bias[i]);
-    *piece_at(args.y + row * args.y_stride, col) = pack(values[p]);
+    *piece_at(args.y + row * args.y_stride, col) = pack_bf16(values[p]);
   }
 }
 
@@ -103,10 +90,10 @@ __global__ void __launch_bounds__(kThreads) activate(ActivateArguments args) {
   for (int row = blockIdx.y; row < args.rows; row += gridDim.y) {
     uint4* at = piece_at(args.x + row * args.stride, col);
     float values[kPiece];
-    unpack(*at, values);
+    unpack_bf16(*at, values);
 #pragma unroll
     for (int i = 0; i < kPiece; ++i) values[i] = Function::of(values[i]);
-    *at = pack(values);
+    *at = pack_bf16(values);
   }
 }
 
@@ -126,7 +113,7 @@ __global__ void __launch_bounds__(kThreads) rotate_heads(RotateHeadsArguments ar
   auto* high_words = reinterpret_cast<uint2*>(low + half);
   float values[kPiece];
   const uint2 a = *low_words, b = *high_words;
-  unpack(make_uint4(a.x, a.y, b.x, b.y), values);
+  unpack_bf16(make_uint4(a.x, a.y, b.x, b.y), values);
   const float4 cos4 = *reinterpret_cast<const float4*>(args.cos + static_cast<std::int64_t>(row) * half + j);
   const float4 sin4 = *reinterpret_cast<const float4*>(args.sin + static_cast<std::int64_t>(row) * half + j);
   const float cos[kFour] = {cos4.x, cos4.y, cos4.z, cos4.w}, sin[kFour] = {sin4.x, sin4.y, sin4.z, sin4.w};
@@ -137,7 +124,7 @@ __global__ void __launch_bounds__(kThreads) rotate_heads(RotateHeadsArguments ar
     turned[i] = __fsub_rn(__fmul_rn(x, cos[i]), __fmul_rn(y, sin[i]));
     turned[kFour + i] = __fadd_rn(__fmul_rn(y, cos[i]), __fmul_rn(x, sin[i]));
   }
-  const uint4 words = pack(turned);
+  const uint4 words = pack_bf16(turned);
   *low_words = make_uint2(words.x, words.y);
   *high_words = make_uint2(words.z, words.w);
 }
@@ -150,7 +137,7 @@ __global__ void __launch_bounds__(kThreads) round_rows(RoundRowsArguments args) 
   for (int row = blockIdx.y; row < args.rows; row += gridDim.y) {
     float values[kPiece];
     load_floats(args.x + row * args.x_stride + col, values);
-    *piece_at(args.y + row * args.y_stride, col) = pack(values);
+    *piece_at(args.y + row * args.y_stride, col) = pack_bf16(values);
   }
 }
 
