@@ -23,8 +23,9 @@ namespace halftone::api {
 
 struct LoadOptions {
   std::string numerics = "f32";  // or "bf16": the rounding points of a GPU that keeps activations in bf16
-  std::string kv_format = {};  // "bf16", "fp8", "fp8_calibrated", "fp8_head", "fp8_debiased"; "" takes the checkpoint's
-  int threads = 0;             // 0: all cores
+  // "bf16", "fp8", "fp8_calibrated", "fp8_head", "fp8_debiased", "int8_calibrated", "int8_head"; "" takes the checkpoint's
+  std::string kv_format = {};
+  int threads = 0;  // 0: all cores
 };
 
 struct AskOptions {

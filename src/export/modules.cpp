@@ -69,7 +69,8 @@ bool layout_states_kv(Layout layout, const KvQuantization& kv) {
   };
   if (kv.format == "bf16") return true;
   if (layout == Layout::kModelOpt) return kv.format == "fp8" || (kv.format == "fp8_calibrated" && sizes_are_one());
-  if (layout == Layout::kCompressedTensors) return kv.format != "fp8_debiased";
+  // compressed-tensors' schema could state integers, too, but no engine loads them
+  if (layout == Layout::kCompressedTensors) return kv.format != "fp8_debiased" && !kv_is_int8(kv.format);
   return false;
 }
 

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "export/layouts.h"
+#include "hf/kv_cache_key.h"
 
 namespace halftone {
 namespace {
@@ -189,8 +190,8 @@ Reason marlin_groups(const TargetFolder& folder) {
 Reason kv_is_ours(const TargetFolder& folder) {
   const bool states = folder.layout == Layout::kModelOpt || folder.layout == Layout::kCompressedTensors;
   if (folder.kv_format == "bf16") return std::nullopt;
-  if (folder.kv_format == "fp8_debiased" || (folder.kv_format == "fp8_head" && folder.layout == Layout::kModelOpt) ||
-      !states) {
+  if (folder.kv_format == "fp8_debiased" || kv_is_int8(folder.kv_format) ||
+      (folder.kv_format == "fp8_head" && folder.layout == Layout::kModelOpt) || !states) {
     return fmt::format("{} is written for Halftone alone: the cache runs in the loader's own format", folder.kv_format);
   }
   return std::nullopt;

@@ -111,6 +111,8 @@ bool is_kv_format(std::string_view name) {
 }
 
 bool kv_has_scales(std::string_view format) { return format != "bf16" && format != "fp8"; }
+bool kv_has_head_scales(std::string_view format) { return format == "fp8_head" || format == "int8_head"; }
+bool kv_is_int8(std::string_view format) { return format == "int8_calibrated" || format == "int8_head"; }
 
 KvQuantization load_kv_quantization(const Checkpoint& checkpoint, std::int64_t layers) {
   const std::string config = (checkpoint.folder() / "config.json").string();

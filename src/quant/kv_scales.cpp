@@ -3,22 +3,22 @@
 #include <algorithm>
 
 #include "formats/e4m3.h"
+#include "formats/kv_int8.h"
 #include "hf/kv_cache_key.h"
 #include "quant/round_to_nearest.h"
 
 namespace halftone {
 namespace {
 
-float scale_of(std::span<const float> magnitudes) {
-  const float amax = magnitudes.empty() ? 0 : *std::max_element(magnitudes.begin(), magnitudes.end());
-  return clean_amax(amax, e4m3::kMax) / e4m3::kMax;
-}
-
-// [heads * d] -> one scale for each head.
-std::vector<float> scales_of_heads(std::span<const float> magnitudes, std::size_t heads) {
+// [parts * d] -> one scale for each part, whose largest magnitude becomes the format's largest number.
+std::vector<float> scales_of(std::span<const float> magnitudes, std::size_t parts, float largest) {
   std::vector<float> scales;
-  const std::size_t d = magnitudes.size() / heads;
-  for (std::size_t h = 0; h < heads; ++h) scales.push_back(scale_of(magnitudes.subspan(h * d, d)));
+  const std::size_t d = magnitudes.size() / parts;
+  for (std::size_t p = 0; p < parts; ++p) {
+    const std::span<const float> part = magnitudes.subspan(p * d, d);
+    const float amax = part.empty() ? 0 : *std::max_element(part.begin(), part.end());
+    scales.push_back(clean_amax(amax, largest) / largest);
+  }
   return scales;
 }
 
@@ -36,11 +36,10 @@ KvQuantization kv_scales(std::string_view format, std::span<const KvStatistics> 
     const KvStatistics& layer = layers[i];
     std::vector<float> v = layer.v;
     for (std::size_t c = 0; c < v.size() && !v_factors[i].empty(); ++c) v[c] /= v_factors[i].at(c);
-    if (format == "fp8_head") {
-      kv.layers.push_back({scales_of_heads(layer.k, layer.k.size()), scales_of_heads(v, layer.k.size())});
-    } else {
-      kv.layers.push_back({{scale_of(format == "fp8_debiased" ? layer.k_debiased : layer.k)}, {scale_of(v)}});
-    }
+    const std::size_t parts = kv_has_head_scales(format) ? layer.k.size() : 1;
+    const float largest = kv_is_int8(format) ? kv_int8::kMax : e4m3::kMax;
+    kv.layers.push_back({scales_of(format == "fp8_debiased" ? layer.k_debiased : layer.k, parts, largest),
+                         scales_of(v, parts, largest)});
   }
   return kv;
 }

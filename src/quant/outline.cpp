@@ -86,7 +86,7 @@ class OutlineMaker {
 KvQuantization outline_kv(const std::string& format, const DecoderConfig& decoder) {
   KvQuantization kv{format, {}};
   if (!kv_has_scales(format)) return kv;
-  const std::vector<float> ones(static_cast<std::size_t>(format == "fp8_head" ? decoder.kv_heads : 1), 1.0f);
+  const std::vector<float> ones(static_cast<std::size_t>(kv_has_head_scales(format) ? decoder.kv_heads : 1), 1.0f);
   kv.layers.assign(static_cast<std::size_t>(decoder.layers), KvScales{ones, ones});
   return kv;
 }

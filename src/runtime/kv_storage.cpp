@@ -1,10 +1,14 @@
 #include "runtime/kv_storage.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cstring>
 
 #include "formats/bf16.h"
 #include "formats/e4m3.h"
+#include "formats/kv_int8.h"
+#include "hf/kv_cache_key.h"
 #include "ops/elementwise_kernels.h"
 #include "ops/kv_codes.h"
 #include "ops/rope_kernels.h"
@@ -51,22 +55,23 @@ std::int64_t KvLayout::bytes_per_token() const { return 2 * layers * kv_heads * 
 
 KvLayout make_kv_layout(const std::string& format, const KvQuantization& stored, const DecoderConfig& config,
                         Numerics numerics, std::vector<Tensor> key_bias, std::string_view source) {
-  KvLayout layout{format.empty() ? stored.format : format,
-                  KvLayout::Storage::kE4M3,
+  const std::string& name = format.empty() ? stored.format : format;
+  KvLayout layout{name,
+                  kv_is_int8(name) ? KvLayout::Storage::kInt8 : KvLayout::Storage::kE4M3,
                   config.layers,
                   config.kv_heads,
                   config.head_dim,
                   {},
                   {}};
-  const std::string& name = layout.format;
   if (name == "bf16") {
     layout.storage = numerics == Numerics::kF32 ? KvLayout::Storage::kF32 : KvLayout::Storage::kBF16;
     return layout;
   }
-  require(name == "fp8" || name == "fp8_calibrated" || name == "fp8_head" || name == "fp8_debiased", "kv format",
-          "expected bf16, fp8, fp8_calibrated, fp8_head or fp8_debiased, got '{}'", name);
+  require(is_kv_format(name), "kv format", "expected one of {}, got '{}'", fmt::join(kKvFormats, ", "), name);
   // scales by head serve per tensor, too (their largest); those of de-biased keys serve nothing else
-  const bool served = name == stored.format || (name == "fp8_calibrated" && stored.format == "fp8_head");
+  const bool by_layer = name == "fp8_calibrated" || name == "int8_calibrated";
+  const bool served = name == stored.format ||
+                      (by_layer && kv_has_head_scales(stored.format) && kv_is_int8(name) == kv_is_int8(stored.format));
   require(name == "fp8" || served, source, "KV format {}: expected its scales in the checkpoint, found those of {}",
           name, stored.format);
   for (std::int64_t i = 0; i < config.layers; ++i) {
@@ -79,7 +84,7 @@ KvLayout make_kv_layout(const std::string& format, const KvQuantization& stored,
             "expected KV scales of {} layers, found {}", config.layers, stored.layers.size());
     const KvScales& scales = stored.layers[static_cast<std::size_t>(i)];
     KvScales mine{by_head(scales.k, config.kv_heads, source), by_head(scales.v, config.kv_heads, source)};
-    if (name == "fp8_calibrated") mine = {largest(mine.k), largest(mine.v)};
+    if (by_layer) mine = {largest(mine.k), largest(mine.v)};
     layout.scales.push_back(std::move(mine));
   }
   if (name == "fp8_debiased") layout.key_bias = std::move(key_bias);
@@ -147,31 +152,33 @@ void StoredKvCache::store_rows(const Tensor& x, const std::vector<float>& scales
   const std::int64_t heads = layout_->kv_heads, d = layout_->head_dim, bytes = layout_->element_bytes();
   for (std::int64_t t = 0; t < x.dim(0); ++t) {
     for (std::int64_t h = 0; h < heads; ++h) {
-      const float* row = x.data<float>() + (t * heads + h) * d;
-      std::uint8_t* target = store.bits<std::uint8_t>() + (h * capacity_ + length_ + t) * d * bytes;
-      switch (layout_->storage) {
-        case KvLayout::Storage::kF32:
-          std::memcpy(target, row, static_cast<std::size_t>(d) * 4);
-          break;
-        case KvLayout::Storage::kBF16:
-          for (std::int64_t j = 0; j < d; ++j) {
-            const std::uint16_t code = bf16::encode(row[j]);
-            std::memcpy(target + 2 * j, &code, 2);
-          }
-          break;
-        case KvLayout::Storage::kE4M3: {
-          const float scale = scales[static_cast<std::size_t>(h)];
-          if (bias.defined()) {
-            rotate_bias(bias.data<float>() + h * d, length_ + t, rotated_.data());
-          } else {
-            std::fill(rotated_.begin(), rotated_.end(), 0.0f);
-          }
-          for (std::int64_t j = 0; j < d; ++j) {
-            target[j] = e4m3::encode_saturated((row[j] - rotated_[static_cast<std::size_t>(j)]) / scale);
-          }
-        }
-      }
+      if (debiased()) std::fill(rotated_.begin(), rotated_.end(), 0.0f);
+      if (bias.defined()) rotate_bias(bias.data<float>() + h * d, length_ + t, rotated_.data());
+      store_row(x.data<float>() + (t * heads + h) * d, scales.empty() ? 1.0f : scales[static_cast<std::size_t>(h)],
+                store.bits<std::uint8_t>() + (h * capacity_ + length_ + t) * d * bytes);
     }
+  }
+}
+
+void StoredKvCache::store_row(const float* row, float scale, std::uint8_t* target) const {
+  const std::int64_t d = layout_->head_dim;
+  switch (layout_->storage) {
+    case KvLayout::Storage::kF32:
+      std::memcpy(target, row, static_cast<std::size_t>(d) * 4);
+      break;
+    case KvLayout::Storage::kBF16:
+      for (std::int64_t j = 0; j < d; ++j) {
+        const std::uint16_t code = bf16::encode(row[j]);
+        std::memcpy(target + 2 * j, &code, 2);
+      }
+      break;
+    case KvLayout::Storage::kE4M3:
+      for (std::int64_t j = 0; j < d; ++j) {
+        target[j] = e4m3::encode_saturated((row[j] - rotated_[static_cast<std::size_t>(j)]) / scale);
+      }
+      break;
+    case KvLayout::Storage::kInt8:
+      for (std::int64_t j = 0; j < d; ++j) target[j] = static_cast<std::uint8_t>(kv_int8::encode(row[j] / scale));
   }
 }
 
@@ -185,7 +192,12 @@ const float* StoredKvCache::load_head(const Tensor& store, std::int64_t head, co
     decode_bf16(reinterpret_cast<const std::uint16_t*>(codes), tokens * d, target);
     return target;
   }
-  decode_e4m3(codes, tokens * d, scales[static_cast<std::size_t>(head)], target);
+  const float scale = scales[static_cast<std::size_t>(head)];
+  if (layout_->storage == KvLayout::Storage::kInt8) {
+    decode_int8(reinterpret_cast<const std::int8_t*>(codes), tokens * d, scale, target);
+    return target;
+  }
+  decode_e4m3(codes, tokens * d, scale, target);
   if (!bias.defined()) return target;
   for (std::int64_t t = 0; t < tokens; ++t) {
     rotate_bias(bias.data<float>() + head * d, t, rotated_.data());

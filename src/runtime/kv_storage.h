@@ -6,8 +6,9 @@
 //   fp8_head        E4M3, one scale for each key-value head
 //   fp8_debiased    as the scales say, and keys are stored without their bias: after RoPE the rotated bias is
 //                   subtracted before quantizing and added when read
-// Stored: e4m3(clamp(x / scale, -448, 448)), read: code * scale, rounded to f32. NaN stays NaN. Keys are stored
-// after RoPE.
+//   int8_calibrated, int8_head  INT8 (formats/kv_int8.h), scales as those of fp8_calibrated and fp8_head
+// Stored: e4m3(clamp(x / scale, -448, 448)) or clamp(rint(x / scale), -127, 127), read: code * scale, rounded to f32. NaN
+// stays NaN. Keys are stored after RoPE.
 
 #include <memory>
 #include <string>
@@ -22,11 +23,11 @@ namespace halftone {
 
 // How the caches of one engine are stored. Immutable and shared by them.
 struct KvLayout {
-  enum class Storage : std::uint8_t { kF32, kBF16, kE4M3 };
+  enum class Storage : std::uint8_t { kF32, kBF16, kE4M3, kInt8 };
   std::string format = "bf16";
   Storage storage = Storage::kF32;
   std::int64_t layers = 0, kv_heads = 0, head_dim = 0;
-  std::vector<KvScales> scales;  // kE4M3: of each layer, [kv_heads] each
+  std::vector<KvScales> scales;  // kE4M3, kInt8: of each layer, [kv_heads] each
   std::vector<Tensor> key_bias;  // fp8_debiased: of each layer, [kv_heads * head_dim] f32
 
   std::int64_t element_bytes() const;
@@ -60,6 +61,8 @@ class StoredKvCache final : public KvCache {
 
   void reserve(std::int64_t tokens);
   void store_rows(const Tensor& x, const std::vector<float>& scales, const Tensor& bias, Tensor& store);
+  // One head of a token, less what rotated_ holds.
+  void store_row(const float* row, float scale, std::uint8_t* target) const;
   const float* load_head(const Tensor& store, std::int64_t head, const std::vector<float>& scales, const Tensor& bias,
                          std::int64_t tokens, Tensor& scratch);
   void rotate_bias(const float* bias, std::int64_t token, float* rotated) const;

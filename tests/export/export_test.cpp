@@ -12,6 +12,7 @@
 #include <fstream>
 
 #include "base/file.h"
+#include "hf/kv_cache_key.h"
 #include "tests/export/tiny_quantizer.h"
 
 namespace halftone {
@@ -146,9 +147,9 @@ class Export : public testing::Test {
     kv.format = format;
     for (std::int64_t layer = 0; layer < layers(); ++layer) {
       const float s = 0.01f * static_cast<float>(layer + 1);
-      kv.layers.push_back(format == "fp8"        ? KvScales{}
-                          : format == "fp8_head" ? KvScales{{s, 2 * s}, {3 * s, 4 * s}}
-                                                 : KvScales{{s}, {3 * s}});
+      kv.layers.push_back(format == "fp8"              ? KvScales{}
+                          : kv_has_head_scales(format) ? KvScales{{s, 2 * s}, {3 * s, 4 * s}}
+                                                       : KvScales{{s}, {3 * s}});
     }
     return kv;
   }
@@ -247,9 +248,9 @@ TEST_F(Export, ReplacesPlainTensorsAndBiases) {
 TEST_F(Export, KeepsEveryKvFormatInEveryLayout) {
   for (const std::size_t c : {std::size_t{1}, std::size_t{4}}) {
     ExportPlan plan = make_plan(kCases[c]);
-    for (const char* format : {"bf16", "fp8", "fp8_calibrated", "fp8_head", "fp8_debiased"}) {
-      if (format != std::string("bf16")) plan.kv = make_kv(format);
-      const Checkpoint written = write(plan, kCases[c].name + "_kv_" + format);
+    for (const std::string_view format : kKvFormats) {
+      if (format != "bf16") plan.kv = make_kv(std::string(format));
+      const Checkpoint written = write(plan, fmt::format("{}_kv_{}", kCases[c].name, format));
       const KvQuantization found = load_kv_quantization(written, layers());
       EXPECT_EQ(found.format, format);
       if (found.format == "bf16") continue;
@@ -267,6 +268,18 @@ TEST_F(Export, WritesAScaleForEachLayerOfAnFp8Cache) {
   const Checkpoint written = write(plan, "int8_wo_kv_unit");
   EXPECT_EQ(to_f32(written.tensor("model.layers.1.self_attn.k_scale")).data<float>()[0], 1.0f);
   EXPECT_EQ(load_kv_quantization(written, layers()).format, "fp8");
+}
+
+TEST_F(Export, WritesAnInt8CacheUnderOurOwnKeyAlone) {
+  for (const std::size_t c : {std::size_t{1}, std::size_t{4}}) {
+    ExportPlan plan = make_plan(kCases[c]);
+    plan.kv = make_kv("int8_head");
+    const Checkpoint written = write(plan, kCases[c].name + "_kv_int8");
+    EXPECT_EQ(written.quantization().kv(), KvScheme::kNone);
+    EXPECT_EQ(written.config()["halftone_kv_cache"]["format"], "int8_head");
+    EXPECT_FALSE(written.contains("model.layers.0.self_attn.k_scale"));
+    EXPECT_FALSE(written.contains("model.layers.0.self_attn.k_proj.k_scale"));
+  }
 }
 
 TEST_F(Export, KeepsTheKvFormatOfAnUnquantizedModel) {

@@ -78,6 +78,11 @@ TEST(Targets, TheVisionTowerAndTheCache) {
   const auto findings = check_target(Target::kVllm, cache);
   ASSERT_EQ(findings.size(), 1u);
   EXPECT_FALSE(findings[0].refused);
+  TargetFolder integers = folder(Layout::kCompressedTensors, kInt8);
+  EXPECT_TRUE(check_target(Target::kVllm, integers).empty());
+  integers.kv_format = "int8_head";
+  ASSERT_EQ(check_target(Target::kVllm, integers).size(), 1u);
+  EXPECT_FALSE(check_target(Target::kVllm, integers)[0].refused);
 }
 
 TEST(Targets, NamesGoBothWays) {

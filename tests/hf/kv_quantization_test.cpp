@@ -75,8 +75,10 @@ TEST_F(KvQuantizationTest, ReadsOurOwnKeyBeforeTheLayouts) {
 TEST_F(KvQuantizationTest, ChecksOurOwnKey) {
   auto& own = config_["halftone_kv_cache"];
   own = {{"format", "int2"}};
-  EXPECT_THAT(error(),
-              HasSubstr("field 'format': expected bf16, fp8, fp8_calibrated, fp8_head, fp8_debiased, found 'int2'"));
+  EXPECT_THAT(error(), HasSubstr("field 'format': expected bf16, fp8, fp8_calibrated, fp8_head, fp8_debiased, "
+                                 "int8_calibrated, int8_head, found 'int2'"));
+  own = {{"format", "int8_head"}};
+  EXPECT_THAT(error(), HasSubstr("expected scales for format int8_head, found none"));
   own = {{"format", "fp8_head"}};
   EXPECT_THAT(error(), HasSubstr("expected scales for format fp8_head, found none"));
   own = {{"format", "fp8_head"}, {"k_scales", OrderedJson::array({OrderedJson::array({1})})}};

@@ -5,14 +5,27 @@
 
 #include <bit>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <vector>
 
 #include "formats/bf16.h"
+#include "formats/kv_int8.h"
 #include "tests/ops/targets.h"
 
 namespace halftone {
 namespace {
+
+// Bit for bit, but for the bits of NaN.
+void expect_same(const std::vector<float>& got, const std::vector<float>& wanted) {
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    if (std::isnan(wanted[i])) {
+      ASSERT_TRUE(std::isnan(got[i])) << i;
+    } else {
+      ASSERT_EQ(std::bit_cast<std::uint32_t>(got[i]), std::bit_cast<std::uint32_t>(wanted[i])) << i;
+    }
+  }
+}
 
 TEST(KvCodes, E4m3GivesTheBitsOfTheReference) {
   for_each_target([] {
@@ -24,16 +37,43 @@ TEST(KvCodes, E4m3GivesTheBitsOfTheReference) {
         std::vector<float> got(codes.size(), -1.0f), wanted = got;
         decode_e4m3(codes.data() + first, count, scale, got.data());
         decode_e4m3_reference(codes.data() + first, count, scale, wanted.data());
-        for (std::size_t i = 0; i < codes.size(); ++i) {
-          if (std::isnan(wanted[i])) {
-            ASSERT_TRUE(std::isnan(got[i])) << i;
-          } else {
-            ASSERT_EQ(std::bit_cast<std::uint32_t>(got[i]), std::bit_cast<std::uint32_t>(wanted[i])) << i;
-          }
-        }
+        expect_same(got, wanted);
       }
     }
   });
+}
+
+TEST(KvCodes, Int8GivesTheBitsOfTheReference) {
+  for_each_target([] {
+    for (const float scale : {1.0f, 0.0123f, 1e-40f, 3e36f}) {
+      for (std::size_t first = 0; first < 17; ++first) {
+        std::vector<std::int8_t> codes(300);
+        std::iota(codes.begin(), codes.end(), static_cast<std::int8_t>(first));
+        const auto count = static_cast<std::int64_t>(codes.size() - first);
+        std::vector<float> got(codes.size(), -1.0f), wanted = got;
+        decode_int8(codes.data() + first, count, scale, got.data());
+        decode_int8_reference(codes.data() + first, count, scale, wanted.data());
+        expect_same(got, wanted);
+      }
+    }
+  });
+}
+
+TEST(KvCodes, Int8IsItsEquation) {
+  for (int code = -127; code <= 127; ++code) {
+    const auto exact = static_cast<float>(code);
+    EXPECT_EQ(kv_int8::decode(static_cast<std::int8_t>(code)), exact);
+    EXPECT_EQ(kv_int8::encode(exact), code);
+    // a tie goes to the even neighbour, and past the ends there is none
+    const int tie = code % 2 == 0 ? code : std::min(code + 1, 127);
+    EXPECT_EQ(kv_int8::encode(exact + 0.5f), tie);
+    EXPECT_EQ(kv_int8::encode(std::nextafter(exact + 0.5f, -1000.0f)), code);
+  }
+  EXPECT_EQ(kv_int8::encode(-127.5f), -127);
+  EXPECT_EQ(kv_int8::encode(3e38f), 127);
+  EXPECT_EQ(kv_int8::encode(-std::numeric_limits<float>::infinity()), -127);
+  EXPECT_EQ(kv_int8::encode(std::numeric_limits<float>::quiet_NaN()), kv_int8::kNan);
+  EXPECT_TRUE(std::isnan(kv_int8::decode(kv_int8::kNan)));
 }
 
 TEST(KvCodes, Bf16IsExact) {

@@ -374,7 +374,12 @@ TEST(KvScales, FollowTheirFormat) {
   EXPECT_THAT(head.layers[0].k, testing::ElementsAre(2, 1));
   EXPECT_THAT(head.layers[0].v, testing::ElementsAre(0.25f, 3.0f / 448));
   EXPECT_THAT(kv_scales("fp8_debiased", layers, none).layers[0].k, testing::ElementsAre(44.8f / 448));
+  EXPECT_THAT(kv_scales("int8_calibrated", layers, none).layers[0].k, testing::ElementsAre(896.0f / 127));
+  const KvQuantization integers = kv_scales("int8_head", layers, factors);
+  EXPECT_THAT(integers.layers[0].k, testing::ElementsAre(896.0f / 127, 448.0f / 127));
+  EXPECT_THAT(integers.layers[0].v, testing::ElementsAre(112.0f / 127, 3.0f / 127));
   EXPECT_THROW(kv_scales("fp8_head", {}, {}), Error);
+  EXPECT_THROW(kv_scales("int8_head", {}, {}), Error);
 }
 
 TEST(LayerError, CountsWhatRoundingAndInputsLose) {

@@ -114,7 +114,8 @@ TEST(Recipe, ErrorsNameTheSourceAndWhatWasExpected) {
   EXPECT_THAT(error_of([&] { recipe_of(rule, "layout: modelopt\nalgorithm: {name: smoothquant, alpha: 1.5}\n"); }),
               HasSubstr("field 'algorithm.alpha': expected a number from 0 to 1, found 1.5"));
   EXPECT_THAT(error_of([&] { load_recipe("int7"); }), HasSubstr("int4_awq"));
-  EXPECT_THAT(error_of([&] { load_recipe("fp8+kv:int8"); }), HasSubstr("fp8_debiased"));
+  EXPECT_THAT(error_of([&] { load_recipe("fp8+kv:int8"); }), HasSubstr("fp8_debiased, int8_calibrated, int8_head"));
+  EXPECT_EQ(load_recipe("fp8+kv:int8_head").kv_format, "int8_head");
 }
 
 TEST(Recipe, AlgorithmsHaveTheirOwnKeys) {

@@ -77,8 +77,8 @@ TEST_P(WrittenFolder, LoadsAsTheModelThatWasQuantized) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Configurations, WrittenFolder,
-                         testing::Values("bf16+kv:fp8_debiased", "int8_wo", "int4_wo", "int8_sq+kv:fp8_head",
-                                         "fp8+kv:fp8_calibrated", "nvfp4+kv:fp8", "nvfp4_w4a8"),
+                         testing::Values("bf16+kv:fp8_debiased", "bf16+kv:int8_head", "int8_wo", "int4_wo",
+                                         "int8_sq+kv:fp8_head", "fp8+kv:fp8_calibrated", "nvfp4+kv:fp8", "nvfp4_w4a8"),
                          [](const auto& info) {
                            std::string name = info.param;
                            for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';

@@ -149,26 +149,34 @@ TEST(Engine, ScoreTextPredictsEveryTokenButTheFirst) {
   EXPECT_EQ(part, all);
 }
 
-// The largest magnitudes of keys and values of each layer, as scales of an FP8 cache.
+// The largest magnitudes of keys and values of each layer and head.
 class KvPeaks final : public ModelObserver {
  public:
-  void on_key_value(std::int64_t layer, const Tensor& k, const Tensor& v, const Tensor&, const Tensor&) override {
+  void on_key_value(std::int64_t layer, const Tensor& keys, const Tensor& values, const Tensor&,
+                    const Tensor&) override {
     const auto i = static_cast<std::size_t>(layer);
-    k_scales.resize(std::max(k_scales.size(), i + 1), {1e-6f, 1e-6f});
-    v_scales.resize(std::max(v_scales.size(), i + 1), {1e-6f, 1e-6f});
-    raise(k, k_scales[i]);
-    raise(v, v_scales[i]);
+    k.resize(std::max(k.size(), i + 1), {1e-4f, 1e-4f});
+    v.resize(std::max(v.size(), i + 1), {1e-4f, 1e-4f});
+    raise(keys, k[i]);
+    raise(values, v[i]);
   }
-  std::vector<std::vector<float>> k_scales, v_scales;
+  std::vector<std::vector<float>> k, v;
 
  private:
-  static void raise(const Tensor& x, std::vector<float>& scales) {
+  static void raise(const Tensor& x, std::vector<float>& peaks) {
     for (std::int64_t i = 0; i < x.numel(); ++i) {
-      float& scale = scales.at(static_cast<std::size_t>(i / x.dim(2) % x.dim(1)));
-      scale = std::max(scale, std::fabs(x.data<float>()[i]) / 448);
+      float& peak = peaks.at(static_cast<std::size_t>(i / x.dim(2) % x.dim(1)));
+      peak = std::max(peak, std::fabs(x.data<float>()[i]));
     }
   }
 };
+
+std::vector<std::vector<float>> scales_of(std::vector<std::vector<float>> peaks, float most) {
+  for (std::vector<float>& layer : peaks) {
+    for (float& peak : layer) peak /= most;
+  }
+  return peaks;
+}
 
 KvPeaks measure_peaks() {
   const Model model = Model::load(Checkpoint::open(kDemo / "model"), {Numerics::kF32, false}, default_stream());
@@ -188,9 +196,11 @@ KvPeaks measure_peaks() {
 TEST(Engine, EveryKvFormatKeepsItsBitsAndTellsItsName) {
   const KvPeaks peaks = measure_peaks();
   std::map<std::string, std::vector<Answer>> answers;
-  for (const std::string format : {"bf16", "fp8", "fp8_calibrated", "fp8_head", "fp8_debiased"}) {
+  for (const std::string format :
+       {"bf16", "fp8", "fp8_calibrated", "fp8_head", "fp8_debiased", "int8_calibrated", "int8_head"}) {
     const testing::PatchedCheckpoint folder(kDemo / "model", [&](OrderedJson& config) {
-      OrderedJson k = peaks.k_scales, v = peaks.v_scales;
+      const float most = format.starts_with("int8") ? 127 : 448;
+      OrderedJson k = scales_of(peaks.k, most), v = scales_of(peaks.v, most);
       config["halftone_kv_cache"] = {{"format", format}, {"k_scales", k}, {"v_scales", v}};
     });
     EngineOptions options = with_shared_pictures();

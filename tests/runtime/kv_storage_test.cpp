@@ -11,6 +11,7 @@
 #include "base/random.h"
 #include "formats/bf16.h"
 #include "formats/e4m3.h"
+#include "formats/kv_int8.h"
 #include "model/mrope.h"
 
 namespace halftone {
@@ -105,6 +106,9 @@ float expected_value(const Fixture& f, const Tensor& x, bool is_key, std::int64_
       const KvScales& scales = f.layout->scales[static_cast<std::size_t>(layer)];
       const float scale = (is_key ? scales.k : scales.v)[static_cast<std::size_t>(head)];
       const float bias = is_key && !f.layout->key_bias.empty() ? rotated_bias(f, layer, token, head, j) : 0.0f;
+      if (f.layout->storage == KvLayout::Storage::kInt8) {
+        return kv_int8::decode(kv_int8::encode(value / scale)) * scale;
+      }
       return e4m3::decode(e4m3::encode_saturated((value - bias) / scale)) * scale + bias;
     }
   }
@@ -161,7 +165,9 @@ INSTANTIATE_TEST_SUITE_P(Formats, KvFormats,
                          ::testing::Values(Case{"bf16", Numerics::kF32}, Case{"bf16", Numerics::kBF16},
                                            Case{"fp8", Numerics::kF32}, Case{"fp8_calibrated", Numerics::kF32},
                                            Case{"fp8_head", Numerics::kF32}, Case{"fp8_debiased", Numerics::kF32},
-                                           Case{"fp8_debiased", Numerics::kBF16}));
+                                           Case{"fp8_debiased", Numerics::kBF16},
+                                           Case{"int8_calibrated", Numerics::kF32}, Case{"int8_head", Numerics::kF32},
+                                           Case{"int8_head", Numerics::kBF16}));
 
 TEST(KvLayout, CountsBytes) {
   const auto bytes = [](const char* format, Numerics numerics) {
@@ -173,6 +179,7 @@ TEST(KvLayout, CountsBytes) {
   EXPECT_EQ(bytes("bf16", Numerics::kF32), 4 * values);
   EXPECT_EQ(bytes("bf16", Numerics::kBF16), 2 * values);
   EXPECT_EQ(bytes("fp8_head", Numerics::kF32), values);
+  EXPECT_EQ(bytes("int8_head", Numerics::kF32), values);
 }
 
 TEST(KvLayout, TakesScalesOnlyWhereTheyFit) {
@@ -184,6 +191,11 @@ TEST(KvLayout, TakesScalesOnlyWhereTheyFit) {
   EXPECT_EQ(make("fp8_calibrated", heads).scales[0].k, (std::vector<float>{2.0f, 2.0f}));
   EXPECT_EQ(make("", heads).format, "fp8_head");
   EXPECT_EQ(make("fp8", heads).scales[1].v, (std::vector<float>{1.0f, 1.0f}));
+  const KvQuantization integers = stored_scales("int8_head", {0.5f, 2.0f}, {0.25f, 0.125f});
+  EXPECT_EQ(make("int8_calibrated", integers).scales[0].k, (std::vector<float>{2.0f, 2.0f}));
+  EXPECT_EQ(make("", integers).storage, KvLayout::Storage::kInt8);
+  EXPECT_THROW(make("int8_calibrated", heads), Error);
+  EXPECT_THROW(make("fp8_calibrated", integers), Error);
   EXPECT_THROW(make("fp8_debiased", heads), Error);
   EXPECT_THROW(make("fp8_head", stored_scales("fp8_calibrated", {1.0f}, {1.0f})), Error);
   EXPECT_THROW(make("fp8_calibrated", KvQuantization{}), Error);
@@ -191,10 +203,10 @@ TEST(KvLayout, TakesScalesOnlyWhereTheyFit) {
   EXPECT_THROW(make("fp8_head", stored_scales("fp8_head", {1, 1, 1}, {1, 1, 1})), Error);
 }
 
-TEST(KvFormats, KeepNanAndSaturate) {
-  const auto layout =
-      std::make_shared<KvLayout>(make_kv_layout("fp8", KvQuantization{}, decoder_config(), Numerics::kF32, {}, "test"));
-  StoredKvCache cache(layout);
+// What the first head holds of NaN, 1e9, -449 and zeros, under a scale of 1.
+std::vector<float> extremes_as_held(const std::string& format) {
+  StoredKvCache cache(std::make_shared<KvLayout>(
+      make_kv_layout(format, stored_scales(format, {1}, {1}), decoder_config(), Numerics::kF32, {}, "test")));
   Tensor k = Tensor::zeros(DType::kF32, {1, kHeads, kDim});
   k.data<float>()[0] = std::numeric_limits<float>::quiet_NaN();
   k.data<float>()[1] = 1e9f;
@@ -204,9 +216,28 @@ TEST(KvFormats, KeepNanAndSaturate) {
   for (std::int64_t layer = 0; layer < kLayers; ++layer) cache.append(layer, k, k);
   cache.commit();
   const float* head = cache.read(0).k[0];
-  EXPECT_TRUE(std::isnan(head[0]));
-  EXPECT_EQ(head[1], 448.0f);
-  EXPECT_EQ(head[2], -448.0f);
+  return {head, head + kDim};
+}
+
+TEST(KvFormats, KeepNanAndSaturate) {
+  for (const auto& [format, largest] : {std::pair{"fp8", 448.0f}, std::pair{"int8_head", 127.0f}}) {
+    const std::vector<float> head = extremes_as_held(format);
+    EXPECT_TRUE(std::isnan(head[0]));
+    EXPECT_EQ(head[1], largest);
+    EXPECT_EQ(head[2], -largest);
+    EXPECT_EQ(head[3], 0.0f);
+  }
+}
+
+// amax / 127 and rounding to nearest: no value within amax is further off than half a step.
+TEST(KvFormats, Int8LosesHalfAStepAtMost) {
+  const Tensor x = random_tensor({1, 1000}, 3.0f, 5);
+  const float scale = 3.0f / kv_int8::kMax;
+  for (std::int64_t i = 0; i < x.numel(); ++i) {
+    const float value = x.data<float>()[i], held = kv_int8::decode(kv_int8::encode(value / scale)) * scale;
+    // the quotient and the product are rounded, each by 2^-24 of at most 127
+    ASSERT_LE(std::fabs(held - value), scale * (0.5f + 127 * 0x1p-23f));
+  }
 }
 
 }  // namespace
