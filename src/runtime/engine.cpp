@@ -92,7 +92,7 @@ std::shared_ptr<const Engine> Engine::load(const std::filesystem::path& checkpoi
 EngineState::EngineState(const std::filesystem::path& folder, const EngineOptions& options)
     : options_(options),
       checkpoint_(Checkpoint::open(folder)),
-      tokenizer_(Tokenizer::load(folder)),
+      tokenizer_loading_(std::async(std::launch::async, Tokenizer::load, folder)),
       template_(ChatTemplate::load(folder)),
       processor_(Qwen2VlProcessor::load(folder)),
       model_(load_model(checkpoint_, options)) {
@@ -113,6 +113,7 @@ EngineState::EngineState(const std::filesystem::path& folder, const EngineOption
           "a GPU has no KV cache without the keys' bias so far, got {}; choose another --kv", kv_layout_->format);
   require(device_model_ == nullptr || kv_layout_->storage != KvLayout::Storage::kInt8, folder.string(),
           "a GPU has no KV cache in INT8 so far, got {}; choose another --kv", kv_layout_->format);
+  tokenizer_ = tokenizer_loading_.get();
   stop_tokens_ = find_stop_tokens(checkpoint_, config, *tokenizer_);
   if (options.picture_cache != nullptr) {
     picture_key_suffix_ = device_model_ ? device_model_->device_name() : "";

@@ -79,6 +79,7 @@ class EngineState final : public Engine {
   Timer timer_;  // begins before anything is loaded
   EngineOptions options_;
   Checkpoint checkpoint_;
+  std::future<std::shared_ptr<const Tokenizer>> tokenizer_loading_;  // until the weights are there
   std::shared_ptr<const Tokenizer> tokenizer_;
   ChatTemplate template_;
   Qwen2VlProcessor processor_;
