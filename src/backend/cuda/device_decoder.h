@@ -73,12 +73,4 @@ class DeviceDecoder {
   DeviceProducts head_;
 };
 
-// Rows [begin, end) of a matrix.
-inline DeviceMatrix rows_of(DeviceMatrix matrix, std::int64_t begin, std::int64_t end) {
-  matrix.data =
-      static_cast<char*>(matrix.data) + begin * matrix.stride * static_cast<std::int64_t>(dtype_size(matrix.dtype));
-  matrix.rows = end - begin;
-  return matrix;
-}
-
 }  // namespace halftone::cuda

@@ -18,6 +18,9 @@ namespace {
 
 constexpr std::size_t kLibraryWorkspace = std::size_t{32} << 20;
 constexpr std::int64_t kUnit = 16;  // bytes at whose multiples rows begin
+// Sums that are no result yet are written for so many tokens at once: those of all tokens of several prompts would need
+// most of the workspace.
+constexpr std::int64_t kMostSums = 2048;
 
 std::int64_t padded_cols(const LinearWeight& weight) { return (weight.cols + 7) / 8 * 8; }
 
@@ -128,6 +131,7 @@ DeviceMatrix library_weight(const LinearWeight& weight, Way way, void* expanded,
 std::size_t linear_prompt_workspace(const LinearWeight& weight, std::int64_t rows, bool residual) {
   const Way way = way_of(weight);
   if (!residual && is_result(weight, way)) rows = 0;
+  if (!is_result(weight, way)) rows = std::min(rows, kMostSums);
   const std::size_t size = is_result(weight, way) ? sizeof(std::uint16_t) : sizeof(float);
   return kLibraryWorkspace + expanded_bytes(weight, way) +
          DeviceArena::padded(static_cast<std::size_t>(rows * weight.rows) * size);
@@ -174,6 +178,23 @@ bool scales_result(const LinearWeight& weight, Way way, const LinearCall& call, 
   return call.x_scales ? Products::get().scales_rows(call.x, w, call.y) : weight.row_product != 0;
 }
 
+// y by way of sums in `memory`.
+void run_sums(const LinearWeight& weight, LinearCall call, const DeviceMatrix& w, void* library_memory, void* memory,
+              const Launch& launch) {
+  const DType dtype = w.dtype == DType::kI8 ? DType::kI32 : DType::kF32;
+  const LinearCall all = call;
+  for (std::int64_t begin = 0; begin < all.x.rows; begin += kMostSums) {
+    const std::int64_t end = std::min(begin + kMostSums, all.x.rows);
+    call.x = rows_of(all.x, begin, end);
+    call.y = rows_of(all.y, begin, end);
+    if (all.residual.data) call.residual = rows_of(all.residual, begin, end);
+    if (all.x_scales) call.x_scales = all.x_scales + begin;
+    const DeviceMatrix sums{memory, dtype, end - begin, weight.rows, weight.rows};
+    Products::get().run(call.x, w, sums, {call.x.data, w.data, sums.data, library_memory}, launch);
+    start_finish_sums(linear_arguments(weight, call), sums.data, launch);
+  }
+}
+
 }  // namespace
 
 void run_linear_prompt(const LinearWeight& weight, const LinearCall& call, const Launch& launch) {
@@ -193,9 +214,7 @@ void run_linear_prompt(const LinearWeight& weight, const LinearCall& call, const
     }
     return Products::get().run(call.x, w, call.y, operands, launch);
   }
-  const DeviceMatrix y{sums, way == Way::kIntegers ? DType::kI32 : DType::kF32, call.x.rows, weight.rows, weight.rows};
-  Products::get().run(call.x, w, y, {call.x.data, w.data, sums, memory}, launch);
-  start_finish_sums(linear_arguments(weight, call), sums, launch);
+  run_sums(weight, call, w, memory, sums, launch);
 }
 
 }  // namespace halftone::cuda

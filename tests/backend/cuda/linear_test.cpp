@@ -401,6 +401,26 @@ TEST_F(CudaLinear, GivesAPromptsTokenTheSameBitsWhateverIsReadWithIt) {
   }
 }
 
+// Sums of many tokens are written piece by piece.
+TEST_F(CudaLinear, GivesAPromptsTokenTheSameBitsInEveryPiece) {
+  for (const LinearFormat& format : device_formats()) {
+    if (format.input.kind == InputQuant::Kind::kNone) continue;
+    const QTensor weight = testing::random_weight(format, 64, 256, 5);
+    const Tensor bias = testing::random_input(1, 64, 3).reshape({64});
+    DeviceProduct product(LinearSource{{&weight, 1}, {&bias, 1}, format.input});
+    const Tensor x = bf16_values(testing::random_input(4500, 256, 6)),
+                 residual = bf16_values(testing::random_input(4500, 64, 9));
+    const Tensor all = product.run(quantized(x, format.input), "cublas", DType::kBF16, &residual);
+    for (const std::int64_t begin : {0, 1900, 4096, 4200}) {
+      const std::int64_t end = begin + 300;
+      const Tensor added = residual.rows(begin, end);
+      const Tensor some = product.run(quantized(x.rows(begin, end), format.input), "cublas", DType::kBF16, &added);
+      EXPECT_EQ(std::memcmp(some.raw(), all.rows(begin, end).raw(), static_cast<std::size_t>(some.nbytes())), 0)
+          << format.name << " " << begin;
+    }
+  }
+}
+
 TEST_F(CudaLinear, MultipliesInt8ByInt8WithTheBitsOfTheCpu) {
   for (const LinearFormat& format : all_formats()) {
     const QTensor weight = testing::random_weight(format, 33, 1024, 5);
