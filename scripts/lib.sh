@@ -4,6 +4,8 @@ halftone_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 # compiled objects are shared between clones of the project
 export CCACHE_BASEDIR=$halftone_root CCACHE_NOHASHDIR=1
+# what is not in the cache is not preprocessed a second time to find that out; precompiled headers count as files
+export CCACHE_DEPEND=1 CCACHE_SLOPPINESS=pch_defines,time_macros
 
 note() { printf '%s\n' "$*" >&2; }
 
