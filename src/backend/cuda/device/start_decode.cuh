@@ -13,9 +13,9 @@ constexpr int kMaxThreads = 512;  // of a block
 
 template <class Format, int kStages>
 __global__ void __launch_bounds__(kMaxThreads)
-    linear_decode(const __grid_constant__ LinearArguments args, int staged_stride) {
+    linear_decode(const __grid_constant__ LinearArguments args, int stages, int staged_stride) {
   __shared__ InputScratch<kTokenBlock> scratch;
-  multiply_pairs<Format, kStages>(args, staged_stride, scratch);
+  multiply_pairs<Format, kStages>(args, stages, staged_stride, scratch);
 }
 
 template <class Format, int kPairs>
@@ -34,16 +34,21 @@ template <class Format>
 void start_staged(const LinearArguments& arguments, int warps, const Launch& launch) {
   // Chunks under way. More of them win time where a block goes on to other tiles, but not where a chunk has scales of groups.
   constexpr int kStages = Format::kShares ? 4 : 6;
-  constexpr std::size_t kWarp =
-      kStages * kTiles * sizeof(typename Format::Slot) + kTiles * PairOutputs::kOutputs * sizeof(typename Format::Sum);
-  const int stride = staged_row_stride<Format>(arguments);
-  const std::size_t bytes = static_cast<std::size_t>(warps) * kWarp +
-                            static_cast<std::size_t>(arguments.m) * static_cast<std::size_t>(stride);
+  constexpr std::size_t kStage = kTiles * sizeof(typename Format::Slot);
+  constexpr std::size_t kSums = kTiles * PairOutputs::kOutputs * sizeof(typename Format::Sum);
+  const int stride = staged_row_stride<Format>(arguments), pairs = pairs_of(arguments);
+  const auto bytes_of = [&](int stages) {
+    return static_cast<std::size_t>(warps) * (static_cast<std::size_t>(stages) * kStage + kSums) +
+           static_cast<std::size_t>(arguments.m) * static_cast<std::size_t>(stride);
+  };
+  int stages = kStages, blocks = decode_blocks(pairs, warps, bytes_of(stages));
+  if (kFitsRing<Format> && blocks == pairs) {  // a warp's chunks are those of one pair
+    stages = std::min(kStages, (chunks_of<Format>(arguments) + warps - 1) / warps);
+  }
   const auto kernel = linear_decode<Format, kStages>;
-  allow_shared_memory(kernel, kMaxThreads / 32 * kWarp + kMostStagedBytes, "cuda linear");
-  const int blocks = decode_blocks(pairs_of(arguments), warps, bytes);
+  allow_shared_memory(kernel, kMaxThreads / 32 * (kStages * kStage + kSums) + kMostStagedBytes, "cuda linear");
   start_kernel(launch, "cuda linear", kernel, dim3(static_cast<unsigned>(blocks)),
-               dim3(static_cast<unsigned>(32 * warps)), bytes, arguments, stride);
+               dim3(static_cast<unsigned>(32 * warps)), bytes_of(stages), arguments, stages, stride);
 }
 
 // The blocks of kPairs pairs each, and how long the multiprocessor that has most of them is busy, in pairs.

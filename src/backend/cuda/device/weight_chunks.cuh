@@ -37,7 +37,7 @@ __host__ __device__ __forceinline__ int pairs_of(const LinearArguments& args) {
   return (args.n + kTiles * kTileRows - 1) / (kTiles * kTileRows);
 }
 template <class Format>
-__device__ __forceinline__ int chunks_of(const LinearArguments& args) {
+__host__ __device__ __forceinline__ int chunks_of(const LinearArguments& args) {
   return (args.k + Format::Words::kChunk - 1) / Format::Words::kChunk;
 }
 
