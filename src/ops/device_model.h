@@ -80,8 +80,10 @@ struct DeviceLimits {
   std::int64_t picture_tokens = 0;  // of one prompt, or of some that run together
   // The rotation of a text token by its position: [positions, head_dim / 2] f32. Decoding goes no further.
   Tensor cos, sin;
-  // Of each layer: keys (after RoPE) and values are kept as e4m3(clamp(x / scale, -448, 448)); empty: in bf16.
+  // Of each layer: keys (after RoPE) and values are kept as codes, kE4M3: e4m3(clamp(x / scale, -448, 448)), or kInt8:
+  // clamp(rint(x / scale), -127, 127). Empty: in bf16.
   std::vector<DeviceKvScales> kv_scales;
+  Element kv_codes = Element::kE4M3;
 };
 
 // Bytes of the device's memory.

@@ -102,6 +102,7 @@ class DeviceWorker final : public Worker {
     limits.cos = rotations.cos;
     limits.sin = rotations.sin;
     for (const KvScales& scales : engine.kv_layout()->scales) limits.kv_scales.push_back({scales.k, scales.v});
+    if (engine.kv_layout()->storage == KvLayout::Storage::kInt8) limits.kv_codes = Element::kInt8;
     return limits;
   }
 

@@ -111,8 +111,6 @@ EngineState::EngineState(const std::filesystem::path& folder, const EngineOption
   device_model_ = load_on_device(model_, options, processor_, folder.string());
   require(device_model_ == nullptr || kv_layout_->key_bias.empty(), folder.string(),
           "a GPU has no KV cache without the keys' bias so far, got {}; choose another --kv", kv_layout_->format);
-  require(device_model_ == nullptr || kv_layout_->storage != KvLayout::Storage::kInt8, folder.string(),
-          "a GPU has no KV cache in INT8 so far, got {}; choose another --kv", kv_layout_->format);
   tokenizer_ = tokenizer_loading_.get();
   stop_tokens_ = find_stop_tokens(checkpoint_, config, *tokenizer_);
   if (options.picture_cache != nullptr) {

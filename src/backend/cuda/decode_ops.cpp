@@ -15,13 +15,24 @@ void check_matrix(const DeviceMatrix& matrix, DType dtype, std::int64_t rows, st
           matrix.rows, matrix.cols);
 }
 
+void (*attention_decode_of(KvElement element))(const AttentionDecodeArguments&, const Launch&) {
+  switch (element) {
+    case KvElement::kE4M3:
+      return start_attention_decode_e4m3;
+    case KvElement::kInt8:
+      return start_attention_decode_int8;
+    default:
+      return start_attention_decode;
+  }
+}
+
 // 16-byte loads of keys need rows of a multiple of 8.
 void check_kv(const PagedKv& kv, std::int64_t heads, std::string_view where) {
   require(kv.k && kv.v && kv.pages && kv.kv_heads > 0 && kv.head_dim > 0 && kv.head_dim % 8 == 0 &&
               kv.head_dim <= kMaxHeadDim,
           where, "expected a cache with heads of up to {} dimensions, a multiple of 8, got {} heads of {}", kMaxHeadDim,
           kv.kv_heads, kv.head_dim);
-  require(!kv.holds_codes() || kv.v_scales, where, "expected scales of values beside those of keys, found none");
+  require(!kv.holds_codes() || (kv.k_scales && kv.v_scales), where, "expected scales of keys and values, found none");
   require(!kv.holds_codes() || kv.head_dim % 16 == 0, where,
           "expected a cache of codes with heads of a multiple of 16 dimensions, got {}", kv.head_dim);
   require(heads > 0 && heads % kv.kv_heads == 0 && heads / kv.kv_heads <= kMaxSharedHeads, where,
@@ -127,7 +138,7 @@ void attention_decode(const AttentionDecode& call, const PagedKv& kv, const Laun
   arguments.heads = static_cast<int>(call.heads);
   arguments.longest = static_cast<int>(call.longest);
   const ProfiledOp watched(launch, "attention_decode", 0);  // the lengths lie on the device
-  (kv.holds_codes() ? start_attention_decode_e4m3 : start_attention_decode)(arguments, launch);
+  attention_decode_of(kv.element)(arguments, launch);
 }
 
 std::int64_t argmax_workspace(std::int64_t rows) {

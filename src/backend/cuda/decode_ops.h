@@ -24,7 +24,8 @@ struct Embedding {
 void embedding(const Embedding& call, const Launch& launch);
 
 // Rotates q and k as ops/rope.h in kBF16, bit for bit, and moves k and v into the cache; into one of codes as
-// e4m3(clamp(x / scale, -448, 448)), bit for bit what the CPU's cache stores.
+// e4m3(clamp(x / scale, -448, 448)) or clamp(rint(x / scale), -127, 127) with NaN as -128, bit for bit what the CPU's cache
+// stores.
 //   qkv: [tokens, (heads + 2 kv_heads) head_dim]: q stays, rotated.  cos, sin: [tokens, head_dim / 2] f32.
 //   positions: [tokens]: rows of cos and sin to take instead of the token's own number; or null.
 //   sequences, slots: [tokens]: the sequence of a token and its place in it; their pages must be there.

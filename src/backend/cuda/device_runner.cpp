@@ -170,6 +170,8 @@ void CudaRunner::upload_scales() {
   const auto heads = static_cast<std::size_t>(shape.kv_heads);
   require(limits_.kv_scales.size() == kv_.size(), kWhere, "expected scales of the cache for {} layers, got {}",
           kv_.size(), limits_.kv_scales.size());
+  require(limits_.kv_codes == Element::kE4M3 || limits_.kv_codes == Element::kInt8, kWhere,
+          "expected codes of the cache in E4M3 or INT8");
   require(shape.head_dim % 16 == 0, kWhere,
           "expected heads of a multiple of 16 dimensions for keys and values in 8 bits, got {}", shape.head_dim);
   auto* scales = static_cast<float*>(kv_arena_.allocate(scale_bytes(shape)));
@@ -177,6 +179,7 @@ void CudaRunner::upload_scales() {
     const DeviceKvScales& layer = limits_.kv_scales[i];
     require(layer.k.size() == heads && layer.v.size() == heads, kWhere,
             "expected scales of the cache for {} heads, got {} and {}", heads, layer.k.size(), layer.v.size());
+    kv_[i].element = limits_.kv_codes == Element::kInt8 ? KvElement::kInt8 : KvElement::kE4M3;
     kv_[i].k_scales = scales + 2 * i * heads;
     kv_[i].v_scales = scales + (2 * i + 1) * heads;
     copy_to_device<float>(scales + 2 * i * heads, layer.k, stream_, kWhere);
@@ -191,6 +194,7 @@ void CudaRunner::upload_scales() {
   unpacked_.k = static_cast<std::uint16_t*>(shared_.allocate(unpacked_bytes(shape, pages)));
   unpacked_.v = static_cast<std::uint16_t*>(shared_.allocate(unpacked_bytes(shape, pages)));
   unpacked_.pages = table;
+  unpacked_.element = KvElement::kBF16;
   unpacked_.k_scales = unpacked_.v_scales = nullptr;
 }
 

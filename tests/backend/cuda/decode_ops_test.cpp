@@ -6,6 +6,7 @@
 
 #include "backend/cuda/prepare_input.h"
 #include "formats/e4m3.h"
+#include "formats/kv_int8.h"
 #include "ops/attention.h"
 #include "ops/elementwise.h"
 #include "ops/linear_kernels.h"
@@ -349,8 +350,15 @@ class Decoding {
   }
 
   // What the cache makes of a key or a value.
-  static float as_held(float x, const std::vector<float>& scales, std::size_t head) {
-    return scales.empty() ? x : e4m3::decode(e4m3::encode_saturated(x / scales[head])) * scales[head];
+  float as_held(float x, const std::vector<float>& scales, std::size_t head) const {
+    switch (scales_.element) {
+      case cuda::KvElement::kE4M3:
+        return e4m3::decode(e4m3::encode_saturated(x / scales[head])) * scales[head];
+      case cuda::KvElement::kInt8:
+        return kv_int8::decode(kv_int8::encode(x / scales[head])) * scales[head];
+      default:
+        return x;
+    }
   }
 
   // By unpack_kv(): keys and values of a sequence's tokens but the last one, as the CPU's cache has them, rounded to bf16.
@@ -428,20 +436,25 @@ TEST_F(CudaDecodeOps, NewestTokensAttendOverPagesAsOnTheCpu) {
   }
 }
 
-// Scales that saturate some codes and push others below the smallest normal one.
-CacheScales some_scales(std::int64_t kv_heads) {
-  CacheScales scales;
+constexpr cuda::KvElement kCodes[] = {cuda::KvElement::kE4M3, cuda::KvElement::kInt8};
+
+// Scales that saturate some codes and push others to zero, or below E4M3's smallest normal one.
+CacheScales some_scales(cuda::KvElement element, std::int64_t kv_heads) {
+  CacheScales scales{element};
   for (std::int64_t h = 0; h < kv_heads; ++h) {
     scales.k.push_back(h % 2 == 0 ? 0.0017f : 1.0f);
-    scales.v.push_back(h % 2 == 0 ? 23.0f : 0.003f);
+    scales.v.push_back(h % 2 == 0 ? (element == cuda::KvElement::kE4M3 ? 23.0f : 0.4f) : 0.003f);
   }
   return scales;
 }
 
+// By what they are read as: bf16, of eight bits, tells all codes of a scale apart.
 TEST_F(CudaDecodeOps, CodesOfACacheAreThoseOfTheCpu) {
   for (const CacheCase& shape : {CacheCase{6, 1, 128, {1, 130}}, CacheCase{4, 4, 48, {64, 66, 3}}}) {
-    const Decoding decoding(shape, *stream_, some_scales(shape.kv_heads));
-    for (std::size_t s = 0; s < shape.lengths.size(); ++s) decoding.compare_unpacked(s);
+    for (const cuda::KvElement element : kCodes) {
+      const Decoding decoding(shape, *stream_, some_scales(element, shape.kv_heads));
+      for (std::size_t s = 0; s < shape.lengths.size(); ++s) decoding.compare_unpacked(s);
+    }
   }
 }
 
@@ -449,24 +462,29 @@ TEST_F(CudaDecodeOps, NewestTokensAttendOverCodesAsOnTheCpu) {
   for (const CacheCase& shape :
        {CacheCase{6, 1, 128, {1, 130}}, CacheCase{4, 4, 64, {64, 65, 3}}, CacheCase{14, 2, 96, {128, 129}},
         CacheCase{3, 1, 16, {40}}, CacheCase{12, 2, 128, {1104}}, CacheCase{8, 1, 80, {4097, 8200, 5}}}) {
-    Decoding decoding(shape, *stream_, some_scales(shape.kv_heads));
     std::vector<std::int32_t> all(shape.lengths.size());
     std::iota(all.begin(), all.end(), 0);
-    decoding.compare(decoding.attend(all, *std::max_element(shape.lengths.begin(), shape.lengths.end())));
+    for (const cuda::KvElement element : kCodes) {
+      Decoding decoding(shape, *stream_, some_scales(element, shape.kv_heads));
+      decoding.compare(decoding.attend(all, *std::max_element(shape.lengths.begin(), shape.lengths.end())));
+    }
   }
 }
 
 TEST_F(CudaDecodeOps, ANaNAmongTheCodesIsSeenByAllThatAttend) {
   const CacheCase shape{4, 2, 64, {200}};
   const std::int64_t width = shape.heads * shape.head_dim;
-  const Tensor got =
-      Decoding(shape, *stream_, some_scales(2), std::numeric_limits<float>::quiet_NaN()).attend({0}, 200);
-  for (std::int64_t i = 0; i < width; ++i) EXPECT_EQ(std::isnan(got.data<float>()[i]), i < width / 2) << i;
+  for (const cuda::KvElement element : kCodes) {
+    const Tensor got =
+        Decoding(shape, *stream_, some_scales(element, 2), std::numeric_limits<float>::quiet_NaN()).attend({0}, 200);
+    for (std::int64_t i = 0; i < width; ++i) EXPECT_EQ(std::isnan(got.data<float>()[i]), i < width / 2) << i;
+  }
 }
 
 TEST_F(CudaDecodeOps, ATokenAttendsWithTheSameBitsAmongOthers) {
   for (const CacheCase& shape : {CacheCase{6, 2, 64, {700, 5000, 129}}, CacheCase{24, 12, 128, {700, 5000, 129}}}) {
-    for (const CacheScales& scales : {CacheScales{}, some_scales(shape.kv_heads)}) {
+    for (const CacheScales& scales : {CacheScales{}, some_scales(cuda::KvElement::kE4M3, shape.kv_heads),
+                                      some_scales(cuda::KvElement::kInt8, shape.kv_heads)}) {
       Decoding decoding(shape, *stream_, scales);
       const Tensor together = decoding.attend({0, 1, 2}, 5000);
       const auto width = static_cast<std::size_t>(together.dim(1));

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "backend/cuda/decode_ops.h"
+#include "formats/kv_int8.h"
 #include "tests/backend/cuda/device_rows.h"
 #include "tests/ops/linear_cases.h"
 
@@ -44,9 +45,10 @@ struct CacheCase {
   std::vector<std::int32_t> lengths;
 };
 
-// What a cache of E4M3 codes is scaled with, [kv_heads] each; none: a cache in bf16.
+// What a cache holds, and what its codes are scaled with: [kv_heads] each.
 struct CacheScales {
-  std::vector<float> k, v;
+  cuda::KvElement element = cuda::KvElement::kBF16;
+  std::vector<float> k = {}, v = {};
 };
 
 class Cache {
@@ -63,9 +65,17 @@ class Cache {
             static_cast<int>(pages_per_sequence),
             static_cast<int>(shape.kv_heads),
             static_cast<int>(shape.head_dim)} {
-    if (scales.k.empty()) return;
+    kv_.element = scales.element;
+    if (!kv_.holds_codes()) return;
     kv_.k_scales = static_cast<const float*>(k_scales_.matrix().data);
     kv_.v_scales = static_cast<const float*>(v_scales_.matrix().data);
+    if (kv_.element != cuda::KvElement::kInt8) return;
+    // other bytes than the rows' own are a code of INT8
+    for (const DeviceRows* rows : {&k_, &v_}) {
+      const auto bytes = static_cast<std::size_t>(rows->matrix().rows * rows->matrix().cols);
+      cuda::check(cudaMemset(rows->matrix().data, static_cast<std::uint8_t>(kv_int8::kNan), bytes), "test");
+    }
+    finish_filling();
   }
   const cuda::PagedKv& kv() const { return kv_; }
   // [rows, head_dim]: page after page, in each head after head, in each slot after slot.
@@ -73,7 +83,11 @@ class Cache {
   Tensor values() const { return v_.values(); }
 
  private:
-  static DType dtype(const CacheScales& scales) { return scales.k.empty() ? DType::kBF16 : DType::kF8E4M3; }
+  static DType dtype(const CacheScales& scales) {
+    return scales.element == cuda::KvElement::kBF16   ? DType::kBF16
+           : scales.element == cuda::KvElement::kE4M3 ? DType::kF8E4M3
+                                                      : DType::kI8;
+  }
   static Tensor scale_row(const std::vector<float>& scales) {
     return Tensor::from(scales, {1, static_cast<std::int64_t>(scales.size())});
   }

@@ -9,7 +9,6 @@
 // append(): eight elements of the newest key or value, among the others and into the cache.
 
 #include "backend/cuda/device/attention_mma.cuh"
-#include "backend/cuda/device/code_words.cuh"
 #include "backend/cuda/device/kv_codes.cuh"
 
 namespace halftone::cuda {
@@ -86,8 +85,8 @@ struct Bf16Cached {
 // Codes are multiplied as bf16, which holds them exactly; the scale multiplies the sums. Four lanes hold 16 codes of a key in
 // the order of its dimensions, four a lane: the queries lie alike. Of the values a lane holds two dimensions side by side, so
 // that one product gives the even ones of 16 and the next the odd ones.
-template <int kDim>
-struct E4m3Cached {
+template <int kDim, class Codes>
+struct CachedCodes {
   using Element = std::uint8_t;
   static constexpr int kStride = kDim + 16;
   static constexpr bool kScaled = true;
@@ -119,9 +118,9 @@ struct E4m3Cached {
       for (int i = 0; i < 4; ++i) {
         const int step = k + i % 2;
         const std::uint32_t rows[4] = {queries[step][0], 0, queries[step][1], 0};
-        multiply_bf16(products[i / 2], rows, E4m3Words::pair(__byte_perm(codes[i], 0, 0x1404)),
-                      E4m3Words::pair(__byte_perm(codes[i], 0, 0x3424)));
-        nan |= find_nan(codes[i]);
+        multiply_bf16(products[i / 2], rows, Codes::template pair<0, 1>(codes[i]),
+                      Codes::template pair<2, 3>(codes[i]));
+        nan |= Codes::find_nan(codes[i]);
       }
     }
   }
@@ -137,11 +136,9 @@ struct E4m3Cached {
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
         const std::uint32_t low = codes[2 * i], high = codes[2 * i + 1];
-        multiply_bf16(out[b + 2 * i], pairs, E4m3Words::pair(__byte_perm(low, 0, 0x2404)),
-                      E4m3Words::pair(__byte_perm(high, 0, 0x2404)));
-        multiply_bf16(out[b + 2 * i + 1], pairs, E4m3Words::pair(__byte_perm(low, 0, 0x3414)),
-                      E4m3Words::pair(__byte_perm(high, 0, 0x3414)));
-        nan |= find_nan(low) | find_nan(high);
+        multiply_bf16(out[b + 2 * i], pairs, Codes::template pair<0, 2>(low), Codes::template pair<0, 2>(high));
+        multiply_bf16(out[b + 2 * i + 1], pairs, Codes::template pair<1, 3>(low), Codes::template pair<1, 3>(high));
+        nan |= Codes::find_nan(low) | Codes::find_nan(high);
       }
     }
   }
@@ -168,12 +165,16 @@ struct E4m3Cached {
 
   static __device__ __forceinline__ void append(const uint4& elements, float scale, Element* shared, Element* cached) {
     const uint2 codes =
-        make_uint2(e4m3_codes(elements.x, elements.y, scale), e4m3_codes(elements.z, elements.w, scale));
+        make_uint2(pack_codes<Codes>(elements.x, elements.y, scale), pack_codes<Codes>(elements.z, elements.w, scale));
     *reinterpret_cast<uint2*>(shared) = codes;
     *reinterpret_cast<uint2*>(cached) = codes;
   }
 
   static __device__ __forceinline__ float scale(const float* scales, int kv_head) { return scales[kv_head]; }
 };
+template <int kDim>
+using E4m3Cached = CachedCodes<kDim, E4m3Codes>;
+template <int kDim>
+using Int8Cached = CachedCodes<kDim, Int8Codes>;
 
 }  // namespace halftone::cuda

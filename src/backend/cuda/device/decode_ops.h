@@ -50,16 +50,18 @@ struct ArrangeInputArguments {
 };
 void start_arrange_input(const ArrangeInputArguments& arguments, const Launch& launch);
 
-// Where the keys and values of one layer lie: pages of kPageTokens tokens, [page, kv_heads, kPageTokens, head_dim], in bf16 or,
-// where there are scales, as E4M3 codes of a byte each: code * scale.
+// How keys and values are kept: as they are, or as codes of a byte each: code * scale.
+enum class KvElement : int { kBF16, kE4M3, kInt8 };
+// Where the keys and values of one layer lie: pages of kPageTokens tokens, [page, kv_heads, kPageTokens, head_dim].
 constexpr int kPageTokens = 64;
 struct PagedKv {
   std::uint16_t *k, *v;
   const std::int32_t* pages;  // [sequences, pages_per_sequence]: page numbers of a sequence, in order
   int pages_per_sequence, kv_heads, head_dim;
-  const float *k_scales = nullptr, *v_scales = nullptr;  // [kv_heads], both or none
+  KvElement element = KvElement::kBF16;
+  const float *k_scales = nullptr, *v_scales = nullptr;  // of codes: [kv_heads]
 
-  bool holds_codes() const { return k_scales != nullptr; }
+  bool holds_codes() const { return element != KvElement::kBF16; }
 };
 
 struct RopeAppendArguments {
@@ -103,6 +105,7 @@ struct AttentionDecodeArguments {
 void start_attention_decode(const AttentionDecodeArguments& arguments, const Launch& launch);
 // Of a cache that holds codes.
 void start_attention_decode_e4m3(const AttentionDecodeArguments& arguments, const Launch& launch);
+void start_attention_decode_int8(const AttentionDecodeArguments& arguments, const Launch& launch);
 
 constexpr int kArgmaxBlocks = 64;
 // The largest two logits of some columns.

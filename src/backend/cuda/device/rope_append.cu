@@ -1,4 +1,6 @@
 // RoPE of q and k and the move of k and v into the cache: one block a token.
+#include <type_traits>
+
 #include "backend/cuda/device/decode_ops.h"
 #include "backend/cuda/device/kv_codes.cuh"
 #include "backend/cuda/device/paged_kv.cuh"
@@ -26,8 +28,13 @@ __device__ __forceinline__ void store_few(T* address, const T (&values)[kWidth])
   *reinterpret_cast<Few<T, kWidth>*>(address) = few;
 }
 
-// kWidth pairs (j, j + half) of a head, rotated but for v, go to bf16 `target`, or with kCodes to `codes` of `scale`.
-template <bool kCodes, int kWidth>
+// In the place of Codes for a cache in bf16.
+struct NoCodes {};
+template <class Codes>
+constexpr bool kHasCodes = !std::is_same_v<Codes, NoCodes>;
+
+// kWidth pairs (j, j + half) of a head, rotated but for v, go to bf16 `target`, or where there are any to `codes` of `scale`.
+template <class Codes, int kWidth>
 __device__ __forceinline__ void move_pairs(const std::uint16_t* x, const float* cos, const float* sin, int half,
                                            std::uint16_t* target, std::uint8_t* codes, float scale) {
   const auto low = load_few<kWidth>(x), high = load_few<kWidth>(x + half);
@@ -44,13 +51,15 @@ __device__ __forceinline__ void move_pairs(const std::uint16_t* x, const float* 
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) first[i] = low.values[i], second[i] = high.values[i];
   }
-  if constexpr (kCodes) {
+  if constexpr (kHasCodes<Codes>) {
     if (codes) {
       std::uint8_t first_codes[kWidth], second_codes[kWidth];
 #pragma unroll
       for (int i = 0; i < kWidth; ++i) {
-        first_codes[i] = e4m3_code(__fdiv_rn(bf16_value(first[i]), scale));
-        second_codes[i] = e4m3_code(__fdiv_rn(bf16_value(second[i]), scale));
+        const std::uint16_t both =
+            Codes::pack(__fdiv_rn(bf16_value(first[i]), scale), __fdiv_rn(bf16_value(second[i]), scale));
+        first_codes[i] = static_cast<std::uint8_t>(both & 0xff);
+        second_codes[i] = static_cast<std::uint8_t>(both >> 8);
       }
       store_few<kWidth>(codes, first_codes);
       store_few<kWidth>(codes + half, second_codes);
@@ -61,8 +70,8 @@ __device__ __forceinline__ void move_pairs(const std::uint16_t* x, const float* 
   store_few<kWidth>(target + half, second);
 }
 
-// kCodes: the cache has codes.  kWidth: 4 where rows begin at multiples of as many elements, else 1.
-template <bool kCodes, int kWidth>
+// kWidth: 4 where rows begin at multiples of as many elements, else 1.
+template <class Codes, int kWidth>
 __global__ void __launch_bounds__(kThreads) rope_append(RopeAppendArguments args) {
   const int token = blockIdx.x, half = args.kv.head_dim / 2, items = half / kWidth;
   wait_for_earlier_kernels();
@@ -75,22 +84,22 @@ __global__ void __launch_bounds__(kThreads) rope_append(RopeAppendArguments args
     const bool is_v = other >= args.kv.kv_heads;
     const float *cos = is_v ? nullptr : args.cos + turn + j, *sin = args.sin + turn + j;
     if (other < 0) {
-      move_pairs<kCodes, kWidth>(x, cos, sin, half, x, nullptr, 1.0f);
+      move_pairs<Codes, kWidth>(x, cos, sin, half, x, nullptr, 1.0f);
       continue;
     }
     const int kv_head = other - (is_v ? args.kv.kv_heads : 0);
     const std::int64_t offset = slot + static_cast<std::int64_t>(kv_head) * kPageTokens * args.kv.head_dim + j;
     std::uint16_t* cache = is_v ? args.kv.v : args.kv.k;
-    if constexpr (kCodes) {
-      move_pairs<true, kWidth>(x, cos, sin, half, nullptr, reinterpret_cast<std::uint8_t*>(cache) + offset,
-                               (is_v ? args.kv.v_scales : args.kv.k_scales)[kv_head]);
+    if constexpr (kHasCodes<Codes>) {
+      move_pairs<Codes, kWidth>(x, cos, sin, half, nullptr, reinterpret_cast<std::uint8_t*>(cache) + offset,
+                                (is_v ? args.kv.v_scales : args.kv.k_scales)[kv_head]);
     } else {
-      move_pairs<false, kWidth>(x, cos, sin, half, cache + offset, nullptr, 1.0f);
+      move_pairs<Codes, kWidth>(x, cos, sin, half, cache + offset, nullptr, 1.0f);
     }
   }
 }
 
-template <bool kCodes>
+template <class Codes>
 void start(const RopeAppendArguments& arguments, const Launch& launch) {
   constexpr int kWidth = 4;
   const auto aligned = [](const void* address, std::size_t bytes) {
@@ -99,7 +108,7 @@ void start(const RopeAppendArguments& arguments, const Launch& launch) {
   // a head's half is a multiple of kWidth, and so is where a key begins in the cache
   const bool wide = arguments.qkv_stride % kWidth == 0 && aligned(arguments.qkv, 8) && aligned(arguments.cos, 16) &&
                     aligned(arguments.sin, 16) && aligned(arguments.kv.k, 8) && aligned(arguments.kv.v, 8);
-  const auto kernel = wide ? rope_append<kCodes, kWidth> : rope_append<kCodes, 1>;
+  const auto kernel = wide ? rope_append<Codes, kWidth> : rope_append<Codes, 1>;
   start_kernel(launch, "cuda rope_append", kernel, dim3(static_cast<unsigned>(arguments.tokens)), dim3(kThreads), 0,
                arguments);
 }
@@ -107,8 +116,14 @@ void start(const RopeAppendArguments& arguments, const Launch& launch) {
 }  // namespace
 
 void start_rope_append(const RopeAppendArguments& arguments, const Launch& launch) {
-  if (arguments.kv.holds_codes()) return start<true>(arguments, launch);
-  start<false>(arguments, launch);
+  switch (arguments.kv.element) {
+    case KvElement::kBF16:
+      return start<NoCodes>(arguments, launch);
+    case KvElement::kE4M3:
+      return start<E4m3Codes>(arguments, launch);
+    case KvElement::kInt8:
+      return start<Int8Codes>(arguments, launch);
+  }
 }
 
 }  // namespace halftone::cuda

@@ -8,10 +8,12 @@ namespace {
 
 constexpr int kThreads = 128;
 
+template <class Codes>
 __device__ std::uint32_t unpack_pair(std::uint32_t codes, float scale) {
-  return pack_bf16x2(e4m3::decode(codes & 0xff) * scale, e4m3::decode(codes >> 8 & 0xff) * scale);
+  return pack_bf16x2(Codes::value(codes) * scale, Codes::value(codes >> 8) * scale);
 }
 
+template <class Codes>
 __global__ void unpack_kv(UnpackKvArguments args) {
   const int first = blockIdx.x * kPageTokens, head = blockIdx.y, dim = args.codes.head_dim;
   wait_for_earlier_kernels();
@@ -26,8 +28,8 @@ __global__ void unpack_kv(UnpackKvArguments args) {
       uint2 words = make_uint2(0, 0);
       if (first + i / dim < args.tokens) words = *reinterpret_cast<const uint2*>(codes + i);
       *reinterpret_cast<uint4*>(target + i) =
-          make_uint4(unpack_pair(words.x, scale), unpack_pair(words.x >> 16, scale), unpack_pair(words.y, scale),
-                     unpack_pair(words.y >> 16, scale));
+          make_uint4(unpack_pair<Codes>(words.x, scale), unpack_pair<Codes>(words.x >> 16, scale),
+                     unpack_pair<Codes>(words.y, scale), unpack_pair<Codes>(words.y >> 16, scale));
     }
   }
 }
@@ -37,7 +39,8 @@ __global__ void unpack_kv(UnpackKvArguments args) {
 void start_unpack_kv(const UnpackKvArguments& arguments, const Launch& launch) {
   const dim3 blocks(static_cast<unsigned>((arguments.tokens + kPageTokens - 1) / kPageTokens),
                     static_cast<unsigned>(arguments.codes.kv_heads));
-  start_kernel(launch, "cuda unpack_kv", unpack_kv, blocks, dim3(kThreads), 0, arguments);
+  const auto kernel = arguments.codes.element == KvElement::kInt8 ? unpack_kv<Int8Codes> : unpack_kv<E4m3Codes>;
+  start_kernel(launch, "cuda unpack_kv", kernel, blocks, dim3(kThreads), 0, arguments);
 }
 
 }  // namespace halftone::cuda
