@@ -52,6 +52,7 @@ OrderedJson quantization_config(const ExportPlan& plan) {
 
 OrderedJson new_config(const ExportPlan& plan) {
   OrderedJson config = plan.source.config();
+  config.erase(std::string(kKvCacheKey));  // of the source's cache
   // a GGUF file says itself what its tensors are
   const bool quantized = plan.layout != Layout::kGguf && (!plan.modules.empty() || writes_kv_keys(plan));
   if (quantized) config["quantization_config"] = quantization_config(plan);

@@ -292,6 +292,20 @@ TEST_F(Export, KeepsTheKvFormatOfAnUnquantizedModel) {
   EXPECT_EQ(written.content_hash(), plan.source.content_hash());
 }
 
+TEST_F(Export, TakesTheCacheOfThePlanNotOfTheSource) {
+  ExportPlan with_cache;
+  with_cache.source = Checkpoint::open(source_);
+  with_cache.kv = make_kv("int8_head");
+  const Checkpoint source = write(with_cache, "bf16_kv_int8");
+  ExportPlan plan = make_plan(kCases[1]);
+  plan.source = source;
+  for (const char* format : {"bf16", "fp8_head"}) {
+    plan.kv = format == std::string("bf16") ? KvQuantization{} : make_kv(format);
+    const Checkpoint written = write(plan, fmt::format("other_kv_{}", format));
+    EXPECT_EQ(load_kv_quantization(written, layers()).format, format);
+  }
+}
+
 TEST_F(Export, RefusesWhatItCannotStore) {
   const std::string name = "model.layers.0.mlp.up_proj";
   ExportPlan plan = make_plan(kCases[2]);
