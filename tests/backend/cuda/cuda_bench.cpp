@@ -15,6 +15,7 @@
 #include "backend/cuda/event_timer.h"
 #include "backend/cuda/linear.h"
 #include "ops/cuda_devices.h"
+#include "tests/backend/cuda/attention_bench.h"
 #include "tests/backend/cuda/bench_memory.h"
 #include "tests/backend/cuda/step_bench.h"
 #include "tests/backend/cuda/vision_bench.h"
@@ -154,6 +155,7 @@ void run(const std::vector<std::string>& words) {
   for (const testing::StepModel& model : testing::step_models()) {
     if (wanted("step/" + std::string(model.name))) testing::bench_step(model, roofline.read_bytes);
   }
+  testing::bench_newest_attention(roofline.read_bytes, wanted);
   testing::bench_vision(wanted);
   Bench bench(roofline.read_bytes);
   for (const Format& format : kFormats) {

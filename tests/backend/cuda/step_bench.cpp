@@ -223,7 +223,7 @@ std::vector<StepModel> step_models() {
 
 void bench_step(const StepModel& model, double read_bytes_per_s) {
   for (const StepFormat& format : kFormats) {
-    for (const std::int64_t batch : {1, 8}) Step(model, format, batch).print(read_bytes_per_s);
+    for (const std::int64_t batch : {1, 8, 32}) Step(model, format, batch).print(read_bytes_per_s);
   }
 }
 

@@ -2,33 +2,15 @@
 // Attention of the newest token of each sequence: its q and k are rotated, its k and v go into the cache, and it attends.
 //
 // A block takes some tiles of kSplitKeys keys of one sequence and one key-value head, and all query heads that share it; a
-// warp takes 16 keys of a tile. What the warps found is joined in shared memory, what the blocks found by the last one of a
-// head to be done. Which keys a warp and a block take follows from the row's own length, and so does the order of every sum.
-// The keys of earlier tokens are read before the kernels before this one have ended.
+// warp takes 32 keys of a tile, 16 at a time, and waits for nobody until it has its results. These are joined in shared memory;
+// what the blocks of a head found is joined by the last one to be done, or, where blocks are few, by a cluster's blocks, which
+// takes less time but needs them all at once. Which keys a warp and a block take follows from the row's own length, and so
+// does the order of every sum. The keys of earlier tokens are read before the kernels before this one have ended.
 #include "backend/cuda/device/barrier.cuh"
-#include "backend/cuda/device/cached_rows.cuh"
-#include "backend/cuda/device/paged_kv.cuh"
-#include "backend/cuda/device/reduce.cuh"
+#include "backend/cuda/device/joined.cuh"
+#include "backend/cuda/device/key_ring.cuh"
 
 namespace halftone::cuda {
-
-constexpr int kAttentionWarps = 8, kAttentionThreads = 32 * kAttentionWarps, kPages = kSplitKeys / kPageTokens;
-constexpr int kAttentionBarrier = 1;  // of barrier.cuh
-static_assert(kAttentionWarps * 16 == kSplitKeys, "a warp takes 16 keys");
-
-// Which keys a block takes.
-struct Split {
-  int length, splits;   // keys of the row, and the blocks that share them
-  int first_tile, end;  // tiles of kSplitKeys keys
-
-  __device__ Split(int keys, int split) : length(keys) {
-    const int tiles = (keys + kSplitKeys - 1) / kSplitKeys, each = (tiles + kMostSplits - 1) / kMostSplits;
-    splits = (tiles + each - 1) / each;
-    first_tile = split * each;
-    end = min(first_tile + each, tiles);
-  }
-  __device__ bool has_newest_key() const { return end * kSplitKeys >= length; }
-};
 
 // A warp's results for eight heads. The matrix units take 16 rows: below the eight of weights in bf16 stand those of what their
 // rounding left, so that the products are those of weights of 16 bits.
@@ -73,52 +55,17 @@ struct DecodeAttention {
       pairs[2 * b] = pack_bf16x2(low, high);
       pairs[2 * b + 1] = pack_bf16x2(low - round_bf16(low), high - round_bf16(high));
     }
-    scale_rows(out, {factor, factor});
-    Cached::add_values(values, pairs, out, nan);
+    Cached::add_values(values, pairs, factor, out, nan);
   }
 
-  // values: [8, kDim], extremes: [8]
+  // values: [8, kResultStride], extremes: [8]
   __device__ __forceinline__ void store(float* values, float2* extremes) {
     const int head = threadIdx.x % 32 / 4, part = threadIdx.x % 4;
     sum += __shfl_xor_sync(0xffffffffu, sum, 1);
     sum += __shfl_xor_sync(0xffffffffu, sum, 2);
     if (Cached::kScaled && __any_sync(0xffffffffu, nan != 0)) sum = __uint_as_float(0x7fc00000u);
     if (part == 0) extremes[head] = make_float2(largest, sum);
-    Cached::store(out, values + head * kDim);
-  }
-};
-
-// Four dimensions of one head, over parts of its keys.
-struct Joined {
-  float4 out = make_float4(0, 0, 0, 0);
-  float largest = minus_infinity(), sum = 0.0f;
-
-  // extremes(p), values(p): largest score and sum of part p, and its four dimensions, asked for kAtOnce ahead.
-  template <int kAtOnce, class Extremes, class Values>
-  __device__ __forceinline__ void join(int parts, float step, Extremes extremes, Values values) {
-    for (int p = 0; p < parts; ++p) largest = Largest()(largest, extremes(p).x);
-    for (int first = 0; first < parts; first += kAtOnce) {
-      float4 v[kAtOnce];
-#pragma unroll
-      for (int i = 0; i < kAtOnce; ++i) v[i] = values(min(first + i, parts - 1));
-#pragma unroll
-      for (int i = 0; i < kAtOnce; ++i) {
-        if (first + i < parts) add(extremes(first + i), v[i], step);
-      }
-    }
-  }
-  __device__ __forceinline__ void add(float2 extreme, const float4& v, float step) {
-    const float factor = power_of_two((extreme.x - largest) * step);
-    sum = fmaf(extreme.y, factor, sum);
-    out = make_float4(fmaf(v.x, factor, out.x), fmaf(v.y, factor, out.y), fmaf(v.z, factor, out.z),
-                      fmaf(v.w, factor, out.w));
-  }
-  __device__ __forceinline__ void scale(float factor) {
-    out = make_float4(out.x * factor, out.y * factor, out.z * factor, out.w * factor);
-  }
-  __device__ __forceinline__ void store(std::uint16_t* target) const {
-    *reinterpret_cast<uint2*>(target) =
-        make_uint2(pack_bf16x2(out.x / sum, out.y / sum), pack_bf16x2(out.z / sum, out.w / sum));
+    Cached::store(out, values + head * kResultStride<kDim>);
   }
 };
 
@@ -143,154 +90,107 @@ __device__ __forceinline__ void rotate(const std::uint16_t* x, const float* cos,
   *reinterpret_cast<uint2*>(target + j + half) = make_uint2(pack_bf16x2(b[0], b[1]), pack_bf16x2(b[2], b[3]));
 }
 
-// One block's work. stages: one or two of kSplitKeys rows of keys and as many of values.
-template <int kDim, class Cached = Bf16Cached<kDim>>
-struct DecodeBlock {
-  using Rows = SharedRows<kDim>;  // of queries
-  using Element = typename Cached::Element;
-  static constexpr int kHalfStage = kSplitKeys * Cached::kStride;  // elements
-  static constexpr std::size_t kStageBytes = 2 * kHalfStage * sizeof(Element);
-
-  const AttentionDecodeArguments& args;
-  const Split split;
-  const int kv_head, row, sequence, head_dim;
-  std::uint16_t* stages;
-  int stage_count;
-
-  __device__ Element* keys(int tile) const {
-    return reinterpret_cast<Element*>(stages) + (tile - split.first_tile) % stage_count * (2 * kHalfStage);
-  }
-  __device__ Element* cached_keys() const { return reinterpret_cast<Element*>(args.kv.k); }
-  __device__ Element* cached_values() const { return reinterpret_cast<Element*>(args.kv.v); }
-
-  // Starts the copies of a tile's keys and values: all but the newest ones, which are zero for now.
-  __device__ void copy_tile(int tile) const {
-    for (int p = 0; p < kPages; ++p) {
-      const int first = tile * kSplitKeys + p * kPageTokens, count = split.length - 1 - first;
-      const std::int64_t from = key_offset(args.kv, sequence, kv_head, count > 0 ? first : 0);
-      Element* target = keys(tile) + p * kPageTokens * Cached::kStride;
-      Cached::template copy<kAttentionThreads>(target, cached_keys() + from, count, head_dim);
-      Cached::template copy<kAttentionThreads>(target + kHalfStage, cached_values() + from, count, head_dim);
-    }
-    end_copy_group();
-  }
-
-  // The rotated queries, and in the block that has it the newest key with its value. new_key, new_value: [kDim] in shared
-  // memory.
-  __device__ void rotate_newest(int position, std::uint16_t* queries, std::uint16_t* new_key,
-                                std::uint16_t* new_value) const {
-    const int shared_heads = args.heads / args.kv.kv_heads, half = head_dim / 2, quads = half / 4;
-    const std::uint16_t* qkv = args.qkv + row * args.qkv_stride;
-    const float *cos = args.cos + static_cast<std::int64_t>(position) * half,
-                *sin = args.sin + static_cast<std::int64_t>(position) * half;
-    const int rotated = shared_heads + (split.has_newest_key() ? 1 : 0);
-    for (int i = threadIdx.x; i < rotated * quads; i += kAttentionThreads) {
-      const int h = i / quads, head = h < shared_heads ? kv_head * shared_heads + h : args.heads + kv_head;
-      rotate(qkv + head * head_dim, cos, sin, i % quads * 4, half,
-             h < shared_heads ? queries + h * Rows::kStride : new_key);
-    }
-    if (!split.has_newest_key()) return;
-    const std::uint16_t* value = qkv + (args.heads + args.kv.kv_heads + kv_head) * head_dim;
-    for (int j = threadIdx.x * 8; j < head_dim; j += kAttentionThreads * 8) {
-      *reinterpret_cast<uint4*>(new_value + j) = *reinterpret_cast<const uint4*>(value + j);
-    }
-  }
-
-  // The newest key and value go among the others, and into the cache.
-  __device__ void append(int tile, const std::uint16_t* new_key, const std::uint16_t* new_value) const {
-    const int slot = split.length - 1;
-    Element* target = keys(tile) + slot % kSplitKeys * Cached::kStride;
-    const std::int64_t cached = key_offset(args.kv, sequence, kv_head, slot);
-    for (int j = threadIdx.x * 8; j < head_dim; j += kAttentionThreads * 8) {
-      const uint4 k = *reinterpret_cast<const uint4*>(new_key + j), v = *reinterpret_cast<const uint4*>(new_value + j);
-      Cached::append(k, Cached::scale(args.kv.k_scales, kv_head), target + j, cached_keys() + cached + j);
-      Cached::append(v, Cached::scale(args.kv.v_scales, kv_head), target + kHalfStage + j,
-                     cached_values() + cached + j);
-    }
-  }
-};
+constexpr int kClusterParts = 16;  // blocks of a cluster at most
 
 // In shared memory, of one block's work.
 template <int kDim>
 struct AttentionScratch {
   __align__(16) std::uint16_t queries[kMaxSharedHeads * SharedRows<kDim>::kStride], newest[2][kDim];
-  float2 extremes[kAttentionWarps][kMaxSharedHeads], part_extremes[kMaxSharedHeads][kMostSplits];
+  float2 extremes[kAttentionWarps][kMaxSharedHeads];
   bool is_last;
 };
 
-// Attention of one row, one key-value head and one part of its keys, by kAttentionThreads threads: those from 0 on.
+// Behind the stages, in clusters alone: what the cluster's blocks send for the heads that this block finishes, by head and part.
+template <int kDim>
+struct ClusterResults {
+  static constexpr int kRows = kClusterParts;
+  static_assert(kClusterParts >= 2 * kMaxSharedHeads - 2,
+                "each of r blocks has up to 8 / r heads, rounded up, of r parts");
+  float values[kRows][kDim];
+  float2 extremes[kRows];
+  SharedBarrier sent;  // ends when all of that is there
+};
+
+// Attention of one row, one key-value head and one part of its keys.
 template <int kDim, class Cached = Bf16Cached<kDim>>
 struct NewestAttention {
-  using Block = DecodeBlock<kDim, Cached>;
-  using Rows = SharedRows<kDim>;
+  using Ring = KeyRing<kDim, Cached>;
+  using Rows = SharedRows<kDim>;  // of queries
 
   const AttentionDecodeArguments& args;
   AttentionScratch<kDim>& scratch;
-  const int row, kv_head, part;
-  const Block block;
+  char* const stages;
+  const int row, kv_head, part, shared_heads;
+  const bool clusters;
+  const Split split;
+  const Ring ring;
   const int position;
   const float step;
 
-  __device__ NewestAttention(const AttentionDecodeArguments& arguments, AttentionScratch<kDim>& shared,
-                             std::uint16_t* stages, int own_row, int own_head, int own_part)
+  // in_cluster: whether the blocks of a row and head are one. memory: the stages of all warps, and ClusterResults then.
+  __device__ NewestAttention(const AttentionDecodeArguments& arguments, bool in_cluster, AttentionScratch<kDim>& shared,
+                             char* memory, int own_row, int own_head, int own_part)
       : args(arguments),
         scratch(shared),
+        stages(memory),
         row(own_row),
         kv_head(own_head),
         part(own_part),
-        block{arguments,
-              Split(__ldcg(arguments.lengths + own_row), own_part),
-              own_head,
-              own_row,
-              arguments.sequences ? __ldcg(arguments.sequences + own_row) : own_row,
-              arguments.kv.head_dim,
-              stages,
-              arguments.stages},
+        shared_heads(arguments.heads / arguments.kv.kv_heads),
+        clusters(in_cluster),
+        split(__ldcg(arguments.lengths + own_row), own_part),
+        ring(arguments.kv, split, arguments.sequences ? __ldcg(arguments.sequences + own_row) : own_row, own_head,
+             arguments.stages, memory),
         position(arguments.positions ? __ldcg(arguments.positions + own_row) : own_row),
         step(arguments.scale * 1.44269504f * Cached::scale(arguments.kv.k_scales, own_head)) {}  // log2 e
 
-  __device__ bool works() const { return part < block.split.splits; }
-  __device__ static void synchronize() { wait_at(kAttentionBarrier, kAttentionThreads); }
+  __device__ bool works() const { return part < split.parts; }
 
   // Before qkv is there: the keys and values of earlier tokens.
   __device__ void begin() const {
-    block.copy_tile(block.split.first_tile);
-    for (int i = threadIdx.x; i < kMaxSharedHeads * Rows::kStride; i += kAttentionThreads) scratch.queries[i] = 0;
-    synchronize();
+    if (clusters) expect_results();
+    for (int unit = 0; unit < ring.stage_count; ++unit) ring.copy(unit);
+    for (int i = threadIdx.x; i < kMaxSharedHeads * Rows::kStride / 2; i += kAttentionThreads) {
+      reinterpret_cast<std::uint32_t*>(scratch.queries)[i] = 0;
+    }
+    __syncthreads();
   }
 
   __device__ void run() const {
-    const Split& split = block.split;
-    block.rotate_newest(position, scratch.queries, scratch.newest[0], scratch.newest[1]);
-    synchronize();
+    rotate_newest();
+    __syncthreads();
     DecodeAttention<kDim, Cached> state;
     state.load_queries(scratch.queries);
-    const int warp = threadIdx.x / 32;
-    for (int tile = split.first_tile; tile < split.end; ++tile) {
-      wait_for_copy_groups<0>();
-      synchronize();  // the tile is there for all, and nobody reads the other stage any more
-      if (tile + 1 < split.end) block.copy_tile(tile + 1);
-      if ((tile + 1) * kSplitKeys >= split.length) {
-        block.append(tile, scratch.newest[0], scratch.newest[1]);
-        synchronize();
-      }
-      const auto* keys = block.keys(tile) + warp * 16 * Cached::kStride;
-      const int count = split.length - tile * kSplitKeys - warp * 16;
-      if (count > 0) state.take(keys, keys + Block::kHalfStage, count, step);
+    for (int unit = 0; unit < ring.units; ++unit) {
+      ring.wait();
+      if (ring.has_newest_key(unit)) ring.append(unit, scratch.newest);
+      state.take(ring.keys(unit), ring.keys(unit) + Ring::kHalf, split.length - ring.first_key(unit), step);
+      __syncwarp();
+      ring.copy(unit + ring.stage_count);
     }
-    join_warps(state);
-    if (split.splits > 1 && is_last()) join_parts();
+    state.store(results(threadIdx.x / 32, 0), scratch.extremes[threadIdx.x / 32]);
+    __syncthreads();
+    if (split.parts == 1) {
+      join_warps([&](Joined& all, int head, int col) { store(all, head, col); });
+    } else if (clusters) {
+      join_in_cluster();
+    } else {
+      join_in_memory();
+    }
   }
 
  private:
-  __device__ int shared_heads() const { return args.heads / args.kv.kv_heads; }
   __device__ int part_width() const { return args.kv.head_dim + kPartExtremes; }
   __device__ float* partial(int head) const {
-    const std::int64_t first_head = static_cast<std::int64_t>(row) * args.heads + kv_head * shared_heads();
+    const std::int64_t first_head = static_cast<std::int64_t>(row) * args.heads + kv_head * shared_heads;
     return args.partial + (first_head + head) * kMostSplits * part_width();
   }
   __device__ std::uint16_t* out(int head) const {
-    return args.out + row * args.out_stride + (kv_head * shared_heads() + head) * args.kv.head_dim;
+    return args.out + row * args.out_stride + (kv_head * shared_heads + head) * args.kv.head_dim;
+  }
+  // A warp's results, in its own stages.
+  __device__ float* results(int warp, int head) const {
+    return reinterpret_cast<float*>(stages + warp * ring.stage_count * Ring::kStageBytes) + head * kResultStride<kDim>;
   }
 
   __device__ void store(Joined& all, int head, int col) const {
@@ -298,62 +198,116 @@ struct NewestAttention {
     all.store(out(head) + col);
   }
 
-  // The warps' results take the stages' place.
-  __device__ void join_warps(DecodeAttention<kDim, Cached>& state) const {
-    const int warp = threadIdx.x / 32, quads = args.kv.head_dim / 4;
-    synchronize();
-    auto* values = reinterpret_cast<float*>(block.stages);
-    state.store(values + warp * kMaxSharedHeads * kDim, scratch.extremes[warp]);
-    synchronize();
-    for (int i = threadIdx.x; i < shared_heads() * quads; i += kAttentionThreads) {
-      const int head = i / quads, col = i % quads * 4;
+  // The rotated queries, and in the block that has it the newest key with its value.
+  __device__ void rotate_newest() const {
+    constexpr int kQuads = kDim / 8;  // of a half
+    const int dim = args.kv.head_dim, half = dim / 2, shared = shared_heads;
+    const std::uint16_t* qkv = args.qkv + row * args.qkv_stride;
+    const float *cos = args.cos + static_cast<std::int64_t>(position) * half,
+                *sin = args.sin + static_cast<std::int64_t>(position) * half;
+    const bool newest = split.has_newest_key();
+    for (int i = threadIdx.x; i < (shared + newest) * kQuads; i += kAttentionThreads) {
+      const int h = i / kQuads, j = i % kQuads * 4;
+      if (j >= half) continue;
+      rotate(qkv + (h < shared ? kv_head * shared + h : args.heads + kv_head) * dim, cos, sin, j, half,
+             h < shared ? scratch.queries + h * Rows::kStride : scratch.newest[0]);
+    }
+    if (!newest) return;
+    const std::uint16_t* value = qkv + (args.heads + args.kv.kv_heads + kv_head) * dim;
+    for (int j = threadIdx.x * 8; j < dim; j += kAttentionThreads * 8) {
+      *reinterpret_cast<uint4*>(scratch.newest[1] + j) = *reinterpret_cast<const uint4*>(value + j);
+    }
+  }
+
+  // Joins what the block's warps found for each head, a warp's, and calls take(joined, head, col) for each four dimensions.
+  template <class Take>
+  __device__ void join_warps(const Take& take) const {
+    const int col = threadIdx.x % 32 * 4, there = min(col, args.kv.head_dim - 4);
+#pragma unroll 1
+    for (int head = threadIdx.x / 32; head < shared_heads; head += kAttentionWarps) {
       Joined all;
       all.template join<kAttentionWarps>(
           kAttentionWarps, step, [&](int w) { return scratch.extremes[w][head]; },
-          [&](int w) { return *reinterpret_cast<const float4*>(values + (w * kMaxSharedHeads + head) * kDim + col); });
-      if (block.split.splits == 1) {
-        store(all, head, col);
-        continue;
+          [&](int w) { return *reinterpret_cast<const float4*>(results(w, head) + there); });
+      if (col < args.kv.head_dim) take(all, head, col);
+    }
+  }
+
+  __device__ ClusterResults<kDim>& cluster_results() const {
+    return *reinterpret_cast<ClusterResults<kDim>*>(stages + kAttentionWarps * ring.stage_count * Ring::kStageBytes);
+  }
+
+  // Of a cluster block `part` finishes the heads part, part + parts, ...
+  __device__ void expect_results() const {
+#if __CUDA_ARCH__ >= 900
+    if (threadIdx.x == 0 && split.parts > 1) {
+      const int heads = (shared_heads - part + split.parts - 1) / split.parts;
+      cluster_results().sent.start(1);
+      publish_barriers();
+      if (heads > 0) {
+        cluster_results().sent.arrive_and_expect(heads * split.parts * (args.kv.head_dim + 2) *
+                                                 static_cast<int>(sizeof(float)));
       }
+    }
+    __syncwarp();
+    arrive_in_cluster();
+#endif
+  }
+
+  __device__ void join_in_cluster() const {
+#if __CUDA_ARCH__ >= 900
+    ClusterResults<kDim>& own = cluster_results();
+    const int ranks = split.parts;
+    wait_in_cluster();  // the others expect results
+    join_warps([&](const Joined& all, int head, int col) {
+      const int rank = head % ranks, at = head / ranks * ranks + part;
+      own.sent.send(rank, own.values[at] + col, all.out);
+      if (col == 0) own.sent.send(rank, own.extremes + at, make_float2(all.largest, all.sum));
+    });
+    const int col = threadIdx.x % 32 * 4, there = min(col, args.kv.head_dim - 4);
+    for (int head = part + ranks * (threadIdx.x / 32); head < shared_heads; head += ranks * kAttentionWarps) {
+      const int first = head / ranks * ranks;
+      own.sent.wait(0);
+      Joined all;
+      all.template join<4>(
+          ranks, step, [&](int p) { return own.extremes[first + p]; },
+          [&](int p) { return *reinterpret_cast<const float4*>(own.values[first + p] + there); });
+      if (col < args.kv.head_dim) store(all, head, col);
+    }
+#endif
+  }
+
+  __device__ void join_in_memory() const {
+    join_warps([&](const Joined& all, int head, int col) {
       float* target = partial(head) + part * part_width();
       *reinterpret_cast<float4*>(target + col) = all.out;
       if (col == 0) *reinterpret_cast<float2*>(target + args.kv.head_dim) = make_float2(all.largest, all.sum);
+    });
+    if (!is_last()) return;
+    const int col = threadIdx.x % 32 * 4, there = min(col, args.kv.head_dim - 4);
+    for (int head = threadIdx.x / 32; head < shared_heads; head += kAttentionWarps) {
+      const float* from = partial(head);
+      Joined all;
+      all.template join<12>(
+          split.parts, step,
+          [&](int p) { return __ldcg(reinterpret_cast<const float2*>(from + p * part_width() + args.kv.head_dim)); },
+          [&](int p) { return __ldcg(reinterpret_cast<const float4*>(from + p * part_width() + there)); });
+      if (col < args.kv.head_dim) store(all, head, col);
     }
   }
 
   // Whether this is the last part of these heads to come here; it finds what the others made, and leaves the counter as it
   // was.
   __device__ bool is_last() const {
-    synchronize();
+    __syncthreads();
     if (threadIdx.x == 0) {
       std::uint32_t* done = args.done + row * args.kv.kv_heads + kv_head;
       // for all threads of the barriers before and after it
-      scratch.is_last = count_ordered(done) + 1 == static_cast<std::uint32_t>(block.split.splits);
+      scratch.is_last = count_ordered(done) + 1 == static_cast<std::uint32_t>(split.parts);
       if (scratch.is_last) *done = 0;
     }
-    synchronize();
+    __syncthreads();
     return scratch.is_last;
-  }
-
-  __device__ void join_parts() const {
-    const int quads = args.kv.head_dim / 4, parts = block.split.splits;
-    for (int i = threadIdx.x; i < shared_heads() * kMostSplits; i += kAttentionThreads) {
-      const int head = i / kMostSplits, p = i % kMostSplits;
-      if (p >= parts) continue;
-      const float* from = partial(head) + p * part_width();
-      scratch.part_extremes[head][p] = __ldcg(reinterpret_cast<const float2*>(from + args.kv.head_dim));
-    }
-    synchronize();
-    for (int i = threadIdx.x; i < shared_heads() * quads; i += kAttentionThreads) {
-      const int head = i / quads, col = i % quads * 4;
-      const float* from = partial(head);
-      constexpr int kAtOnce = 12;
-      Joined all;
-      all.template join<kAtOnce>(
-          parts, step, [&](int p) { return scratch.part_extremes[head][p]; },
-          [&](int p) { return __ldcg(reinterpret_cast<const float4*>(from + p * part_width() + col)); });
-      store(all, head, col);
-    }
   }
 };
 

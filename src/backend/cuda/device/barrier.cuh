@@ -29,6 +29,28 @@ class SharedBarrier {
                  "l"(source), "r"(bytes), "r"(address())
                  : "memory");
   }
+  // The same of a cluster's block `rank`: what lies at `shared` there becomes `values`. Of this block's barrier nothing is used
+  // but its place.
+  __device__ __forceinline__ void send(int rank, const void* shared, const float4& values) {
+    asm volatile(
+        "{.reg .u32 target, barrier;\n"
+        "mapa.shared::cluster.u32 target, %0, %6;\n"
+        "mapa.shared::cluster.u32 barrier, %1, %6;\n"
+        "st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [target], {%2, %3, %4, %5}, [barrier];}" ::"r"(
+            static_cast<std::uint32_t>(__cvta_generic_to_shared(shared))),
+        "r"(address()), "f"(values.x), "f"(values.y), "f"(values.z), "f"(values.w), "r"(rank)
+        : "memory");
+  }
+  __device__ __forceinline__ void send(int rank, const void* shared, const float2& values) {
+    asm volatile(
+        "{.reg .u32 target, barrier;\n"
+        "mapa.shared::cluster.u32 target, %0, %4;\n"
+        "mapa.shared::cluster.u32 barrier, %1, %4;\n"
+        "st.async.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [target], {%2, %3}, [barrier];}" ::"r"(
+            static_cast<std::uint32_t>(__cvta_generic_to_shared(shared))),
+        "r"(address()), "f"(values.x), "f"(values.y), "r"(rank)
+        : "memory");
+  }
   // Waits for the end of phase 0, 2, ... (parity 0) or 1, 3, ... (parity 1), whichever of the last two it is.
   __device__ __forceinline__ void wait(int parity) {
     asm volatile(
@@ -51,6 +73,15 @@ class SharedBarrier {
 // Barriers that were started can be used by copies.
 __device__ __forceinline__ void publish_barriers() {
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+
+// All threads of a cluster come to wait_in_cluster() after all have come to arrive_in_cluster(). Barriers published before are
+// there behind it; nothing else is said of what was written.
+__device__ __forceinline__ void arrive_in_cluster() {
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+}
+__device__ __forceinline__ void wait_in_cluster() {
+  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
 
 // Barriers of a whole block by number, 1 to 15, for `threads` threads that wait or arrive.
