@@ -81,10 +81,11 @@ bool is_calibrated(const Recipe& recipe) { return recipe.needs_calibration() || 
 
 Calibration calibrate_job(const QuantizeJob& job, const Checkpoint& checkpoint, Stream& stream,
                           const Progress& progress) {
+  const Recipe recipe = recipe_of(job);
   require_usage(!job.calibration.empty(), "quantize", "'{}' needs calibration data, found none (--calib)",
-                job.configuration);
-  CalibrateOptions run = watch_for(recipe_of(job), checkpoint, job.run);
-  if (recipe_of(job).modelopt_mode) run.sample_rows = std::max(run.sample_rows, kExactRows);
+                configuration_name(recipe));
+  CalibrateOptions run = watch_for(recipe, checkpoint, job.run);
+  if (recipe.modelopt_mode) run.sample_rows = std::max(run.sample_rows, kExactRows);
   run.seed = job.data.seed;
   if (run.program.empty()) run.program = program_hash();
   return calibrate(checkpoint, read_calibration(job.calibration, job.data), run, stream, progress);
