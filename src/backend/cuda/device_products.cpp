@@ -146,8 +146,10 @@ void DeviceProducts::run_part(const Part& part, const Call& call, const DeviceMa
   const InputQuant::Kind kind = part.weight.input.kind;
   const bool scales = (scales_tokens(kind) && !on_the_way) || (scales_groups(kind) && !prompt);
   if (prepares && !on_the_way) {
+    const bool decodes = !call.prompt && x.rows <= kDecodeTokens;
     const DType dtype = !quantizes                          ? DType::kBF16
                         : prompt                            ? linear_prompt_input(part.weight)
+                        : decodes                           ? linear_decode_input(part.weight)
                         : part.weight.multiplies_integers() ? DType::kI8
                                                             : DType::kBF16;
     codes = buffers.codes(dtype, x.rows, part.weight.cols);

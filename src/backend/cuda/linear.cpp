@@ -24,17 +24,22 @@ int choose_warps(const LinearWeight& weight) {
   return warps;
 }
 
+// Bytes of an element of x in "decode".
+std::int64_t element_bytes(const LinearWeight& weight) {
+  return weight.multiplies_integers() || weight.multiplies_e4m3() ? 1 : 2;
+}
+
 // Rows are read by 16 bytes.
 bool decode_reads(const LinearWeight& weight, const DeviceMatrix& x) {
   const auto address = reinterpret_cast<std::uintptr_t>(x.data);
   const std::int64_t stride = x.stride * static_cast<std::int64_t>(dtype_size(x.dtype));
-  return x.rows <= kDecodeTokens && x.dtype != DType::kF8E4M3 && address % 16 == 0 && stride % 16 == 0 &&
-         linear_decodes(weight);
+  return x.rows <= kDecodeTokens && address % 16 == 0 && stride % 16 == 0 && linear_decodes(weight);
 }
 
 bool decode_supports(const LinearWeight& weight, const LinearCall& call) {
   const bool pairs = !call.silu_mul || weight.rows % (2 * kTileRows) == 0;
-  return decode_reads(weight, call.x) && (!call.prepares || linear_prepares(weight, call.x)) && pairs;
+  const bool codes = call.prepares ? linear_prepares(weight, call.x) : call.x.dtype == linear_decode_input(weight);
+  return decode_reads(weight, call.x) && codes && pairs;
 }
 
 constexpr LinearRow kRows[] = {
@@ -54,10 +59,12 @@ constexpr LinearRow kRows[] = {
 
 void check_call(const LinearWeight& weight, const LinearCall& call) {
   const DType x_type = weight.multiplies_integers() && !call.prepares ? DType::kI8 : DType::kBF16;
-  require(call.x.data && (call.x.dtype == x_type || (!call.prepares && call.x.dtype == linear_prompt_input(weight))) &&
-              call.x.cols == weight.cols && call.x.stride >= weight.cols,
-          kWhere, "expected an input {} [tokens, {}], got {} [{}, {}]", dtype_name(x_type), weight.cols,
-          dtype_name(call.x.dtype), call.x.rows, call.x.cols);
+  const bool codes =
+      !call.prepares && (call.x.dtype == linear_prompt_input(weight) || call.x.dtype == linear_decode_input(weight));
+  require(
+      call.x.data && (call.x.dtype == x_type || codes) && call.x.cols == weight.cols && call.x.stride >= weight.cols,
+      kWhere, "expected an input {} [tokens, {}], got {} [{}, {}]", dtype_name(x_type), weight.cols,
+      dtype_name(call.x.dtype), call.x.rows, call.x.cols);
   const bool y_type = call.y.dtype == DType::kBF16 || call.y.dtype == DType::kF32;
   const std::int64_t outputs = call.silu_mul ? weight.rows / 2 : weight.rows;
   require(call.y.data && y_type && call.y.rows == call.x.rows && call.y.cols == outputs && call.y.stride >= outputs,
@@ -84,10 +91,15 @@ std::string name_of(const LinearRow& row, const LinearWeight& weight, const Line
 
 }  // namespace
 
+DType linear_decode_input(const LinearWeight& weight) {
+  if (weight.multiplies_integers()) return DType::kI8;
+  return weight.multiplies_e4m3() && linear_decodes(weight) ? DType::kF8E4M3 : DType::kBF16;
+}
+
 bool linear_decodes(const LinearWeight& weight) {
   const Scaling scaling = weight.scaling();
   // without clusters rows of x lie in one block's memory
-  const int row = staged_stride(static_cast<int>(weight.cols) * (weight.multiplies_integers() ? 1 : 2));
+  const int row = staged_stride(static_cast<int>(weight.cols * element_bytes(weight)));
   if (row > kMostStagedBytes && !batch_device().clusters) return false;
   if (!scales_groups(weight.input.kind)) return scaling != Scaling::kOther;
   // the scales of x go with those of a chunk
@@ -96,9 +108,8 @@ bool linear_decodes(const LinearWeight& weight) {
 
 bool linear_prepares(const LinearWeight& weight, const DeviceMatrix& x) {
   constexpr std::int64_t kMostTokens = 2;
-  const std::int64_t element = weight.multiplies_integers() ? 1 : 2;
   return decode_reads(weight, x) && x.rows <= kMostTokens && !scales_groups(weight.input.kind) &&
-         x.rows * staged_stride(static_cast<int>(weight.cols * element)) <= kMostStagedBytes;
+         x.rows * staged_stride(static_cast<int>(weight.cols * element_bytes(weight))) <= kMostStagedBytes;
 }
 
 std::span<const LinearRow> linear_rows() { return kRows; }

@@ -14,8 +14,9 @@
 namespace halftone::cuda {
 
 struct LinearCall {
-  // [M, K], rows * stride elements long: bf16, or INT8 codes where the weight and its input are INT8. Quantized inputs are
-  // codes (prepare_input.h). The row "cublas" wants them as linear_prompt_input() says.
+  // [M, K], rows * stride elements long: bf16, or one byte where the weight and its input are both INT8 or both E4M3.
+  // Quantized inputs are codes (prepare_input.h). The row "cublas" wants them as linear_prompt_input() says, "decode" as
+  // linear_decode_input().
   DeviceMatrix x;
   // Then x is bf16 as it was before all this, and the row "decode" makes h and its codes of it on the way, with the bits of
   // prepare_input(); linear_prepares() says whether it does. norm: [K] or null.
@@ -38,6 +39,8 @@ struct LinearCall {
   std::size_t workspace_bytes = 0;
 };
 
+// The dtype of x for the row "decode": I8 and F8E4M3 where codes of the weight and of x are both, else BF16.
+DType linear_decode_input(const LinearWeight& weight);
 // Whether "decode" takes x, and what it prepares, for rows of x at multiples of 16 bytes and up to kDecodeTokens of them.
 bool linear_decodes(const LinearWeight& weight);
 // Whether "decode" prepares x itself: one or two tokens that fit into shared memory, for every block does it again.

@@ -56,6 +56,7 @@ LinearArguments linear_arguments(const LinearWeight& weight, const LinearCall& c
     arguments.x_scales = call.x_scales;
   }
   arguments.integers = weight.multiplies_integers() && (call.prepares || call.x.dtype == DType::kI8);
+  arguments.e4m3 = weight.multiplies_e4m3() && (call.prepares || call.x.dtype == DType::kF8E4M3);
   arguments.x = static_cast<const char*>(call.x.data);
   arguments.x_stride = call.x.stride * static_cast<std::int64_t>(dtype_size(call.x.dtype));
   arguments.y = call.y.data;

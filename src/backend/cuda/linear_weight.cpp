@@ -51,6 +51,11 @@ Scaling LinearWeight::scaling() const {
   return unread ? Scaling::kOther : Scaling::kNone;
 }
 
+bool LinearWeight::multiplies_e4m3() const {
+  const bool codes = input.kind == InputQuant::Kind::kStaticE4M3 || input.kind == InputQuant::Kind::kDynamicE4M3;
+  return codes && code_type() == CodeType::kE4M3 && scaling() == Scaling::kNone;
+}
+
 bool LinearWeight::halves() const { return scaling() == Scaling::kParts && code_type() != CodeType::kInt4; }
 
 std::int64_t LinearWeight::group_stride() const {

@@ -52,6 +52,8 @@ struct LinearWeight {
   std::int64_t group_stride() const;
   // True where the input is INT8 codes as they are, and their products are summed as integers.
   bool multiplies_integers() const { return sums_integers(spec, input) && !group_scales; }
+  // True where the input is E4M3 with scales of tokens, and so is the weight, with scales of rows.
+  bool multiplies_e4m3() const;
 };
 
 // Copies a weight to the device and brings it into the order that the kernels read. The scales stay what the file says.

@@ -46,6 +46,7 @@ const Format kFormats[] = {
     {"int8", {Element::kInt8, Granularity::kChannel, 0}, {}},
     {"int8_x_int8", {Element::kInt8, Granularity::kChannel, 0}, {InputQuant::Kind::kStaticInt8, 0.02f}},
     {"e4m3", {Element::kE4M3, Granularity::kTensor, 0}, {}},
+    {"e4m3_x_e4m3", {Element::kE4M3, Granularity::kTensor, 0}, {InputQuant::Kind::kStaticE4M3, 0.02f}},
     {"int4_group128", {Element::kInt4, Granularity::kGroup, 128}, {}},
     {"int4_group64", {Element::kInt4, Granularity::kGroup, 64}, {}},
     {"nvfp4", {Element::kE2M1, Granularity::kGroup, 16}, {}, DType::kF8E4M3},
@@ -79,8 +80,8 @@ class Bench {
     });
     const double ms = cuda::median_milliseconds(stream_, 2, 9, [&] { graph.run(stream_); });
     const double seconds = ms * 1e-3 / static_cast<double>(products);
-    const double bytes = static_cast<double>(copies[0].nbytes +
-                                             m * shape.k * (copies[0].multiplies_integers() ? 1 : 2) + m * shape.n * 2);
+    const auto element = static_cast<std::int64_t>(dtype_size(call.x.dtype));
+    const double bytes = static_cast<double>(copies[0].nbytes + m * shape.k * element + m * shape.n * 2);
     std::printf(
         "{\"op\":\"linear\",\"format\":\"%s\",\"shape\":\"%s\",\"n\":%lld,\"k\":%lld,\"m\":%lld,\"overlap\":%d,\"us\":%.2f,\"gb_s\":%.0f,\"of_read\":%.3f}\n",
         format.name.data(), shape.name.data(), static_cast<long long>(shape.n), static_cast<long long>(shape.k),
@@ -120,9 +121,8 @@ class Bench {
   }
 
   cuda::LinearCall call_of(const cuda::LinearWeight& weight, std::int64_t m) const {
-    const DType type = weight.multiplies_integers() ? DType::kI8 : DType::kBF16;
     cuda::LinearCall call;
-    call.x = {x_, type, m, weight.cols, weight.cols};
+    call.x = {x_, cuda::linear_decode_input(weight), m, weight.cols, weight.cols};
     call.y = {y_, DType::kBF16, m, weight.rows, weight.rows};
     return call;
   }

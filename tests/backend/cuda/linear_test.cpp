@@ -203,6 +203,7 @@ class DeviceProduct {
  private:
   DType input_type(std::string_view kernel) const {
     if (kernel == "cublas") return cuda::linear_prompt_input(weight_);
+    if (kernel == "decode") return cuda::linear_decode_input(weight_);
     return weight_.multiplies_integers() ? DType::kI8 : DType::kBF16;
   }
   // Elements after a row, so that the next one begins at a multiple of `unit`; and then some.
@@ -359,8 +360,9 @@ TEST_F(CudaLinear, GivesATokenTheSameBitsWhateverElseThereIs) {
 
 // Where K is split over sixteen warps, so over the blocks of a cluster, and a block takes four pairs of tiles.
 TEST_F(CudaLinear, GivesATokenTheSameBitsWhereClustersShareK) {
-  const std::vector<LinearFormat> formats = device_formats();
-  for (const std::string_view name : {"bf16", "int8", "int8_x_int8_token", "int4_group128", "int4_group32"}) {
+  const std::vector<LinearFormat> formats = all_formats();
+  for (const std::string_view name :
+       {"bf16", "int8", "int8_x_int8_token", "e4m3_channel_x_e4m3_token", "int4_group128", "int4_group32"}) {
     const auto format = std::find_if(formats.begin(), formats.end(), [&](const auto& f) { return f.name == name; });
     ASSERT_NE(format, formats.end()) << name;
     expect_same_bits(*format, 1600, 6144);

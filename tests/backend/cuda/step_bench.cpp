@@ -21,12 +21,14 @@ struct StepFormat {
   std::string_view name;
   QuantSpec spec;
   InputQuant input;
+  DType scales = DType::kBF16;  // of groups
 };
 const StepFormat kFormats[] = {
     {"bf16", {Element::kBF16, Granularity::kNone, 0}, {}},
     {"int8", {Element::kInt8, Granularity::kChannel, 0}, {}},
     {"int8_x_int8", {Element::kInt8, Granularity::kChannel, 0}, {InputQuant::Kind::kStaticInt8, 0.02f}},
     {"e4m3_x_e4m3", {Element::kE4M3, Granularity::kTensor, 0}, {InputQuant::Kind::kStaticE4M3, 0.02f}},
+    {"e4m3_x_e4m3_token", {Element::kE4M3, Granularity::kChannel, 0}, {InputQuant::Kind::kDynamicE4M3}},
     {"int4_group128", {Element::kInt4, Granularity::kGroup, 128}, {}},
 };
 
@@ -50,8 +52,7 @@ class Step {
     head_ = weight(model.vocabulary, model.hidden, kFormats[0].spec, {});
     make_cache();
     hidden_ = matrix(DType::kBF16, model.hidden);
-    input_ = matrix(DType::kBF16, std::max(model.hidden, model.mlp));
-    codes_ = matrix(DType::kI8, std::max(model.hidden, model.mlp));
+    codes_ = matrix(DType::kBF16, std::max(model.hidden, model.mlp));
     qkv_ = matrix(DType::kBF16, q + 2 * kv);
     mixed_ = matrix(DType::kBF16, q);
     mlp_ = matrix(DType::kBF16, model.mlp);
@@ -60,6 +61,7 @@ class Step {
         arena_.allocate<float>(static_cast<std::size_t>(cuda::attention_workspace(batch, model.heads, kHeadDim)));
     attention_counters_ = upload(std::vector<std::uint32_t>(static_cast<std::size_t>(batch * model.kv_heads)));
     gaps_ = arena_.allocate<float>(static_cast<std::size_t>(batch));
+    token_scales_ = arena_.allocate<float>(static_cast<std::size_t>(batch));
     argmax_memory_ = arena_.allocate(static_cast<std::size_t>(cuda::argmax_workspace(batch)));
   }
 
@@ -107,20 +109,20 @@ class Step {
     weight.rows = n;
     weight.cols = k;
     weight.group = spec.granularity == Granularity::kGroup ? spec.group : k;
-    const bool int4 = spec.element == Element::kInt4;
-    weight.row_bytes = int4 ? k / 128 * 512 : k * static_cast<std::int64_t>(dtype_size(payload_dtype(spec.element)));
-    const auto code_bytes = static_cast<std::size_t>((int4 ? n / 8 : n) * weight.row_bytes);
+    const bool tiles = bits_of(spec.element) == 4;
+    weight.row_bytes = tiles ? k / 128 * 512 : k * static_cast<std::int64_t>(dtype_size(payload_dtype(spec.element)));
+    const auto code_bytes = static_cast<std::size_t>((tiles ? n / 8 : n) * weight.row_bytes);
     void* codes = arena_.allocate(code_bytes);
     fill_with_codes(codes, code_bytes);
     weight.codes = codes;
     weight.row_factors = ones_;
     weight.nbytes = static_cast<std::int64_t>(code_bytes) + n * 4;
-    if (int4) {
-      const auto scale_bytes = static_cast<std::size_t>(n * weight.groups() * 2);
+    if (spec.granularity == Granularity::kGroup) {
+      const auto scale_bytes = static_cast<std::size_t>(n * weight.groups()) * dtype_size(format_.scales);
       void* scales = arena_.allocate(scale_bytes);
       fill_with_codes(scales, scale_bytes);
       weight.group_scales = scales;
-      weight.group_scale_type = DType::kBF16;
+      weight.group_scale_type = format_.scales;
       weight.nbytes += static_cast<std::int64_t>(scale_bytes);
     } else if (spec.granularity != Granularity::kNone) {
       weight.row_scales = ones_;
@@ -163,10 +165,13 @@ class Step {
         call.norm = norm ? ones_ : nullptr;
         call.eps = 1e-6f;
       } else {
-        cuda::DeviceMatrix prepared = weight.multiplies_integers() ? codes_ : input_;
+        cuda::DeviceMatrix prepared = codes_;
+        prepared.dtype = cuda::linear_decode_input(weight);
         prepared.cols = prepared.stride = x.cols;
-        cuda::prepare_input({x, norm ? ones_ : nullptr, 1e-6f, weight.input, prepared, nullptr}, launch);
+        float* scales = scales_tokens(weight.input.kind) ? token_scales_ : nullptr;
+        cuda::prepare_input({x, norm ? ones_ : nullptr, 1e-6f, weight.input, prepared, scales}, launch);
         call.x = prepared;
+        call.x_scales = scales;
       }
     }
     call.y = y;
@@ -205,14 +210,15 @@ class Step {
   cuda::DeviceStream stream_;
   cuda::DeviceArena arena_;
   std::int64_t weight_bytes_ = 0;
-  float *ones_ = nullptr, *rotation_ = nullptr, *gaps_ = nullptr, *attention_memory_ = nullptr;
+  float *ones_ = nullptr, *rotation_ = nullptr, *gaps_ = nullptr, *token_scales_ = nullptr,
+        *attention_memory_ = nullptr;
   std::uint32_t* attention_counters_ = nullptr;
   void* argmax_memory_ = nullptr;
   std::int32_t *sequences_ = nullptr, *lengths_ = nullptr, *tokens_ = nullptr;
   std::vector<Layer> layers_;
   cuda::LinearWeight head_;
   std::vector<cuda::PagedKv> kv_;
-  cuda::DeviceMatrix hidden_, input_, codes_, qkv_, mixed_, mlp_, logits_;
+  cuda::DeviceMatrix hidden_, codes_, qkv_, mixed_, mlp_, logits_;
 };
 
 }  // namespace

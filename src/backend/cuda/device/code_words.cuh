@@ -50,6 +50,19 @@ struct E4m3Words {
   }
 };
 
+// E4M3 codes and inputs that are E4M3 codes, too: one instruction converts two of them to f16, which holds them. A
+// piece has four products.
+struct E4m3Halves {
+  static constexpr int kChunk = 64, kPieces = 1, kStep = 64;
+  static __device__ int offset(int t, int) { return t * 16; }
+  // Of a weight or of x.
+  static __device__ uint2 operands(const uint4& v, int j, std::uint32_t) {
+    const std::uint32_t word = word_of(v, j);
+    return make_uint2(f16_of_e4m3(static_cast<std::uint16_t>(word)),
+                      f16_of_e4m3(static_cast<std::uint16_t>(word >> 16)));
+  }
+};
+
 // Codes in 0 .. 15, eight a word: the low half of a word holds the even inputs, the high half the odd ones. As the last bits
 // of a bf16 in [128, 256) a code is 128 + code; what is subtracted is 136 + zero.
 struct Int4Words {

@@ -53,6 +53,7 @@ struct LinearArguments {
   int group_shift;  // group is 2^group_shift for all that start_linear_decode() reads
   // start_linear_decode() alone: the rows of x are `in` before they are prepared, and x is unused
   bool prepares;
+  bool e4m3;  // x is E4M3, one byte each
   InputRows in;
 };
 
@@ -65,11 +66,12 @@ LinearArguments token_slice(LinearArguments arguments, int first, int count);
 struct BatchDevice {
   int multiprocessors;
   std::size_t shared;  // bytes of a multiprocessor
+  int registers;       // of a multiprocessor
   bool clusters;
 };
 BatchDevice batch_device();
-// Blocks that share `pairs` pieces of work evenly, as many at once as the device has room for.
-int decode_blocks(int pairs, int warps, std::size_t shared_bytes);
+// Blocks that share `pairs` pieces of work evenly, as many at once as the device has room for. registers: of a thread.
+int decode_blocks(int pairs, int warps, std::size_t shared_bytes, int registers);
 // Bytes of shared memory that the rows of x of one product may take there, and what m rows of `row_bytes` bytes take.
 constexpr int kMostStagedBytes = 40 * 1024;
 constexpr int staged_stride(int row_bytes) { return (row_bytes + 255) / 256 * 256 + 64; }

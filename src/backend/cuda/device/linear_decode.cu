@@ -15,15 +15,16 @@ BatchDevice batch_device() {
   };
   return {read(cudaDevAttrMultiProcessorCount),
           static_cast<std::size_t>(read(cudaDevAttrMaxSharedMemoryPerMultiprocessor)),
-          read(cudaDevAttrClusterLaunch) != 0};
+          read(cudaDevAttrMaxRegistersPerMultiprocessor), read(cudaDevAttrClusterLaunch) != 0};
 }
 
-int decode_blocks(int pairs, int warps, std::size_t shared_bytes) {
+int decode_blocks(int pairs, int warps, std::size_t shared_bytes, int registers) {
   constexpr int kThreads = 1024;                  // of a multiprocessor: enough to keep its copies going
   constexpr std::size_t kStaticBytes = 3 * 1024;  // and what the device keeps
   const BatchDevice device = batch_device();
   const int fit = static_cast<int>(device.shared / (shared_bytes + kStaticBytes));
-  const int at_once = device.multiprocessors * std::max(1, std::min(fit, kThreads / (32 * warps)));
+  const int threads = std::min(kThreads, device.registers / ((registers + 7) / 8 * 8));
+  const int at_once = device.multiprocessors * std::max(1, std::min(fit, threads / (32 * warps)));
   const int rounds = (pairs + at_once - 1) / at_once;
   return (pairs + rounds - 1) / rounds;
 }
@@ -58,7 +59,8 @@ void start_linear_decode(const LinearArguments& arguments, int warps, const Laun
     case CodeType::kBF16:
       return start_format<WeightChunks<Bf16Words, false>>(arguments, warps, launch);
     case CodeType::kE4M3:
-      return start_format<WeightChunks<E4m3Words, false>>(arguments, warps, launch);
+      return arguments.e4m3 ? start_format<WeightChunks<E4m3Halves, false>>(arguments, warps, launch)
+                            : start_format<WeightChunks<E4m3Words, false>>(arguments, warps, launch);
     case CodeType::kInt8:
       return arguments.integers ? start_format<WeightChunks<Int8Integers, false>>(arguments, warps, launch)
                                 : start_format<WeightChunks<Int8Words, false>>(arguments, warps, launch);

@@ -100,9 +100,11 @@ __device__ __forceinline__ uint4 load_last_piece(const char* address, int valid)
 }
 
 // x goes to shared memory, prepared where it is not yet, with zeros behind its end: chunks read beyond it.
-template <typename XElement>
+template <class Format>
 __device__ __forceinline__ void stage_rows(const LinearArguments& args, char* staged, int stride,
                                            InputScratch<kTokenBlock>& scratch) {
+  using XElement = typename Format::XElement;
+  constexpr bool kHalves = multiplies_f16<typename Format::Words>;
   constexpr int kSize = static_cast<int>(sizeof(XElement)), kInPiece = kPieceBytes / kSize;
   const int pieces = stride / kPieceBytes;
   const auto piece_of = [&](int row, int at) { return reinterpret_cast<uint4*>(staged + row * stride) + at; };
@@ -112,15 +114,24 @@ __device__ __forceinline__ void stage_rows(const LinearArguments& args, char* st
       *piece_of(i / behind, whole + i % behind) = make_uint4(0, 0, 0, 0);
     }
     if (args.k % kInPiece) __syncthreads();  // the last piece has elements of x, too
-    prepare_rows(args.in, scratch, [&](int row, int col, const float(&values)[kPiece]) {
+    const auto store = [&](int row, int col, const float(&values)[kPiece]) {
       char* target = staged + row * stride + col * kSize;
-      if constexpr (kSize == 1) {
+      if constexpr (kHalves) {
+        *reinterpret_cast<uint2*>(target) = e4m3_piece(values);
+      } else if constexpr (kSize == 1) {
 #pragma unroll
         for (int i = 0; i < kPiece; ++i) target[i] = static_cast<signed char>(values[i]);
       } else {
         *reinterpret_cast<uint4*>(target) = pack_bf16(values);
       }
-    });
+    };
+    if constexpr (kHalves) {
+      InputRows in = args.in;
+      in.codes = InputCodes::kE4M3;
+      prepare_rows_at_once(in, scratch, store);
+    } else {
+      prepare_rows(args.in, scratch, store);
+    }
   } else {
     for (int i = threadIdx.x; i < args.m * pieces; i += blockDim.x) {
       const int row = i / pieces, at = i % pieces;
@@ -200,7 +211,7 @@ __device__ __forceinline__ void multiply_pairs(const LinearArguments& args, int 
   wait_for_earlier_kernels();
   // not before: kernels that wait would take the room of those that work
   let_next_kernel_begin();
-  stage_rows<XElement>(args, staged, staged_stride, scratch);
+  stage_rows<Format>(args, staged, staged_stride, scratch);
   const int row = min(static_cast<int>(threadIdx.x) % 32 / 4, args.m - 1), pairs = pairs_of(args);
   const int chunks = chunks_of<Format>(args);
   for (int pair = blockIdx.x; pair < pairs; pair += gridDim.x) {

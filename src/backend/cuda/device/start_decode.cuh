@@ -11,8 +11,12 @@ namespace halftone::cuda {
 
 constexpr int kMaxThreads = 512;  // of a block
 
+// What registers are bounded for. Preparing E4M3 takes up to ninety-six, which leave room for five blocks of four warps.
+template <class Format>
+constexpr int kBoundThreads = multiplies_f16<typename Format::Words> ? 640 : kMaxThreads;
+
 template <class Format, int kStages>
-__global__ void __launch_bounds__(kMaxThreads)
+__global__ void __launch_bounds__(kBoundThreads<Format>)
     linear_decode(const __grid_constant__ LinearArguments args, int stages, int staged_stride) {
   __shared__ InputScratch<kTokenBlock> scratch;
   multiply_pairs<Format, kStages>(args, stages, staged_stride, scratch);
@@ -22,6 +26,14 @@ template <class Format, int kPairs>
 __global__ void __launch_bounds__(kBatchThreads, 2)
     linear_batch(const __grid_constant__ LinearArguments args, int warps) {
   multiply_batch<Format, kPairs>(args, warps);
+}
+
+// Of a thread.
+template <class Kernel>
+int registers_of(Kernel kernel) {
+  cudaFuncAttributes attributes{};
+  check(cudaFuncGetAttributes(&attributes, kernel), "cuda linear");
+  return attributes.numRegs;
 }
 
 template <class Format>
@@ -41,11 +53,11 @@ void start_staged(const LinearArguments& arguments, int warps, const Launch& lau
     return static_cast<std::size_t>(warps) * (static_cast<std::size_t>(stages) * kStage + kSums) +
            static_cast<std::size_t>(arguments.m) * static_cast<std::size_t>(stride);
   };
-  int stages = kStages, blocks = decode_blocks(pairs, warps, bytes_of(stages));
+  const auto kernel = linear_decode<Format, kStages>;
+  int stages = kStages, blocks = decode_blocks(pairs, warps, bytes_of(stages), registers_of(kernel));
   if (kFitsRing<Format> && blocks == pairs) {  // a warp's chunks are those of one pair
     stages = std::min(kStages, (chunks_of<Format>(arguments) + warps - 1) / warps);
   }
-  const auto kernel = linear_decode<Format, kStages>;
   allow_shared_memory(kernel, kMaxThreads / 32 * (kStages * kStage + kSums) + kMostStagedBytes, "cuda linear");
   start_kernel(launch, "cuda linear", kernel, dim3(static_cast<unsigned>(blocks)),
                dim3(static_cast<unsigned>(32 * warps)), bytes_of(stages), arguments, stages, stride);

@@ -27,6 +27,9 @@ namespace halftone::cuda {
 constexpr std::uint32_t kNoZero = 0x4308;  // bf16(136)
 constexpr int kTiles = 2;                  // of a pair
 constexpr int kPieceBytes = 16;
+// Whether products are those of f16, of codes of x in one byte.
+template <typename Words>
+constexpr bool multiplies_f16 = std::is_same_v<Words, E4m3Halves>;
 
 // The tiles `i` of pair `pair` of a product: neighbours, or a tile of the gates and its tile of the values.
 __device__ __forceinline__ int tile_of(const LinearArguments& args, int pair, int i) {
@@ -92,7 +95,7 @@ template <typename Words, typename Sum, int kBlocks>
 __device__ __forceinline__ void multiply_piece(const uint4& low, const uint4& high, int piece, std::uint32_t low_term,
                                                std::uint32_t high_term, const uint4 (&x)[kBlocks],
                                                Sum (&sum)[kBlocks][4]) {
-  constexpr int kProducts = 2;  // instructions a piece
+  constexpr int kProducts = multiplies_f16<Words> ? 4 : 2;  // instructions a piece
 #pragma unroll
   for (int j = 0; j < kProducts; ++j) {
     const uint2 upper = Words::operands(low, kProducts * piece + j, low_term);
@@ -102,6 +105,9 @@ __device__ __forceinline__ void multiply_piece(const uint4& low, const uint4& hi
     for (int b = 0; b < kBlocks; ++b) {
       if constexpr (std::is_same_v<Sum, std::int32_t>) {
         multiply_int8(sum[b], codes, word_of(x[b], 2 * j), word_of(x[b], 2 * j + 1));
+      } else if constexpr (multiplies_f16<Words>) {
+        const uint2 inputs = Words::operands(x[b], j, 0);
+        multiply_f16(sum[b], codes, inputs.x, inputs.y);
       } else {
         multiply_bf16(sum[b], codes, word_of(x[b], 2 * j), word_of(x[b], 2 * j + 1));
       }
@@ -137,7 +143,7 @@ struct WeightChunks {
   static constexpr bool kIntegers = std::is_same_v<Words, Int8Integers>, kTiled = std::is_same_v<Words, Int4Words>;
   static constexpr bool kShares = kGroups;
   using Sum = std::conditional_t<kIntegers, std::int32_t, float>;
-  using XElement = std::conditional_t<kIntegers, std::uint8_t, std::uint16_t>;
+  using XElement = std::conditional_t<kIntegers || multiplies_f16<Words>, std::uint8_t, std::uint16_t>;
 
   struct Tile {
     const char* codes;
