@@ -7,12 +7,12 @@ namespace {
 
 // Of codes in groups of `group` inputs, whose scales take scale_bytes each.
 Scaling scaling_of_groups(CodeType type, std::int64_t group, std::size_t scale_bytes) {
-  const bool known =
-      type == CodeType::kInt4 || type == CodeType::kE2M1 || type == CodeType::kInt8 || type == CodeType::kE4M3;
-  if (!known || !std::has_single_bit(static_cast<std::uint64_t>(group))) return Scaling::kOther;
+  const bool unknown = type == CodeType::kBF16 || type == CodeType::kF16 || type == CodeType::kF32;
+  if (unknown || !std::has_single_bit(static_cast<std::uint64_t>(group))) return Scaling::kOther;
   if (type == CodeType::kE2M1) {
     return scale_bytes == 1 && group >= 16 && group <= 64 ? Scaling::kOperands : Scaling::kOther;
   }
+  if (type == CodeType::kNF4) return scale_bytes > 1 && group >= 32 && group <= 64 ? Scaling::kParts : Scaling::kOther;
   if (group >= decode_chunk(type)) return scale_bytes > 1 ? Scaling::kChunk : Scaling::kOther;
   return group >= 32 ? Scaling::kParts : Scaling::kOther;
 }
@@ -43,8 +43,11 @@ CodeType LinearWeight::code_type() const {
 }
 
 Scaling LinearWeight::scaling() const {
+  constexpr std::int64_t kLeastNf4Inputs = 32;
   const CodeType type = code_type();
   if (shifted) return Scaling::kOther;
+  // of fewer inputs the sums' error does not cover that of the levels
+  if (type == CodeType::kNF4 && cols < kLeastNf4Inputs) return Scaling::kOther;
   if (group_scales) return scaling_of_groups(type, group, dtype_size(group_scale_type));
   const bool unread =
       type == CodeType::kE2M1 || type == CodeType::kNF4 || type == CodeType::kF16 || type == CodeType::kF32;
@@ -56,7 +59,7 @@ bool LinearWeight::multiplies_e4m3() const {
   return codes && code_type() == CodeType::kE4M3 && scaling() == Scaling::kNone;
 }
 
-bool LinearWeight::halves() const { return scaling() == Scaling::kParts && code_type() != CodeType::kInt4; }
+bool LinearWeight::halves() const { return scaling() == Scaling::kParts && !lies_in_tiles(code_type()); }
 
 std::int64_t LinearWeight::group_stride() const {
   const Scaling how = scaling();

@@ -76,6 +76,8 @@ std::vector<LinearFormat> other_formats() {
       {"int8_group20", {Element::kInt8, kGroup, 20}, DType::kF32, 1.0f, none},
       {"e5m2_channel", {Element::kE5M2, kChannel, 0}, DType::kF32, 1.0f, none},
       {"nf4_group64", {Element::kNF4, kGroup, 64}, DType::kF32, 1.0f, none},
+      {"nf4_group32_x_int8_token", {Element::kNF4, kGroup, 32}, DType::kF16, 1.0f, int8_token},
+      {"nf4_group128", {Element::kNF4, kGroup, 128}, DType::kF32, 1.0f, none},
       {"f16", {Element::kF16, kNone, 0}, DType::kF32, 1.0f, none},
       {"f32", {Element::kF32, kNone, 0}, DType::kF32, 1.0f, none},
   };
@@ -361,8 +363,8 @@ TEST_F(CudaLinear, GivesATokenTheSameBitsWhateverElseThereIs) {
 // Where K is split over sixteen warps, so over the blocks of a cluster, and a block takes four pairs of tiles.
 TEST_F(CudaLinear, GivesATokenTheSameBitsWhereClustersShareK) {
   const std::vector<LinearFormat> formats = all_formats();
-  for (const std::string_view name :
-       {"bf16", "int8", "int8_x_int8_token", "e4m3_channel_x_e4m3_token", "int4_group128", "int4_group32"}) {
+  for (const std::string_view name : {"bf16", "int8", "int8_x_int8_token", "e4m3_channel_x_e4m3_token", "int4_group128",
+                                      "int4_group32", "nf4_group64"}) {
     const auto format = std::find_if(formats.begin(), formats.end(), [&](const auto& f) { return f.name == name; });
     ASSERT_NE(format, formats.end()) << name;
     expect_same_bits(*format, 1600, 6144);
@@ -572,7 +574,7 @@ TEST_F(CudaLinear, DecodesByKernelsOfTheirOwn) {
     const bool shifted = format.offsets || (format.zeros && format.spec.element != Element::kInt4);
     const bool general = shifted || format.name == "int4_channel_zeros" || format.name == "int8_group20" ||
                          format.name == "e2m1_channel" || format.name == "e4m3_channel_x_e4m3_group" ||
-                         format.name == "nf4_group64" || format.name == "f16" || format.name == "f32";
+                         format.name == "nf4_group128" || format.name == "f16" || format.name == "f32";
     EXPECT_EQ(product.kernels(2)[0] == "decode", !general) << format.name;
     EXPECT_EQ(cuda::linear_decodes(product.weight()), !general) << format.name;
   }

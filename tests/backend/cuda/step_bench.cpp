@@ -30,6 +30,7 @@ const StepFormat kFormats[] = {
     {"e4m3_x_e4m3", {Element::kE4M3, Granularity::kTensor, 0}, {InputQuant::Kind::kStaticE4M3, 0.02f}},
     {"e4m3_x_e4m3_token", {Element::kE4M3, Granularity::kChannel, 0}, {InputQuant::Kind::kDynamicE4M3}},
     {"int4_group128", {Element::kInt4, Granularity::kGroup, 128}, {}},
+    {"nf4_group64", {Element::kNF4, Granularity::kGroup, 64}, {}, DType::kF32},
 };
 
 struct Layer {

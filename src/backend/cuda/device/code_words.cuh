@@ -94,6 +94,27 @@ struct E2m1Words {
   }
 };
 
+// NF4's levels as sums of two bf16, less than 2^-17.4 of a level away from it. The lanes hold them: the first bf16 in the low
+// half, the second in the high half of a word, which is `term`.
+struct Nf4Words {
+  static constexpr int kChunk = 128, kPieces = 4, kStep = 512, kLevels = 16;
+  static __device__ int offset(int t, int p) { return p * 32 + t * 8; }
+  // .x and .y: two words of the first bf16; .z and .w: those of the second.
+  static __device__ uint4 operands(const uint4& v, int j, std::uint32_t level) {
+    const std::uint32_t word = word_of(v, j / 2) >> (j % 2 * 8);
+    const uint2 a = pair(word, level), b = pair(word >> 4, level);
+    return make_uint4(a.x, b.x, a.y, b.y);
+  }
+  static __device__ uint2 pair(std::uint32_t word, std::uint32_t level) {
+    const std::uint32_t even = level_of(word, level), odd = level_of(word >> 16, level);
+    return make_uint2(__byte_perm(even, odd, 0x5410), __byte_perm(even, odd, 0x7632));
+  }
+  // The word of the lane that the last four bits name.
+  static __device__ std::uint32_t level_of(std::uint32_t code, std::uint32_t level) {
+    return __shfl_sync(0xffffffffu, level, static_cast<int>(code), kLevels);
+  }
+};
+
 // Codes of one byte in the order of ByteRowArguments::halves: piece p of all lanes is the chunk's inputs 32 p .. 32 p + 31.
 template <typename Words>
 struct InHalves : Words {

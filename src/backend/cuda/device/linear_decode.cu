@@ -45,6 +45,7 @@ int decode_chunk(CodeType type) {
       return Bf16Words::kChunk;
     case CodeType::kInt4:
     case CodeType::kE2M1:
+    case CodeType::kNF4:
       return Int4Words::kChunk;
     default:
       return Int8Words::kChunk;

@@ -2,9 +2,26 @@
 // that have scales by groups: what linear_decode.cu does, but for how scales are copied and where they multiply.
 
 #include "backend/cuda/device/start_decode.cuh"
+#include "formats/bf16.h"
+#include "formats/nf4.h"
 
 namespace halftone::cuda {
 namespace {
+
+// What Nf4Words takes as levels: the bf16 nearest to each, and the one nearest to what is left of it.
+struct LevelWords {
+  std::uint32_t words[Nf4Words::kLevels];
+};
+constexpr LevelWords split_levels() {
+  LevelWords levels{};
+  for (int code = 0; code < Nf4Words::kLevels; ++code) {
+    const float level = nf4::kLevels[code];
+    levels.words[code] = bf16::encode(level) | std::uint32_t{bf16::encode(level - bf16::round(level))} << 16;
+  }
+  return levels;
+}
+
+__device__ const LevelWords kLevelWords = split_levels();
 
 // One chunk of one tile: the lanes' codes, then scales and zeros of the chunk's groups, [groups, 8 rows] each.
 template <int kScales, int kZeros>
@@ -64,7 +81,9 @@ struct GroupChunks {
       uint4 pieces[kBlocks];
       load_pieces(x, p, pieces);
       const std::uint32_t low_term = term(args, slots[0], p), high_term = term(args, slots[1], p);
-      if constexpr (kScaling == Scaling::kOperands) {
+      if constexpr (std::is_same_v<Words, Nf4Words>) {
+        multiply_split_piece<Words>(low, high, p, low_term, pieces, sum);
+      } else if constexpr (kScaling == Scaling::kOperands) {
         multiply_piece<Words>(low, high, p, low_term, high_term, pieces, total);
       } else {
         multiply_piece<Words>(low, high, p, low_term, high_term, pieces, sum);
@@ -110,9 +129,10 @@ struct GroupChunks {
     return type == ScaleType::kBF16 ? bf16_value(code) : f16_value(code);
   }
 
-  // What Words::operands() takes beside the codes of piece p: their scale or -(136 + zero), twice.
+  // What Words::operands() takes beside the codes of piece p: their scale or -(136 + zero), twice, or levels.
   __device__ __forceinline__ static std::uint32_t term(const LinearArguments& args, const Slot& slot, int p) {
     if constexpr (kScaling == Scaling::kOperands) return byte_scale(args, slot, p) * 0x10001u;
+    if constexpr (std::is_same_v<Words, Nf4Words>) return __ldg(&kLevelWords.words[threadIdx.x % Nf4Words::kLevels]);
     std::uint32_t zero = kNoZero;
     if constexpr (kHasZeros) {
       if (args.group_zeros) zero = reinterpret_cast<const std::uint16_t*>(slot.zeros)[group_at(args, p)];
@@ -156,6 +176,8 @@ void start_linear_decode_groups(const LinearArguments& arguments, int warps, con
     case CodeType::kInt4:
       return chunks ? start_format<GroupChunks<Int4Words, Scaling::kChunk>>(arguments, warps, launch)
                     : start_format<GroupChunks<Int4Words, Scaling::kParts>>(arguments, warps, launch);
+    case CodeType::kNF4:
+      return start_format<GroupChunks<Nf4Words, Scaling::kParts>>(arguments, warps, launch);
     case CodeType::kE4M3:
       return chunks ? start_format<GroupChunks<E4m3Words, Scaling::kChunk>>(arguments, warps, launch)
                     : start_format<GroupChunks<InHalves<E4m3Words>, Scaling::kParts>>(arguments, warps, launch);

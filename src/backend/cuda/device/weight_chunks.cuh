@@ -115,6 +115,25 @@ __device__ __forceinline__ void multiply_piece(const uint4& low, const uint4& hi
   }
 }
 
+// The same of codes that are sums of two operands each.
+template <typename Words, int kBlocks>
+__device__ __forceinline__ void multiply_split_piece(const uint4& low, const uint4& high, int piece, std::uint32_t term,
+                                                     const uint4 (&x)[kBlocks], float (&sum)[kBlocks][4]) {
+  constexpr int kProducts = 2;
+#pragma unroll
+  for (int j = 0; j < kProducts; ++j) {
+    const uint4 upper = Words::operands(low, kProducts * piece + j, term);
+    const uint4 lower = Words::operands(high, kProducts * piece + j, term);
+    const std::uint32_t first[4] = {upper.x, lower.x, upper.y, lower.y};
+    const std::uint32_t second[4] = {upper.z, lower.z, upper.w, lower.w};
+#pragma unroll
+    for (int b = 0; b < kBlocks; ++b) {
+      multiply_bf16(sum[b], second, word_of(x[b], 2 * j), word_of(x[b], 2 * j + 1));
+      multiply_bf16(sum[b], first, word_of(x[b], 2 * j), word_of(x[b], 2 * j + 1));
+    }
+  }
+}
+
 // Piece `piece` of each block of tokens.  x(b, piece): this lane's 16 bytes of it.
 template <int kBlocks, class Pieces>
 __device__ __forceinline__ void load_pieces(Pieces x, int piece, uint4 (&pieces)[kBlocks]) {
