@@ -81,8 +81,10 @@ cudaDataType_t data_type(DType dtype) {
       return CUDA_R_8I;
     case DType::kI32:
       return CUDA_R_32I;
+    case DType::kU8:
+      return CUDA_R_4F_E2M1;
     default:
-      fail(kWhere, "expected BF16, F32, F8_E4M3, I8 or I32, got {}", dtype_name(dtype));
+      fail(kWhere, "expected BF16, F32, F8_E4M3, I8, I32 or U8, got {}", dtype_name(dtype));
   }
 }
 
@@ -98,6 +100,7 @@ struct BlasProduct::State {
   std::size_t workspace_bytes = 0;
   bool integers = false;
   Form form = Form::kPlain;
+  bool biased = false;
 
   ~State() {
     if (preference) library.preference_destroy(preference);
@@ -118,7 +121,25 @@ struct BlasProduct::State {
     check(library.desc_set(desc, attribute, &value, sizeof(value)), "cublasLtMatmulDescSetAttribute");
   }
 
-  void set_scales(const float* x_scales, const float* w_scales) const {
+  bool scaled() const { return form != Form::kPlain; }
+
+  void set_scale_modes() const {
+#if CUBLAS_VERSION >= 120900
+    const cublasLtMatmulMatrixScale_t x_mode = form == Form::kScaled ? CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F
+                                               : form == Form::kFp4  ? CUBLASLT_MATMUL_MATRIX_SCALE_VEC16_UE4M3
+                                                                     : CUBLASLT_MATMUL_MATRIX_SCALE_VEC128_32F;
+    set(CUBLASLT_MATMUL_DESC_A_SCALE_MODE, form == Form::kTiles ? CUBLASLT_MATMUL_MATRIX_SCALE_BLK128x128_32F : x_mode);
+    set(CUBLASLT_MATMUL_DESC_B_SCALE_MODE, x_mode);
+    // that there are some is asked before they are there; nobody reads them
+    const auto* some = reinterpret_cast<const void*>(std::uintptr_t{256});
+    set_scales(some, some);
+#else
+    fail(kWhere, "expected cuBLAS 12.9 or newer for products with such scales, the program is built with {}",
+         CUBLAS_VERSION);
+#endif
+  }
+
+  void set_scales(const void* x_scales, const void* w_scales) const {
     set(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, w_scales);
     set(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, x_scales);
   }
@@ -178,7 +199,7 @@ struct BlasProduct::State {
 };
 
 BlasProduct::BlasProduct(const DeviceMatrix& x, const DeviceMatrix& w, const DeviceMatrix& y,
-                         std::size_t workspace_bytes, Form form)
+                         std::size_t workspace_bytes, Form form, bool biased)
     : state_(std::make_unique<State>()) {
   require(x.cols == w.cols && y.rows == x.rows && y.cols == w.rows && x.dtype == w.dtype, kWhere,
           "[{}, {}] by [{}, {}] does not give [{}, {}]", x.rows, x.cols, w.rows, w.cols, y.rows, y.cols);
@@ -189,20 +210,10 @@ BlasProduct::BlasProduct(const DeviceMatrix& x, const DeviceMatrix& w, const Dev
                                   state.integers ? CUDA_R_32I : CUDA_R_32F),
         "cublasLtMatmulDescCreate");
   state.form = form;
+  state.biased = biased;
   state.set(CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T);
-  if (form == Form::kBiased) state.set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
-  if (form == Form::kScaled) {
-#if CUBLAS_VERSION >= 120900
-    state.set(CUBLASLT_MATMUL_DESC_A_SCALE_MODE, CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F);
-    state.set(CUBLASLT_MATMUL_DESC_B_SCALE_MODE, CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F);
-    // that there are some is asked before they are there; nobody reads them
-    const auto* some = reinterpret_cast<const float*>(std::uintptr_t{256});
-    state.set_scales(some, some);
-#else
-    fail(kWhere, "expected cuBLAS 12.9 or newer for products with scales of rows, the program is built with {}",
-         CUBLAS_VERSION);
-#endif
-  }
+  if (biased) state.set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
+  if (state.scaled()) state.set_scale_modes();
   state.make_layout(state.w, w);
   state.make_layout(state.x, x);
   state.make_layout(state.y, y);
@@ -230,8 +241,8 @@ bool BlasProduct::available() {
 void BlasProduct::run(std::int64_t rows, const Operands& operands, const Launch& launch) const {
   State& state = *state_;
   state.set_rows(rows);
-  if (state.form == Form::kBiased) state.set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, operands.bias);
-  if (state.form == Form::kScaled) state.set_scales(operands.x_scales, operands.w_scales);
+  if (state.biased) state.set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, operands.bias);
+  if (state.scaled()) state.set_scales(operands.x_scales, operands.w_scales);
   state.keep_quickest(operands, launch.stream);
   check(state.multiply(state.algorithms.front(), operands, launch.stream), "cublasLtMatmul");
 }

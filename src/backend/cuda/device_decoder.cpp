@@ -56,9 +56,9 @@ ProductBuffers::Sizes DeviceDecoder::product_sizes(std::int64_t rows) const {
   ProductBuffers::Sizes sizes;
   sizes.rows = rows;
   for (const Layer& layer : layers_) {
-    layer.qkv.reserve({.norm = true}, sizes);
+    layer.qkv.reserve({.norm = true, .spare_rows = true}, sizes);
     layer.o.reserve({.residual = true}, sizes);
-    layer.gate_up.reserve({.norm = true, .silu_mul = true}, sizes);
+    layer.gate_up.reserve({.norm = true, .silu_mul = true, .spare_rows = true}, sizes);
     layer.down.reserve({.residual = true}, sizes);
   }
   head_.reserve({.norm = true, .prompts = false}, sizes);
@@ -104,15 +104,17 @@ DeviceMatrix DeviceDecoder::wanted_rows(const Pass& pass, const DeviceMatrix& hi
 void DeviceDecoder::run_layer(const Layer& layer, std::int64_t rows, const DeviceMatrix& x, const Pass& pass,
                               const PagedKv& kv, const Buffers& buffers, const Launch& launch) const {
   const DeviceMatrix hidden = rows_of(buffers.hidden, 0, rows), qkv = rows_of(buffers.qkv, 0, rows);
-  layer.qkv.run({hidden, layer.input_norm, shape_.norm_eps, qkv, {}, false, pass.prompt}, buffers.products, launch);
+  layer.qkv.run({hidden, layer.input_norm, shape_.norm_eps, qkv, {}, false, pass.prompt, true}, buffers.products,
+                launch);
   const DeviceMatrix mixed = rows_of(buffers.mixed, 0, x.rows), mlp = rows_of(buffers.mlp, 0, x.rows);
   pass.attend(qkv, kv, &layer == &layers_.back(), mixed);
   if (x.rows == 0) return;
   layer.o.run({mixed, nullptr, 0.0f, x, x, false, pass.prompt}, buffers.products, launch);
   const bool gates = pass.prompt && layer.down.prepares_gates();
   const DeviceMatrix wide = gates ? buffers.products.wide(x.rows, 2 * shape_.intermediate) : mlp;
-  layer.gate_up.run({x, layer.mlp_norm, shape_.norm_eps, wide, {}, !gates, pass.prompt}, buffers.products, launch);
-  layer.down.run({wide, nullptr, 0.0f, x, x, false, pass.prompt, gates}, buffers.products, launch);
+  layer.gate_up.run({x, layer.mlp_norm, shape_.norm_eps, wide, {}, !gates, pass.prompt, gates}, buffers.products,
+                    launch);
+  layer.down.run({wide, nullptr, 0.0f, x, x, false, pass.prompt, false, gates}, buffers.products, launch);
 }
 
 void DeviceDecoder::logits(const DeviceMatrix& hidden, const Buffers& buffers, const Launch& launch) const {

@@ -78,17 +78,18 @@ DeviceProducts::DeviceProducts(const DeviceProductsSource& source, DeviceArena& 
 
 void DeviceProducts::reserve(const Use& use, ProductBuffers::Sizes& sizes) const {
   if (use.norm && !normalizes_on_the_way()) sizes.normed = std::max(sizes.normed, inputs());
-  if (use.silu_mul) sizes.wide = std::max(sizes.wide, sizes.rows * padded_cols(outputs_));
+  if (use.silu_mul) sizes.wide = std::max(sizes.wide, (sizes.rows + 3) / 4 * 4 * padded_cols(outputs_));
   for (const Part& part : parts_) {
     if (part.arranges()) sizes.arranged = std::max(sizes.arranged, inputs());
     if (use.norm || part.weight.input.kind != InputQuant::Kind::kNone) sizes.codes = std::max(sizes.codes, inputs());
     sizes.scales = std::max(sizes.scales, input_scale_count(part.weight.input.kind, part.weight.cols));
     if (part.has_low_rank) sizes.rank = std::max(sizes.rank, part.low_rank_a.rows);
     if (!use.prompts) continue;
-    const auto widen = [&](const LinearWeight& weight, bool residual) {
-      sizes.prompt_bytes = std::max(sizes.prompt_bytes, linear_prompt_workspace(weight, sizes.rows, residual));
+    const auto widen = [&](const LinearWeight& weight, bool residual, bool spare_rows = false) {
+      sizes.prompt_bytes =
+          std::max(sizes.prompt_bytes, linear_prompt_workspace(weight, sizes.rows, residual, spare_rows));
     };
-    widen(part.weight, use.residual);
+    widen(part.weight, use.residual, use.spare_rows);
     if (!part.has_low_rank) continue;
     widen(part.low_rank_a, false);
     widen(part.low_rank_b, true);  // which is added to the product before it
@@ -144,7 +145,9 @@ void DeviceProducts::run_part(const Part& part, const Call& call, const DeviceMa
   const bool prepares = normalize || quantizes;
   const bool on_the_way = prepares && !call.prompt && linear_prepares(part.weight, input);
   const InputQuant::Kind kind = part.weight.input.kind;
-  const bool scales = (scales_tokens(kind) && !on_the_way) || (scales_groups(kind) && !prompt);
+  // cuBLASLt's E4M3 products take scales of groups apart, its bf16 ones do not
+  const bool apart = !prompt || linear_prompt_input(part.weight) == DType::kF8E4M3;
+  const bool scales = (scales_tokens(kind) && !on_the_way) || (scales_groups(kind) && apart);
   if (prepares && !on_the_way) {
     const bool decodes = !call.prompt && x.rows <= kDecodeTokens;
     const DType dtype = !quantizes                          ? DType::kBF16
@@ -169,6 +172,7 @@ void DeviceProducts::run_part(const Part& part, const Call& call, const DeviceMa
   product.workspace = buffers.prompt();
   product.workspace_bytes = buffers.prompt_bytes();
   product.prompt = call.prompt;
+  product.spare_rows = call.spare_rows || (call.silu_mul && !fuses_silu(call));  // then y is ProductBuffers::wide()
   run_product(part.weight, product, launch);
   if (!part.has_low_rank) return;
   product.x = input;
@@ -177,6 +181,7 @@ void DeviceProducts::run_part(const Part& part, const Call& call, const DeviceMa
   product.x_scales = nullptr;
   product.y = buffers.rank(x.rows, part.low_rank_a.rows);
   product.residual = {};
+  product.spare_rows = false;
   run_product(part.low_rank_a, product, launch);
   product.x = product.y;
   product.y = product.residual = y;

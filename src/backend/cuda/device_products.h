@@ -65,8 +65,9 @@ class DeviceProducts {
     DeviceMatrix y;  // [M, outputs] bf16, or f32 without residual and low-rank part
     // [M, outputs] bf16, or without data: y = bf16(residual + bf16(product)). It may be y itself.
     DeviceMatrix residual;
-    bool silu_mul = false;  // y: [M, outputs / 2], what silu_mul() makes of the product
-    bool prompt = false;    // by the kernels of a prompt, else by those of decoding, for M of up to kDecodeTokens
+    bool silu_mul = false;    // y: [M, outputs / 2], what silu_mul() makes of the product
+    bool prompt = false;      // by the kernels of a prompt, else by those of decoding, for M of up to kDecodeTokens
+    bool spare_rows = false;  // as LinearCall has it
     // x: [M, 2 inputs], gates before values, and silu_mul() of them is multiplied: where prepares_gates(), in prompts.
     bool gates = false;
   };
@@ -79,7 +80,7 @@ class DeviceProducts {
   std::int64_t inputs() const { return parts_.front().weight.cols; }
   // What calls have.
   struct Use {
-    bool norm = false, residual = false, silu_mul = false;
+    bool norm = false, residual = false, silu_mul = false, spare_rows = false;
     bool prompts = true;  // false: steps of decoding alone
   };
   // Widens `sizes` so that calls of up to sizes.rows tokens fit.

@@ -24,7 +24,7 @@ struct LinearCall {
   const float* norm = nullptr;
   float eps = 0.0f;
   // [M], s_in of each token, where the input's scales are the tokens'. [M, ceil(K / 128)] or null where they are those of
-  // groups: null where x has been multiplied with them. Else null.
+  // groups: null where x has been multiplied with them, as the row "cublas" wants it but for E4M3. Else null.
   const float* x_scales = nullptr;
   // [M, N] bf16 or f32.
   DeviceMatrix y;
@@ -37,6 +37,8 @@ struct LinearCall {
   bool prompt = false;
   void* workspace = nullptr;
   std::size_t workspace_bytes = 0;
+  // y has memory for a multiple of four rows, and what is in those behind its own does not matter. (x in E4M3 has it always.)
+  bool spare_rows = false;
 };
 
 // The dtype of x for the row "decode": I8 and F8E4M3 where codes of the weight and of x are both, else BF16.

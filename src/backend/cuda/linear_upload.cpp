@@ -109,6 +109,7 @@ class Upload {
     }
     if (!weight_.codes) upload_codes();
     upload_rows();
+    upload_tile_scales();
     return weight_;
   }
 
@@ -167,6 +168,9 @@ class Upload {
   void upload_rows() {
     weight_.row_factors =
         copy(row_values([this](const QTensor&, std::size_t part, std::int64_t) { return source_.factor(part); }));
+    bool one = true;
+    for (std::size_t i = 0; i < source_.weights.size(); ++i) one &= source_.factor(i) == source_.factor(0);
+    weight_.row_factor = one ? source_.factor(0) : 0.0f;
     bool biased = false;
     for (const Tensor& bias : source_.biases) biased |= bias.defined();
     std::vector<float> bias;
@@ -175,6 +179,22 @@ class Upload {
       weight_.bias = copy(bias);
     }
     upload_plain_bias(bias);
+  }
+
+  void upload_tile_scales() {
+    if (weight_.spec.element != Element::kE4M3 || weight_.spec.granularity != Granularity::kTile) return;
+    const std::int64_t tiles = divide_up(weight_.cols, kTileSize), stride = divide_up(tiles, 4) * 4;
+    std::vector<float> scales;
+    for (std::size_t i = 0; i < source_.weights.size(); ++i) {
+      const QTensor& part = source_.weights[i];
+      if (part.rows() % kTileSize != 0 && i + 1 < source_.weights.size()) return;
+      for (std::int64_t row = 0; row < part.rows(); row += kTileSize) {
+        for (std::int64_t k = 0; k < stride; ++k) {
+          scales.push_back(k < tiles ? scale_at(part, row, k * kTileSize) : 0.0f);
+        }
+      }
+    }
+    weight_.tile_scales = copy(scales);
   }
 
   // bias: [N] or empty

@@ -33,6 +33,9 @@ struct LinearWeight {
   DType group_scale_type = DType::kF32;
   std::int64_t group = 0;              // inputs under one scale; K where a scale covers the row
   const float* row_factors = nullptr;  // [N]: LinearSource::factor of each row
+  float row_factor = 0.0f;             // the same where it is one for all rows, else 0
+  // Of E4M3 by tiles, those of a tile in one part: [ceil(N / 128), ceil(K / 512) 4], as cuBLASLt reads them; else null.
+  const float* tile_scales = nullptr;
   // Of E4M3 with scales over rows: [N], scale times factor; and the same where it is one for all rows, else 0.
   const float* row_products = nullptr;
   float row_product = 0.0f;

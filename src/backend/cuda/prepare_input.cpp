@@ -60,7 +60,8 @@ void prepare_input(const PrepareInput& call, const Launch& launch) {
               call.x.cols == wide && call.x.stride >= wide && call.y.stride >= cols,
           kWhere, "expected BF16 [{}, {}] for [{}, {}], got {} [{}, {}]", call.y.rows, wide, call.y.rows, cols,
           dtype_name(call.x.dtype), call.x.rows, call.x.cols);
-  const bool e4m3 = kind == InputQuant::Kind::kStaticE4M3 || kind == InputQuant::Kind::kDynamicE4M3;
+  const bool e4m3 = kind == InputQuant::Kind::kStaticE4M3 || kind == InputQuant::Kind::kDynamicE4M3 ||
+                    (scales_groups(kind) && call.y_scales);
   require(call.y.dtype == DType::kBF16 || (call.y.dtype == DType::kI8 && is_int8(kind)) ||
               (call.y.dtype == DType::kF8E4M3 && e4m3),
           kWhere, "codes go to BF16 or to their own dtype, got {}", dtype_name(call.y.dtype));

@@ -158,6 +158,13 @@ TEST_F(CudaDecodeOps, BlocksOfInputsGetTheValuesOfTheCpu) {
       }
       EXPECT_TRUE(y.padding_intact());
       if (!groups) continue;
+      DeviceRows bytes(DType::kF8E4M3, 5, cols, 3), again(DType::kF32, 5, count);
+      cuda::prepare_input(
+          {device_x.matrix(), nullptr, 0, input, bytes.matrix(), static_cast<float*>(again.matrix().data)}, launch());
+      stream_->synchronize();
+      const Tensor codes = bytes.values();
+      EXPECT_EQ(std::memcmp(codes.raw(), got.raw(), static_cast<std::size_t>(got.nbytes())), 0) << cols;
+      EXPECT_TRUE(again.stored() == scales.stored() && bytes.padding_intact()) << cols;
       cuda::prepare_input({device_x.matrix(), nullptr, 0, input, y.matrix(), nullptr}, launch());
       stream_->synchronize();
       const Tensor whole = y.values();

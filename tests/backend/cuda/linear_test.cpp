@@ -2,10 +2,13 @@
 // every M; and what it refuses.
 #include "backend/cuda/linear.h"
 
+#include <limits>
+
 #include "backend/cuda/decode_ops.h"
 #include "backend/cuda/linear_prompt.h"
 #include "backend/cuda/prepare_input.h"
 #include "formats/e8m0.h"
+#include "ops/cuda_devices.h"
 #include "tests/backend/cuda/device_rows.h"
 #include "tests/ops/linear_cases.h"
 
@@ -49,7 +52,7 @@ std::vector<LinearFormat> other_formats() {
   using Kind = InputQuant::Kind;
   const InputQuant none{}, e4m3{Kind::kStaticE4M3, 0.0061f}, nvfp4{Kind::kDynamicNvfp4, 0.0011f},
       nvfp4_inverse{Kind::kDynamicNvfp4, 900.0f, true}, group{Kind::kDynamicE4M3Group}, mxfp8{Kind::kDynamicMxfp8},
-      mxfp4{Kind::kDynamicMxfp4}, int8_token{Kind::kDynamicInt8};
+      mxfp4{Kind::kDynamicMxfp4}, int8_token{Kind::kDynamicInt8}, e4m3_token{Kind::kDynamicE4M3};
   return {
       {"nvfp4", {Element::kE2M1, kGroup, 16}, DType::kF8E4M3, 0.0123f, none},
       {"nvfp4_x_nvfp4", {Element::kE2M1, kGroup, 16}, DType::kF8E4M3, 0.0123f, nvfp4},
@@ -62,8 +65,11 @@ std::vector<LinearFormat> other_formats() {
       {"mxfp6_e2m3", {Element::kE2M3, kGroup, 32, true}, DType::kF8E8M0, 1.0f, none},
       {"mxfp8_x_mxfp8", {Element::kE4M3, kGroup, 32, true}, DType::kF8E8M0, 1.0f, mxfp8},
       {"e4m3_tiles_x_e4m3_group", {Element::kE4M3, kTile, 128}, DType::kF32, 1.0f, group},
+      {"e4m3_tiles_x_e4m3_token", {Element::kE4M3, kTile, 128}, DType::kF32, 1.0f, e4m3_token},
       {"e4m3_channel_x_e4m3_group", {Element::kE4M3, kChannel, 0}, DType::kF32, 1.0f, group},
       {"int4_group128_x_e4m3", {Element::kInt4, kGroup, 128}, DType::kF32, 1.0f, e4m3},
+      {"int4_group128_x_e4m3_token", {Element::kInt4, kGroup, 128}, DType::kBF16, 0.75f, e4m3_token},
+      {"int4_group128_x_e4m3_group", {Element::kInt4, kGroup, 128}, DType::kF16, 1.0f, group},
       {"int4_group64_zeros", {Element::kInt4, kGroup, 64, false, true}, DType::kF16, 1.0f, none, true, false},
       {"int4_group32_zeros", {Element::kInt4, kGroup, 32, false, true}, DType::kF32, 1.0f, none, true, false},
       {"int4_group256", {Element::kInt4, kGroup, 256}, DType::kBF16, 1.0f, none},
@@ -122,6 +128,15 @@ QuantizedInput quantized(const Tensor& x, const InputQuant& input) {
   return out;
 }
 
+// Those of the first tokens.
+QuantizedInput first_rows(const QuantizedInput& x, std::int64_t rows) {
+  const auto first = [&](const Tensor& all) { return all.defined() ? all.rows(0, rows) : Tensor(); };
+  QuantizedInput out{first(x.codes), {}, first(x.groups), first(x.group_codes)};
+  out.scales = Tensor(DType::kF32, {rows});
+  std::copy_n(x.scales.data<float>(), rows, out.scales.data<float>());
+  return out;
+}
+
 // A weight on the device and one call of it, everything around the operands NaN.
 class DeviceProduct {
  public:
@@ -135,16 +150,20 @@ class DeviceProduct {
              const Tensor* residual = nullptr, bool silu_mul = false) {
     const std::int64_t m = x.codes.dim(0), n = source_.rows() / (silu_mul ? 2 : 1);
     const DType x_type = input_type(kernel);
-    const bool groups = x.groups.defined() && kernel != "cublas";
-    const DeviceRows input(x_type, groups ? x.group_codes : x.codes,
-                           padding(x.codes.dim(1), x_type == DType::kBF16 ? 8 : 16));
+    const bool native = x_type == DType::kF8E4M3, groups = x.groups.defined() && (kernel != "cublas" || native);
+    const Tensor& codes = groups ? x.group_codes : x.codes;
+    const DeviceRows input(x_type, native ? whole_fours(codes) : codes,
+                           padding(codes.dim(1), x_type == DType::kBF16 ? 8 : 16));
     const DeviceRows scales(DType::kF32, groups ? x.groups : x.scales.reshape({x.scales.dim(0), 1}));
-    DeviceRows y(y_type, m, n, kernel == "cublas" ? padding(n, 8) : 3);
+    const bool spare_rows = native && y_type == DType::kBF16;
+    DeviceRows y(y_type, spare_rows ? (m + 3) / 4 * 4 : m, n, kernel == "cublas" ? padding(n, 8) : 3);
     const std::size_t bytes = cuda::linear_prompt_workspace(weight_, m);
     cuda::DeviceArena workspace("test", bytes);
     cuda::LinearCall call;
     call.x = input.matrix();
     call.y = y.matrix();
+    call.x.rows = call.y.rows = m;
+    call.spare_rows = spare_rows;
     call.silu_mul = silu_mul;
     call.workspace = workspace.allocate(bytes);
     call.workspace_bytes = bytes;
@@ -158,7 +177,7 @@ class DeviceProduct {
     cuda::linear(weight_, call, stream_.launch(), kernel);
     stream_.synchronize();
     EXPECT_TRUE(y.padding_intact()) << kernel;
-    return y.values();
+    return y.values().rows(0, m);
   }
 
   // [M, N] of an x that is normalized and quantized first, by the product itself or before it.  norm: [K] or null.
@@ -196,6 +215,8 @@ class DeviceProduct {
       call.y = {nullptr, DType::kF32, m, n, n + padding(n, 8)};
       call.workspace_bytes = cuda::linear_prompt_workspace(weight_, m);
       call.prompt = true;
+      const float some = 0;
+      if (cuda::scales_groups(source_.input.kind) && call.x.dtype == DType::kF8E4M3) call.x_scales = &some;
       if (row.supports(weight_, call)) names.emplace_back(row.name);
     }
     return names;
@@ -203,6 +224,13 @@ class DeviceProduct {
   const cuda::LinearWeight& weight() const { return weight_; }
 
  private:
+  // Rows of NaN behind those of x, up to a multiple of four.
+  static Tensor whole_fours(const Tensor& x) {
+    Tensor whole(DType::kF32, {(x.dim(0) + 3) / 4 * 4, x.dim(1)});
+    std::fill_n(whole.data<float>(), whole.numel(), std::numeric_limits<float>::quiet_NaN());
+    std::copy_n(x.data<float>(), x.numel(), whole.data<float>());
+    return whole;
+  }
   DType input_type(std::string_view kernel) const {
     if (kernel == "cublas") return cuda::linear_prompt_input(weight_);
     if (kernel == "decode") return cuda::linear_decode_input(weight_);
@@ -371,19 +399,49 @@ TEST_F(CudaLinear, GivesATokenTheSameBitsWhereClustersShareK) {
   }
 }
 
-// The same of the library's kernels, which are chosen by the number of tokens.
-TEST_F(CudaLinear, GivesAPromptsTokenTheSameBitsWhateverTheLength) {
-  for (const LinearFormat& format : device_formats()) {
-    for (const LinearShape& shape : {LinearShape{2048, 1536, 4480}, LinearShape{2048, 2048, 1536}}) {
+// Those whose products on Hopper have scales of 128 inputs.
+std::vector<LinearFormat> block_formats() {
+  std::vector<LinearFormat> formats;
+  for (const LinearFormat& format : other_formats()) {
+    const bool tiles = format.name == "e4m3_tiles_x_e4m3_group" || format.name == "e4m3_tiles_x_e4m3_token";
+    if (tiles || format.name.starts_with("int4_group128_x_e4m3")) formats.push_back(format);
+  }
+  return formats;
+}
+
+TEST_F(CudaLinear, MultipliesBlocksNativelyOnHopper) {
+  if (list_cuda_devices().at(0).compute_capability != 90) GTEST_SKIP() << "not a Hopper";
+  ASSERT_EQ(block_formats().size(), 5u);
+  for (const LinearFormat& format : block_formats()) {
+    for (const LinearShape& shape : {LinearShape{0, 1536, 8960}, LinearShape{0, 144, 400}, LinearShape{0, 16, 1536}}) {
       const QTensor weight = testing::random_weight(format, shape.n, shape.k, 5);
       const Tensor bias;
+      const DeviceProduct product(LinearSource{{&weight, 1}, {&bias, 1}, format.input});
+      EXPECT_EQ(cuda::linear_prompt_input(product.weight()), DType::kF8E4M3)
+          << format.name << " " << shape.n << " x " << shape.k;
+    }
+  }
+}
+
+// The same of the library's kernels, which are chosen by the number of tokens.
+TEST_F(CudaLinear, GivesAPromptsTokenTheSameBitsWhateverTheLength) {
+  std::vector<LinearFormat> formats = device_formats();
+  for (const LinearFormat& format : block_formats()) {  // one of tiles and one of groups, for the time that it takes
+    if (format.name == "e4m3_tiles_x_e4m3_group" || format.name == "int4_group128_x_e4m3") formats.push_back(format);
+  }
+  for (const LinearFormat& format : formats) {
+    for (const LinearShape& shape : {LinearShape{2048, 1536, 4480}, LinearShape{2048, 2048, 1536}}) {
+      const QTensor weight = testing::random_weight(format, shape.n, shape.k, 5);
+      Tensor bias;
+      const bool blocks = format.spec.group == 128 && format.input.kind != InputQuant::Kind::kNone;
+      if (blocks && shape.k == 1536) bias = bf16_values(testing::random_input(1, shape.n, 3)).reshape({shape.n});
       DeviceProduct product(LinearSource{{&weight, 1}, {&bias, 1}, format.input});
-      const Tensor x = bf16_values(testing::random_input(shape.m, shape.k, 6));
+      const QuantizedInput x = quantized(bf16_values(testing::random_input(shape.m, shape.k, 6)), format.input);
       // E4M3 is rounded to bf16 by another kernel than to f32
       for (const DType type : {DType::kF32, DType::kBF16}) {
-        const Tensor all = product.run(quantized(x, format.input), "cublas", type);
+        const Tensor all = product.run(x, "cublas", type);
         for (const std::int64_t rows : {1, 65, 129, 300, 640, 1089, 1536}) {
-          const Tensor some = product.run(quantized(x.rows(0, rows), format.input), "cublas", type);
+          const Tensor some = product.run(first_rows(x, rows), "cublas", type);
           EXPECT_EQ(std::memcmp(some.raw(), all.raw(), static_cast<std::size_t>(some.nbytes())), 0)
               << format.name << " " << rows;
         }
@@ -510,8 +568,8 @@ TEST_F(CudaLinear, PreparesItsInputWithTheBitsOfTheOp) {
 // Prompts' shapes: more tokens than "decode" takes, by the library's kernels, with and without residual and bias.
 TEST_F(CudaLinear, MultipliesPromptsWithinTheBound) {
   for (const LinearFormat& format : all_formats()) {
-    for (const LinearShape& shape :
-         {LinearShape{9, 24, 48}, LinearShape{130, 256, 384}, LinearShape{70, 16, 1536}, LinearShape{131, 256, 384}}) {
+    for (const LinearShape& shape : {LinearShape{9, 24, 48}, LinearShape{130, 256, 384}, LinearShape{70, 16, 1536},
+                                     LinearShape{131, 256, 384}, LinearShape{133, 144, 400}}) {
       const QTensor weight = testing::random_weight(format, shape.n, shape.k, 5);
       Tensor bias = bf16_values(testing::random_input(1, shape.n, 3)).reshape({shape.n});
       if (shape.m % 2 != 0) bias = Tensor();
@@ -565,6 +623,36 @@ TEST_F(CudaLinear, FusesWeightsThatShareTheirInput) {
   }
 }
 
+// Tiles that belong to one part each are multiplied as they are on Hopper, others decoded; and groups of several parts.
+TEST_F(CudaLinear, FusesBlocksOfParts) {
+  const std::int64_t k = 400;
+  for (const LinearFormat& format : block_formats()) {
+    for (const Shape& rows : {Shape{256, 128, 48}, Shape{130, 126, 16}}) {
+      std::vector<QTensor> parts;
+      for (const std::int64_t n : rows) {
+        parts.push_back(testing::random_weight(format, n, k, static_cast<std::uint64_t>(n)));
+        parts.back().global_scale = static_cast<float>(n);
+      }
+      const std::vector<Tensor> biases(parts.size());
+      const QuantizedInput x = quantized(bf16_values(testing::random_input(70, k, 6)), format.input);
+      DeviceProduct product(LinearSource{parts, biases, format.input});
+      const Tensor y = product.run(x, "cublas");
+      std::int64_t first = 0;
+      for (const QTensor& part : parts) {
+        const Tensor none;
+        const Exact exact = exact_product(x, part, none, LinearSource{{&part, 1}, {&none, 1}, format.input});
+        for (std::int64_t i = 0; i < 70 * part.rows(); ++i) {
+          const auto at = static_cast<std::size_t>(i);
+          ASSERT_NEAR(y.data<float>()[i / part.rows() * y.dim(1) + first + i % part.rows()], exact.y[at],
+                      bound(k, exact.magnitude[at], product.weight(), "cublas"))
+              << format.name << " part of " << part.rows() << ", element " << i;
+        }
+        first += part.rows();
+      }
+    }
+  }
+}
+
 // Which formats have a kernel for decoding: that none falls back to the general one by mistake.
 TEST_F(CudaLinear, DecodesByKernelsOfTheirOwn) {
   for (const LinearFormat& format : all_formats()) {
@@ -574,7 +662,8 @@ TEST_F(CudaLinear, DecodesByKernelsOfTheirOwn) {
     const bool shifted = format.offsets || (format.zeros && format.spec.element != Element::kInt4);
     const bool general = shifted || format.name == "int4_channel_zeros" || format.name == "int8_group20" ||
                          format.name == "e2m1_channel" || format.name == "e4m3_channel_x_e4m3_group" ||
-                         format.name == "nf4_group128" || format.name == "f16" || format.name == "f32";
+                          format.name == "int4_group128_x_e4m3_group" || format.name == "nf4_group128" ||
+                          format.name == "f16" || format.name == "f32";
     EXPECT_EQ(product.kernels(2)[0] == "decode", !general) << format.name;
     EXPECT_EQ(cuda::linear_decodes(product.weight()), !general) << format.name;
   }
