@@ -17,6 +17,7 @@
 #include "ops/cuda_devices.h"
 #include "tests/backend/cuda/attention_bench.h"
 #include "tests/backend/cuda/bench_memory.h"
+#include "tests/backend/cuda/prompt_bench.h"
 #include "tests/backend/cuda/step_bench.h"
 #include "tests/backend/cuda/vision_bench.h"
 
@@ -157,6 +158,7 @@ void run(const std::vector<std::string>& words) {
   }
   testing::bench_newest_attention(roofline.read_bytes, wanted);
   testing::bench_vision(wanted);
+  testing::bench_prompts(wanted);
   Bench bench(roofline.read_bytes);
   for (const Format& format : kFormats) {
     for (const Shape2& shape : kShapes) {
