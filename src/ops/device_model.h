@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "ops/sequence_end.h"
 #include "ops/token_draw.h"
 #include "tensor/qtensor.h"
 
@@ -80,6 +81,7 @@ struct DeviceLimits {
   std::int64_t picture_tokens = 0;  // of one prompt, or of some that run together
   // The rotation of a text token by its position: [positions, head_dim / 2] f32. Decoding goes no further.
   Tensor cos, sin;
+  std::vector<std::int32_t> stop_tokens;  // as ops/sequence_end.h has them
   // Of each layer: keys (after RoPE) and values are kept as codes, kE4M3: e4m3(clamp(x / scale, -448, 448)), or kInt8:
   // clamp(rint(x / scale), -127, 127). Empty: in bf16.
   std::vector<DeviceKvScales> kv_scales;
@@ -104,12 +106,14 @@ struct DevicePrompt {
 struct DeviceStepRow {
   std::size_t sequence = 0;
   std::int32_t token = 0, position = 0;
-  TokenDraw draw;  // of the token after it
+  TokenDraw draw;    // of the token after it
+  TokenLimit limit;  // of that one, too
   bool operator==(const DeviceStepRow&) const = default;
 };
 struct DeviceChoice {
   std::int32_t token = 0;  // drawn, or of the largest logit, the smallest among equals; -1 where a logit is not finite
   float gap = 0;           // between the two largest logits
+  bool ended = false;      // a step's: the row's limit says that it is the last one
 };
 
 // What a device spent on one kind of op.
@@ -165,7 +169,7 @@ class DeviceRunner {
   virtual std::int64_t max_logits() const = 0;
 
   // Appends one token to each row's sequence. The device begins the step after it with the tokens chosen here before it is
-  // asked to: rows that follow this way cost no waiting, any others are as good.
+  // asked to: rows that follow this way, without those that have ended, cost no waiting, any others are as good.
   virtual std::vector<DeviceChoice> step(std::span<const DeviceStepRow> rows) = 0;
 
   virtual DeviceMemory memory() const = 0;

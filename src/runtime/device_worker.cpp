@@ -72,7 +72,7 @@ class DeviceWorker final : public Worker {
     std::vector<DeviceStepRow> device_rows;
     std::vector<Sampler*> samplers;
     for (const StepRow& row : rows) {
-      device_rows.push_back({row.sequence, row.token, row.position, row.sampler->next_draw()});
+      device_rows.push_back({row.sequence, row.token, row.position, row.sampler->next_draw(), row.limit});
       samplers.push_back(row.sampler);
     }
     return take_choices(runner_->step(device_rows), samplers);
@@ -99,6 +99,7 @@ class DeviceWorker final : public Worker {
     limits.sequences = engine.options().device_sequences;
     limits.kv_tokens = engine.device_kv_tokens();
     limits.picture_tokens = std::min(config.max_positions, limits.kv_tokens);
+    limits.stop_tokens = engine.stop_tokens();
     limits.cos = rotations.cos;
     limits.sin = rotations.sin;
     for (const KvScales& scales : engine.kv_layout()->scales) limits.kv_scales.push_back({scales.k, scales.v});

@@ -159,10 +159,6 @@ std::int64_t EngineState::device_kv_tokens() const {
   return std::max(kTokens, model_.config().decoder.max_positions);
 }
 
-bool EngineState::stops(TokenId token) const {
-  return std::find(stop_tokens_.begin(), stop_tokens_.end(), token) != stop_tokens_.end();
-}
-
 void EngineState::check_length(std::int64_t tokens) const {
   const std::int64_t limit = model_.config().decoder.max_positions;
   require(tokens >= 1, "prompt", "expected at least one token, got none");

@@ -50,7 +50,7 @@ class EngineState final : public Engine {
   const EngineOptions& options() const { return options_; }
   const Model& model() const { return model_; }
   const std::shared_ptr<const KvLayout>& kv_layout() const { return kv_layout_; }
-  bool stops(TokenId token) const;
+  const std::vector<TokenId>& stop_tokens() const { return stop_tokens_; }
   // Throws Error for a prompt without text, with pictures that do not fit its messages, or longer than the model's
   // positions.
   PreparedPrompt prepare(const Prompt& prompt, ThreadPool& pool) const;

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <limits>
 
 #include "runtime/sequence.h"
 #include "runtime/worker.h"
@@ -16,10 +17,17 @@ struct Writer {
     result.smallest_gap = result.tokens.empty() ? choice.gap : std::min(result.smallest_gap, choice.gap);
     result.tokens.push_back(choice.token);
     const bool wanted = tell(decoder.push(choice.token), sink);
-    result.stopped = !options.ignore_eos && engine.stops(choice.token);
-    return wanted && !result.stopped && static_cast<std::int64_t>(result.tokens.size()) < options.max_new_tokens &&
-           result.prompt_tokens + static_cast<std::int64_t>(result.tokens.size()) <
-               engine.model().config().decoder.max_positions;
+    result.stopped = limit.stops && is_stop_token(choice.token, engine.stop_tokens());
+    const bool ended = limit.ends_with(choice.token, engine.stop_tokens());
+    limit = limit.next();
+    return wanted && !ended;
+  }
+
+  // Once the prompt's length is known.
+  TokenLimit first_limit() const {
+    const std::int64_t places = engine.model().config().decoder.max_positions - result.prompt_tokens;
+    const std::int64_t most = std::numeric_limits<std::int32_t>::max();
+    return {static_cast<std::int32_t>(std::min({options.max_new_tokens, places, most})), !options.ignore_eos};
   }
 
   void finish(const TextSink& sink) {
@@ -35,6 +43,7 @@ struct Writer {
   const SamplingOptions& options;
   Generation result;
   std::int32_t next_position = 0;
+  TokenLimit limit;  // of the next token
 };
 
 class SessionState final : public Session {
@@ -198,6 +207,7 @@ class SessionState final : public Session {
       if (picture.loaded) seconds -= picture.loaded->decode_seconds + picture.loaded->resize_seconds;
     }
     writer.next_position = request.prompt.positions.next;
+    writer.limit = writer.first_limit();
     if (writer.options.max_new_tokens > 0) result.times.prefill = std::max(0.0, seconds);
     return request;
   }
@@ -267,7 +277,8 @@ class SessionState final : public Session {
     std::vector<Worker::StepRow> rows;
     for (std::size_t k = 0; k < sequences.size(); ++k) {
       Writer& writer = *writers[k];
-      rows.push_back({sequences[k], writer.result.tokens.back(), writer.next_position++, &writer.sampler});
+      rows.push_back(
+          {sequences[k], writer.result.tokens.back(), writer.next_position++, &writer.sampler, writer.limit});
     }
     make_room(sequences, 1, [&](std::size_t i) { return std::ranges::find(sequences, i) == sequences.end(); });
     std::vector<Choice> choices = worker_->step(rows);

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "ops/sequence_end.h"
 #include "runtime/engine_state.h"
 #include "runtime/sampler.h"
 
@@ -30,6 +31,7 @@ class Worker {
     TokenId token = 0;
     std::int32_t position = 0;
     Sampler* sampler = nullptr;
+    TokenLimit limit;  // of the next one: what the session tests itself, for a device that goes on by itself
   };
 
   // Sequences at once, at most.

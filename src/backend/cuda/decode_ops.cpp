@@ -153,8 +153,7 @@ void argmax(const Argmax& call, const Launch& launch) {
   if (logits.rows == 0) return;
   const ProfiledOp watched(launch, "argmax", bytes_of(logits));
   start_argmax({static_cast<const float*>(logits.data), logits.stride, static_cast<LargestTwo*>(call.workspace),
-                call.tokens, call.gaps, call.slots, call.lengths, call.positions, static_cast<int>(logits.rows),
-                static_cast<int>(logits.cols)},
+                call.tokens, call.gaps, static_cast<int>(logits.rows), static_cast<int>(logits.cols)},
                launch);
 }
 

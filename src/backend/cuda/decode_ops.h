@@ -43,9 +43,9 @@ void rope_append(const RopeAppend& call, const PagedKv& kv, const Launch& launch
 void unpack_kv(const PagedKv& kv, std::int32_t sequence, std::int64_t tokens, const PagedKv& target,
                const Launch& launch);
 
-// The newest token of each row: rope_append(), then ops/attention.h for its query, which sees the first lengths[row] >= 1 keys
-// of sequences[row] (null: of the sequence of its own number), its own among them as the last. No two rows are of one
-// sequence.
+// The newest token of each row: rope_append(), then ops/attention.h for its query, which sees the first lengths[row] keys of
+// sequences[row] (null: of the sequence of its own number), its own among them as the last. No two rows are of one
+// sequence. Of a row without keys nothing is read, appended or written.
 //   qkv: [rows, (heads + 2 kv_heads) head_dim], stays as it is; rows begin at multiples of 16 bytes.  out: [rows, heads
 //   head_dim], rows at multiples of 8 bytes.  cos, sin, positions: as RopeAppend has them, rows at multiples of 16 bytes.
 //   workspace: attention_workspace() floats.  counters: [rows, kv_heads], zeros before and after.
@@ -68,14 +68,12 @@ std::int64_t attention_workspace(std::int64_t rows, std::int64_t heads, std::int
 void attention_decode(const AttentionDecode& call, const PagedKv& kv, const Launch& launch);
 
 // tokens[r] = the first column of the largest logit, gaps[r] = how far the next largest is below it; -1 and NaN where a
-// logit is not finite.  logits: [rows, cols] f32.  slots, lengths, positions: [rows] or null, each counted up by one: the
-// next step's.  workspace: argmax_workspace() bytes.
+// logit is not finite.  logits: [rows, cols] f32.  workspace: argmax_workspace() bytes.
 struct Argmax {
   DeviceMatrix logits;
   void* workspace = nullptr;
   std::int32_t* tokens = nullptr;
   float* gaps = nullptr;
-  std::int32_t *slots = nullptr, *lengths = nullptr, *positions = nullptr;
 };
 std::int64_t argmax_workspace(std::int64_t rows);
 void argmax(const Argmax& call, const Launch& launch);

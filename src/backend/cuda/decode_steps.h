@@ -1,11 +1,13 @@
 #pragma once
-// Steps of decoding: one token of each of some sequences, as one graph. The device counts places and positions up and chooses
-// the next token, so that a step may follow the one before it without the host.
+// Steps of decoding: one token of each of some sequences, as one graph. The device chooses the next token, tests whether it
+// ends its sequence and goes on by a place, so that a step may follow the one before it without the host. A sequence that has
+// ended keeps its row, of which attention then does nothing, until other rows are loaded.
 
 #include <map>
 #include <memory>
 #include <tuple>
 
+#include "backend/cuda/device/end_step.h"
 #include "backend/cuda/device_decoder.h"
 #include "backend/cuda/kv_pages.h"
 #include "backend/cuda/pinned_memory.h"
@@ -20,6 +22,8 @@ class DecodeSteps {
     const DeviceDecoder::Buffers& buffers;
     const std::vector<PagedKv>& kv;
     const float *cos, *sin;  // by position
+    const std::int32_t* stop_tokens;
+    int stop_count;
   };
   static std::size_t bytes(const DecoderShape& shape, std::int64_t rows);
   // rows: of a step, at most.
@@ -31,20 +35,26 @@ class DecodeSteps {
   void enqueue(std::int64_t longest);
   // Steps that were put on the stream and not waited for; at most two.
   std::int64_t under_way() const { return enqueued_ - waited_; }
-  // What the oldest of them chose.
+  // What the oldest of them chose, for the rows whose sequences had not ended before it.
   std::vector<DeviceChoice> wait();
+  // Rows of a step, ended ones among them.
+  std::int64_t rows() const { return count_; }
 
  private:
   struct Rows {
-    std::int32_t *tokens, *positions, *sequences, *lengths;
+    std::int32_t* results;  // [kResultParts, capacity]: tokens, gaps as bits, ended
+    std::int32_t *tokens, *positions, *sequences, *lengths, *ended;
     float* gaps;
+    TokenLimit* limits;
   };
   const DeviceGraph& graph(std::int64_t longest);
   void run(std::int64_t longest, const Launch& launch) const;
+  void end_step(const Launch& launch) const;
 
   Model model_;
   const DeviceStream& stream_;
-  std::int64_t count_ = 0;  // of rows
+  std::int64_t count_ = 0;          // of rows
+  std::vector<std::size_t> going_;  // the rows that had not ended when last waited for
   Rows rows_{};
   float* attention_memory_ = nullptr;
   std::uint32_t* attention_counters_ = nullptr;
@@ -52,7 +62,7 @@ class DecodeSteps {
   using GraphKey = std::tuple<std::int64_t, std::int64_t, TokenChooser::Kernels>;  // rows, longest
   std::map<GraphKey, std::unique_ptr<DeviceGraph>> graphs_;
   struct Result {
-    PinnedMemory memory;  // tokens, then gaps
+    PinnedMemory memory;  // as Rows::results
     DeviceEvent done;
   };
   std::vector<Result> results_;  // two, in turn

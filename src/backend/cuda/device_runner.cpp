@@ -43,6 +43,9 @@ std::size_t first_token_bytes() {
   return TokenChooser::bytes(kDecodeTokens) + 2 * DeviceArena::padded(kLogitRows * kIntegers);
 }
 
+std::size_t stop_token_bytes(const DeviceLimits& limits) {
+  return DeviceArena::padded(limits.stop_tokens.size() * kIntegers);
+}
 std::size_t table_bytes(const Tensor& tensor) { return DeviceArena::padded(static_cast<std::size_t>(tensor.nbytes())); }
 
 std::size_t page_elements(const DecoderShape& shape) {
@@ -89,8 +92,8 @@ CudaRunner::Sizes CudaRunner::sizes_of(const ModelWeights& weights, const Device
   sizes.picture_tokens = std::max(limits.picture_tokens, sizes.prompt_rows);
   sizes.workspace =
       DeviceArena::padded(static_cast<std::size_t>(sizes.picture_tokens * shape.hidden) * sizeof(std::uint16_t)) +
-      table_bytes(limits.cos) + table_bytes(limits.sin) + DecodeSteps::bytes(shape, limits.sequences) +
-      first_token_bytes();
+      table_bytes(limits.cos) + table_bytes(limits.sin) + stop_token_bytes(limits) +
+      DecodeSteps::bytes(shape, limits.sequences) + first_token_bytes();
   if (!limits.kv_scales.empty()) {
     sizes.kv += scale_bytes(shape);
     sizes.workspace += unpacked_table_bytes(sizes.pages_per_sequence);
@@ -126,8 +129,11 @@ CudaRunner::CudaRunner(std::shared_ptr<const ModelWeights> weights, const Device
   make_cache();
   const float *cos = upload_table(limits.cos, workspace_, stream_),
               *sin = upload_table(limits.sin, workspace_, stream_);
-  steps_ = std::make_unique<DecodeSteps>(DecodeSteps::Model{decoder_, buffers_, kv_, cos, sin}, limits.sequences,
-                                         workspace_, stream_);
+  auto* stop_tokens = workspace_.allocate<std::int32_t>(limits.stop_tokens.size());
+  copy_to_device<std::int32_t>(stop_tokens, limits.stop_tokens, stream_, kWhere);
+  const DecodeSteps::Model model{
+      decoder_, buffers_, kv_, cos, sin, stop_tokens, static_cast<int>(limits.stop_tokens.size())};
+  steps_ = std::make_unique<DecodeSteps>(model, limits.sequences, workspace_, stream_);
   stream_.synchronize();  // what fails here is no request's fault
 }
 
@@ -322,20 +328,23 @@ std::vector<DeviceChoice> CudaRunner::step(std::span<const DeviceStepRow> rows) 
     lengths.push_back(pages_.length(row.sequence));
     furthest = std::max({furthest, static_cast<std::int64_t>(row.position), lengths.back()});
   }
-  if (!std::equal(rows.begin(), rows.end(), next_.begin(), next_.end())) {
+  // rows of sequences that have ended cost as much as others in products: they go when half of the rows are theirs
+  if (!std::ranges::equal(rows, next_) || 2 * std::ssize(rows) <= steps_->rows()) {
     drain();
     steps_->load(rows, lengths);
     start_step(sequences);
   }
   const std::int64_t limit = std::min(limits_.cos.dim(0), sizes_.pages_per_sequence * kPageTokens);
-  // nobody has asked for the tokens of the step ahead yet: where it finds no page, it is not begun
-  if (furthest + 2 < limit && has_room(sequences, steps_->under_way() + 1)) start_step(sequences);
+  // nobody has asked for the tokens of the step ahead yet: where it finds no page, or nobody goes on, it is not begun
+  const bool goes_on = std::ranges::any_of(rows, [](const DeviceStepRow& row) { return row.limit.remaining > 1; });
+  if (goes_on && furthest + 2 < limit && has_room(sequences, steps_->under_way() + 1)) start_step(sequences);
   const std::vector<DeviceChoice> choices = steps_->wait();
   next_.clear();
   for (std::size_t i = 0; i < rows.size(); ++i) {
     pages_.append(rows[i].sequence, 1);
-    if (steps_->under_way() > 0)
-      next_.push_back({rows[i].sequence, choices[i].token, rows[i].position + 1, rows[i].draw.next()});
+    if (steps_->under_way() == 0 || choices[i].ended) continue;
+    next_.push_back(
+        {rows[i].sequence, choices[i].token, rows[i].position + 1, rows[i].draw.next(), rows[i].limit.next()});
   }
   return choices;
 }

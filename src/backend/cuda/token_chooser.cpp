@@ -42,7 +42,7 @@ void TokenChooser::load(std::span<const TokenDraw> draws, const DeviceStream& st
 void TokenChooser::start(const Call& call, const Launch& launch) const {
   const DeviceMatrix& logits = call.logits;
   require(logits.rows <= capacity_, kWhere, "expected up to {} rows, got {}", capacity_, logits.rows);
-  argmax({logits, argmax_memory_, call.tokens, call.gaps, call.slots, call.lengths, call.positions}, launch);
+  argmax({logits, argmax_memory_, call.tokens, call.gaps}, launch);
   if (!kernels_.draws || logits.rows == 0) return;
   const ProfiledOp watched(launch, "draw_token", static_cast<double>(logits.rows * logits.cols) * 4);
   start_draw_token({static_cast<const float*>(logits.data), logits.stride, draws_, progress_, call.tokens,

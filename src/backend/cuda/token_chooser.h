@@ -25,13 +25,11 @@ class TokenChooser {
   };
   const Kernels& kernels() const { return kernels_; }
 
-  // logits: [rows, cols] f32; tokens, gaps, slots, lengths, positions: as Argmax has them, but that drawn tokens need not be
-  // those of the largest logits.
+  // logits: [rows, cols] f32; tokens, gaps: as Argmax has them, but that drawn tokens need not be those of the largest logits.
   struct Call {
     DeviceMatrix logits;
     std::int32_t* tokens = nullptr;
     float* gaps = nullptr;
-    std::int32_t *slots = nullptr, *lengths = nullptr, *positions = nullptr;
   };
   void start(const Call& call, const Launch& launch) const;
 

@@ -295,12 +295,12 @@ class Decoding {
     }
   }
 
-  // The last tokens of some sequences attend.  longest: what the launch allows for.
-  Tensor attend(const std::vector<std::int32_t>& sequences, std::int64_t longest) {
+  // The last tokens of some sequences attend.  longest: what the launch allows for.  ended: a sequence that has none, or -1.
+  Tensor attend(const std::vector<std::int32_t>& sequences, std::int64_t longest, std::int32_t ended = -1) {
     std::vector<std::int32_t> lengths, rows;
     for (const std::int32_t s : sequences) {
       const auto at = static_cast<std::size_t>(s);
-      lengths.push_back(shape_.lengths[at]);
+      lengths.push_back(s == ended ? 0 : shape_.lengths[at]);
       rows.push_back(static_cast<std::int32_t>(first_[at] + shape_.lengths[at] - 1));
     }
     const auto count = static_cast<std::int64_t>(rows.size());
@@ -366,6 +366,16 @@ class Decoding {
       default:
         return x;
     }
+  }
+
+  // Numbers in the cache that nobody wrote.
+  std::int64_t unwritten() const {
+    const Tensor keys = cache_.keys(), values = cache_.values();
+    std::int64_t count = 0;
+    for (const Tensor* x : {&keys, &values}) {
+      count += std::count_if(x->data<float>(), x->data<float>() + x->numel(), [](float v) { return std::isnan(v); });
+    }
+    return count;
   }
 
   // By unpack_kv(): keys and values of a sequence's tokens but the last one, as the CPU's cache has them, rounded to bf16.
@@ -488,6 +498,21 @@ TEST_F(CudaDecodeOps, ANaNAmongTheCodesIsSeenByAllThatAttend) {
   }
 }
 
+TEST_F(CudaDecodeOps, ASequenceThatHasEndedIsLeftAlone) {
+  const CacheCase shape{6, 2, 64, {700, 129, 40}};
+  for (const CacheScales& scales : {CacheScales{}, some_scales(cuda::KvElement::kE4M3, shape.kv_heads)}) {
+    Decoding decoding(shape, *stream_, scales);
+    const std::int64_t before = decoding.unwritten();
+    const Tensor got = decoding.attend({0, 1, 2}, 700, 1);
+    EXPECT_EQ(before - decoding.unwritten(), 2 * 2 * shape.kv_heads * shape.head_dim);  // keys and values of two tokens
+    const Tensor others = decoding.attend({0, 2}, 700);
+    const std::int64_t width = got.dim(1);
+    const float *x = got.data<float>(), *y = others.data<float>();
+    EXPECT_TRUE(std::equal(x, x + width, y) && std::equal(x + 2 * width, x + 3 * width, y + width));
+    EXPECT_TRUE(std::all_of(x + width, x + 2 * width, [](float v) { return std::isnan(v); }));
+  }
+}
+
 TEST_F(CudaDecodeOps, ATokenAttendsWithTheSameBitsAmongOthers) {
   for (const CacheCase& shape : {CacheCase{6, 2, 64, {700, 5000, 129}}, CacheCase{24, 12, 128, {700, 5000, 129}}}) {
     for (const CacheScales& scales : {CacheScales{}, some_scales(cuda::KvElement::kE4M3, shape.kv_heads),
@@ -518,14 +543,12 @@ TEST_F(CudaDecodeOps, ArgmaxTakesTheFirstOfEqualsSaysTheGapAndShowsWhatIsNotFini
   x[4 * cols + 20000] = std::numeric_limits<float>::infinity();
   const DeviceRows device_logits(DType::kF32, logits, 1);
   DeviceRows workspace(DType::kI8, 1, cuda::argmax_workspace(5)), gaps(DType::kF32, 1, 5);
-  const DeviceIntegers tokens({7, 7, 7, 7, 7}), slots({1, 2, 3, 4, 5}), positions({9, 8, 7, 6, 5});
-  cuda::argmax({device_logits.matrix(), workspace.matrix().data, tokens.data(), static_cast<float*>(gaps.matrix().data),
-                slots.data(), nullptr, positions.data()},
-               launch());
+  const DeviceIntegers tokens({7, 7, 7, 7, 7});
+  cuda::argmax(
+      {device_logits.matrix(), workspace.matrix().data, tokens.data(), static_cast<float*>(gaps.matrix().data)},
+      launch());
   stream_->synchronize();
   EXPECT_EQ(tokens.read(5), (std::vector<std::int32_t>{777, 20010, -1, -1, -1}));
-  EXPECT_EQ(slots.read(5), (std::vector<std::int32_t>{2, 3, 4, 5, 6}));
-  EXPECT_EQ(positions.read(5), (std::vector<std::int32_t>{10, 9, 8, 7, 6}));
   const Tensor gap = gaps.values();
   EXPECT_EQ(gap.data<float>()[0], 0.0f);
   EXPECT_EQ(gap.data<float>()[1], 0.5f);

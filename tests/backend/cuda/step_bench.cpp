@@ -202,7 +202,7 @@ class Step {
       if (!std::strchr(skip, 'd')) multiply(layer.down, mlp_, false, hidden_, true, launch);
     }
     multiply(head_, hidden_, true, logits_, false, launch);
-    cuda::argmax({logits_, argmax_memory_, tokens_, gaps_, nullptr, nullptr, nullptr}, launch);
+    cuda::argmax({logits_, argmax_memory_, tokens_, gaps_}, launch);
   }
 
   const StepModel& model_;

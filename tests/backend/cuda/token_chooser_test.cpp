@@ -3,6 +3,8 @@
 
 #include <cmath>
 
+#include "backend/cuda/device/end_step.h"
+#include "backend/cuda/upload.h"
 #include "tests/backend/cuda/paged_cache.h"
 #include "tests/ops/linear_cases.h"
 
@@ -71,6 +73,47 @@ TEST_F(CudaTokenChooser, ShowsWhatIsNotFinite) {
   const std::span row(logits.data<float>() + 5000, 5000);
   const auto best = static_cast<std::int32_t>(std::max_element(row.begin(), row.end()) - row.begin());
   EXPECT_EQ(tokens.read(2), (std::vector<std::int32_t>{-1, draw_token(row, best, draws[1])}));
+}
+
+// Sequences end on the device where TokenLimit says so, and stay ended.
+TEST_F(CudaTokenChooser, EndsSequencesWhereTheHostDoes) {
+  constexpr std::size_t kRows = 67, kSteps = 4;
+  const std::vector<std::int32_t> stops = {5, 151643};
+  std::vector<TokenLimit> limits;
+  std::vector<std::int32_t> lengths, positions;
+  for (std::size_t r = 0; r < kRows; ++r) {
+    limits.push_back({static_cast<std::int32_t>(r % 5 + 1), r % 2 == 0});
+    lengths.push_back(r % 11 == 10 ? 0 : static_cast<std::int32_t>(r + 1));
+    positions.push_back(static_cast<std::int32_t>(2 * r));
+  }
+  std::vector<std::int32_t> ended(kRows, 7);
+  const DeviceIntegers device_stops(stops), device_lengths(lengths), device_positions(positions), device_ended(ended);
+  cuda::DeviceArena arena("test", kRows * sizeof(TokenLimit));
+  auto* device_limits = arena.allocate<TokenLimit>(kRows);
+  cuda::copy_to_device<TokenLimit>(device_limits, limits, *stream_, "test");
+  for (std::size_t step = 0; step < kSteps; ++step) {
+    std::vector<std::int32_t> tokens;
+    for (std::size_t r = 0; r < kRows; ++r)
+      tokens.push_back(r % 3 == step ? stops[r % 2] : static_cast<std::int32_t>(r + 6));
+    const DeviceIntegers device_tokens(tokens);
+    cuda::start_end_step({device_tokens.data(), device_stops.data(), device_limits, device_lengths.data(),
+                          device_positions.data(), device_ended.data(), static_cast<int>(kRows), 2},
+                         launch());
+    stream_->synchronize();
+    for (std::size_t r = 0; r < kRows; ++r) {
+      if (lengths[r] == 0) continue;
+      const bool ends = limits[r].ends_with(tokens[r], stops);
+      limits[r] = limits[r].next();
+      lengths[r] = ends ? 0 : lengths[r] + 1;
+      positions[r] += ends ? 0 : 1;
+      ended[r] = ends ? 1 : 0;
+    }
+    EXPECT_EQ(device_lengths.read(kRows), lengths) << step;
+    EXPECT_EQ(device_positions.read(kRows), positions) << step;
+    EXPECT_EQ(device_ended.read(kRows), ended) << step;
+  }
+  EXPECT_GT(std::ranges::count(ended, 0), 0);
+  EXPECT_EQ(std::ranges::count(ended, 7), kRows / 11);
 }
 
 }  // namespace

@@ -62,9 +62,6 @@ __global__ void __launch_bounds__(32) argmax_join(ArgmaxArguments args) {
   if (threadIdx.x != 0) return;
   args.tokens[blockIdx.x] = best.first != best.first ? -1 : best.col;
   args.gaps[blockIdx.x] = best.first - best.second;
-  for (std::int32_t* count : {args.slots, args.lengths, args.positions}) {
-    if (count) ++count[blockIdx.x];
-  }
 }
 
 }  // namespace

@@ -145,6 +145,8 @@ struct NewestAttention {
         step(arguments.scale * 1.44269504f * Cached::scale(arguments.kv.k_scales, own_head)) {}  // log2 e
 
   __device__ bool works() const { return part < split.parts; }
+  // The sequence has ended: none of the row's blocks works.
+  __device__ bool has_ended() const { return split.parts == 0; }
 
   // Before qkv is there: the keys and values of earlier tokens.
   __device__ void begin() const {

@@ -14,7 +14,10 @@ __global__ void __launch_bounds__(kAttentionThreads, 5)
   __shared__ AttentionScratch<kDim> scratch;
   const NewestAttention<kDim, Cached> attention(args, in_cluster, scratch, launch_memory<char>(), blockIdx.z,
                                                 blockIdx.y, blockIdx.x);
-  if (!attention.works()) return;  // the row's other blocks wait for the earlier kernels
+  if (!attention.works()) {
+    if (attention.has_ended()) wait_for_earlier_kernels();  // else the row's other blocks do
+    return;
+  }
   attention.begin();
   wait_for_earlier_kernels();
   let_next_kernel_begin();

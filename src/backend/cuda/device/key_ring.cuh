@@ -18,7 +18,7 @@ struct Split {
 
   __device__ Split(int keys, int part) : length(keys) {
     const int tiles = (keys + kSplitKeys - 1) / kSplitKeys, each = (tiles + kMostSplits - 1) / kMostSplits;
-    parts = (tiles + each - 1) / each;
+    parts = tiles > 0 ? (tiles + each - 1) / each : 0;  // none works where the sequence has ended
     first_tile = part * each;
     end = min(first_tile + each, tiles);
   }
