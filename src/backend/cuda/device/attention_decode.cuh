@@ -125,7 +125,7 @@ struct NewestAttention {
   const Split split;
   const Ring ring;
   const int position;
-  const float step;
+  const float key_scale, value_scale, step;
 
   // in_cluster: whether the blocks of a row and head are one. memory: the stages of all warps, and ClusterResults then.
   __device__ NewestAttention(const AttentionDecodeArguments& arguments, bool in_cluster, AttentionScratch<kDim>& shared,
@@ -142,7 +142,9 @@ struct NewestAttention {
         ring(arguments.kv, split, arguments.sequences ? __ldcg(arguments.sequences + own_row) : own_row, own_head,
              arguments.stages, memory),
         position(arguments.positions ? __ldcg(arguments.positions + own_row) : own_row),
-        step(arguments.scale * 1.44269504f * Cached::scale(arguments.kv.k_scales, own_head)) {}  // log2 e
+        key_scale(Cached::scale(arguments.kv.k_scales, own_head)),
+        value_scale(Cached::scale(arguments.kv.v_scales, own_head)),
+        step(arguments.scale * 1.44269504f * key_scale) {}  // log2 e
 
   __device__ bool works() const { return part < split.parts; }
   // The sequence has ended: none of the row's blocks works.
@@ -165,7 +167,7 @@ struct NewestAttention {
     state.load_queries(scratch.queries);
     for (int unit = 0; unit < ring.units; ++unit) {
       ring.wait();
-      if (ring.has_newest_key(unit)) ring.append(unit, scratch.newest);
+      if (ring.has_newest_key(unit)) ring.append(unit, scratch.newest, key_scale, value_scale);
       state.take(ring.keys(unit), ring.keys(unit) + Ring::kHalf, split.length - ring.first_key(unit), step);
       __syncwarp();
       ring.copy(unit + ring.stage_count);
@@ -196,7 +198,7 @@ struct NewestAttention {
   }
 
   __device__ void store(Joined& all, int head, int col) const {
-    if constexpr (Cached::kScaled) all.scale(Cached::scale(args.kv.v_scales, kv_head));
+    if constexpr (Cached::kScaled) all.scale(value_scale);
     all.store(out(head) + col);
   }
 

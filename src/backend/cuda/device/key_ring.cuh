@@ -87,12 +87,11 @@ struct KeyRing {
   }
 
   // The newest key and value go among the others, and into the cache. newest: [2][kDim]
-  __device__ void append(int unit, const std::uint16_t (&newest)[2][kDim]) const {
+  __device__ void append(int unit, const std::uint16_t (&newest)[2][kDim], float key_scale, float value_scale) const {
     const int slot = split.length - 1, piece = threadIdx.x % 32 % 16, half = threadIdx.x % 32 / 16, j = piece * 8;
     if (j < kv.head_dim) {
       const std::int64_t cached = key_offset(kv, sequence, kv_head, slot);
-      Cached::append(*reinterpret_cast<const uint4*>(newest[half] + j),
-                     Cached::scale(half ? kv.v_scales : kv.k_scales, kv_head),
+      Cached::append(*reinterpret_cast<const uint4*>(newest[half] + j), half ? value_scale : key_scale,
                      keys(unit) + half * kHalf + slot % kUnitKeys * Cached::kStride + j,
                      (half ? cached_values() : cached_keys()) + cached + j);
     }
