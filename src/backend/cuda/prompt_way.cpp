@@ -1,6 +1,7 @@
 #include "backend/cuda/prompt_way.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "backend/cuda/cuda_error.h"
 #include "backend/cuda/device/fp4_blocks.h"
@@ -29,10 +30,16 @@ bool library_has(Form form, const LinearWeight& weight) {
   return LibraryProducts::get().has(form, weight.rows, weight.cols);
 }
 
+// Products of E2M1 by E2M1 have run on no device yet: only for those who ask for them.
+bool wants_e2m1_products() {
+  static const bool wants = std::getenv("HALFTONE_NATIVE_FP4") != nullptr;
+  return wants;
+}
+
 // NVFP4 by NVFP4 and MXFP4 by MXFP4 where the device multiplies E2M1 by E2M1.
 PromptWay way_of_e2m1(const LinearWeight& weight) {
   const bool fits = weight.rows % 16 == 0 && weight.cols % 64 == 0 && weight.scaling() == Scaling::kOperands;
-  if (!fits || compute_capability() < 100) return PromptWay::kExpanded;
+  if (!fits || compute_capability() < 100 || !wants_e2m1_products()) return PromptWay::kExpanded;
   const InputQuant::Kind kind = weight.input.kind;
   if (kind == InputQuant::Kind::kDynamicNvfp4 && weight.group == 16 && weight.group_scale_type == DType::kF8E4M3) {
     return library_has(Form::kFp4, weight) ? PromptWay::kNvfp4 : PromptWay::kExpanded;

@@ -24,7 +24,7 @@ __global__ void __launch_bounds__(kAttentionThreads, 5)
   attention.run();
 }
 
-// Blocks that a cluster of this kernel may have on this device: 16, 8, which every device with clusters has room for, or 1.
+// Blocks that a cluster of this kernel may have on this device: 16, 8 or 1.
 template <int kDim, class Cached>
 int most_cluster_blocks(std::size_t shared_bytes) {
   constexpr std::string_view kWhere = "cuda attention";
@@ -40,7 +40,8 @@ int most_cluster_blocks(std::size_t shared_bytes) {
   config.dynamicSmemBytes = shared_bytes;
   int most = 0;
   check(cudaOccupancyMaxPotentialClusterSize(&most, kernel, &config), kWhere);
-  return most >= kClusterParts ? kClusterParts : 8;
+  constexpr int kPortable = 8;
+  return most >= kClusterParts ? kClusterParts : most >= kPortable ? kPortable : 1;
 }
 
 template <int kDim, class Cached>
