@@ -15,14 +15,14 @@ void check_matrix(const DeviceMatrix& matrix, DType dtype, std::int64_t rows, st
           matrix.rows, matrix.cols);
 }
 
-void (*attention_decode_of(KvElement element))(const AttentionDecodeArguments&, const Launch&) {
-  switch (element) {
+void start_attention(const AttentionDecodeArguments& arguments, const Launch& launch) {
+  switch (arguments.kv.element) {
+    case KvElement::kBF16:
+      return start_attention_decode(arguments, launch);
     case KvElement::kE4M3:
-      return start_attention_decode_e4m3;
+      return start_attention_decode_e4m3(arguments, launch);
     case KvElement::kInt8:
-      return start_attention_decode_int8;
-    default:
-      return start_attention_decode;
+      return start_attention_decode_int8(arguments, launch);
   }
 }
 
@@ -138,7 +138,7 @@ void attention_decode(const AttentionDecode& call, const PagedKv& kv, const Laun
   arguments.heads = static_cast<int>(call.heads);
   arguments.longest = static_cast<int>(call.longest);
   const ProfiledOp watched(launch, "attention_decode", 0);  // the lengths lie on the device
-  attention_decode_of(kv.element)(arguments, launch);
+  start_attention(arguments, launch);
 }
 
 std::int64_t argmax_workspace(std::int64_t rows) {

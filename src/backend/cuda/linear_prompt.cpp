@@ -128,8 +128,8 @@ class PromptRun {
   void run_sums(const LinearCall& all) const {
     const DType dtype = way_ == PromptWay::kIntegers ? DType::kI32 : DType::kF32;
     const std::int64_t scales = scales_groups(weight_.input.kind) ? input_groups(weight_.cols) : 1;
-    for (std::int64_t begin = 0; begin < all.x.rows; begin += kMostSums) {
-      const std::int64_t end = std::min(begin + kMostSums, all.x.rows);
+    for (std::int64_t begin = 0; begin < all.x.rows; begin += kMostSummedRows) {
+      const std::int64_t end = std::min(begin + kMostSummedRows, all.x.rows);
       LinearCall call = all;
       call.x = rows_of(all.x, begin, end);
       call.y = rows_of(all.y, begin, end);

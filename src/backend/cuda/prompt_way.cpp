@@ -87,7 +87,7 @@ PromptLayout prompt_layout(const LinearWeight& weight, PromptWay way, std::int64
     end += DeviceArena::padded(static_cast<std::size_t>(count) * size);
     return begin;
   };
-  if (apart && !is_result(weight, way)) rows = std::min(rows, kMostSums);
+  if (apart && !is_result(weight, way)) rows = std::min(rows, kMostSummedRows);
   const std::int64_t n = weight.rows, k = weight.cols, m = product_rows(way, rows);
   PromptLayout layout{};
   if (multiplies_e2m1(way)) {

@@ -30,8 +30,8 @@ constexpr std::int64_t input_groups(std::int64_t cols) { return (cols + kInputGr
 
 // Sums that are no result yet are written for so many tokens at once: those of all tokens of several prompts would need
 // most of the workspace.
-constexpr std::int64_t kMostSums = 2048;
-static_assert(kMostSums % kBlockRows == 0);
+constexpr std::int64_t kMostSummedRows = 2048;
+static_assert(kMostSummedRows % kBlockRows == 0);
 
 // What is where in a run's workspace, in bytes from its beginning, which is the library's own part.
 struct PromptLayout {

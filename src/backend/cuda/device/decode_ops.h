@@ -94,8 +94,7 @@ struct AttentionDecodeArguments {
   const std::int32_t* positions;  // [rows]: rows of cos and sin; null: the row's own number
   PagedKv kv;
   const std::int32_t* sequences;  // [rows]: whose pages a row reads; null: its own number
-  const std::int32_t*
-      lengths;  // [rows]: keys that the query sees, the newest one included; 0: no query, nothing is done
+  const std::int32_t* lengths;    // [rows]: keys that the query sees, the newest one included; 0: nothing is done
   float scale;
   float* partial;       // [rows, heads, kMostSplits, head_dim + kPartExtremes]
   std::uint32_t* done;  // [rows, kv_heads]: zeros, before and after
