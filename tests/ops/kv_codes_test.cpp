@@ -28,36 +28,33 @@ void expect_same(const std::vector<float>& got, const std::vector<float>& wanted
   }
 }
 
+template <typename Code>
+using Decoder = void (*)(const Code* codes, std::int64_t count, float scale, float* y);
+
+// Every code at every place of a vector, with each of the scales.
+template <typename Code>
+void expect_bits(Decoder<Code> decode, Decoder<Code> reference, const std::vector<float>& scales) {
+  for (const float scale : scales) {
+    for (std::size_t first = 0; first < 17; ++first) {
+      std::vector<Code> codes(300);
+      std::iota(codes.begin(), codes.end(), static_cast<Code>(first));
+      const auto count = static_cast<std::int64_t>(codes.size() - first);
+      std::vector<float> got(codes.size(), -1.0f), wanted = got;
+      decode(codes.data() + first, count, scale, got.data());
+      reference(codes.data() + first, count, scale, wanted.data());
+      expect_same(got, wanted);
+    }
+  }
+}
+
 TEST(KvCodes, E4m3GivesTheBitsOfTheReference) {
   for_each_target([] {
-    for (const float scale : {1.0f, 0.0123f, 1e-40f, 3e38f}) {
-      for (std::size_t first = 0; first < 17; ++first) {
-        std::vector<std::uint8_t> codes(300);
-        std::iota(codes.begin(), codes.end(), static_cast<std::uint8_t>(first));
-        const auto count = static_cast<std::int64_t>(codes.size() - first);
-        std::vector<float> got(codes.size(), -1.0f), wanted = got;
-        decode_e4m3(codes.data() + first, count, scale, got.data());
-        decode_e4m3_reference(codes.data() + first, count, scale, wanted.data());
-        expect_same(got, wanted);
-      }
-    }
+    expect_bits<std::uint8_t>(decode_e4m3, decode_e4m3_reference, {1.0f, 0.0123f, 1e-40f, 3e38f});
   });
 }
 
 TEST(KvCodes, Int8GivesTheBitsOfTheReference) {
-  for_each_target([] {
-    for (const float scale : {1.0f, 0.0123f, 1e-40f, 3e36f}) {
-      for (std::size_t first = 0; first < 17; ++first) {
-        std::vector<std::int8_t> codes(300);
-        std::iota(codes.begin(), codes.end(), static_cast<std::int8_t>(first));
-        const auto count = static_cast<std::int64_t>(codes.size() - first);
-        std::vector<float> got(codes.size(), -1.0f), wanted = got;
-        decode_int8(codes.data() + first, count, scale, got.data());
-        decode_int8_reference(codes.data() + first, count, scale, wanted.data());
-        expect_same(got, wanted);
-      }
-    }
-  });
+  for_each_target([] { expect_bits<std::int8_t>(decode_int8, decode_int8_reference, {1.0f, 0.0123f, 1e-40f, 3e36f}); });
 }
 
 TEST(KvCodes, Int8IsItsEquation) {
