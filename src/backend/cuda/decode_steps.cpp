@@ -5,6 +5,7 @@
 
 #include "backend/cuda/op_profile.h"
 #include "backend/cuda/upload.h"
+#include "base/rounding.h"
 
 namespace halftone::cuda {
 namespace {
@@ -15,8 +16,6 @@ constexpr std::size_t kResultParts = 3;
 // Keys by which graphs differ: a graph for longer caches starts blocks that find nothing to do.
 constexpr std::int64_t kLongestStep = 512;
 constexpr std::size_t kMostGraphs = 64;  // that are kept
-
-std::int64_t round_up(std::int64_t value, std::int64_t unit) { return (value + unit - 1) / unit * unit; }
 
 std::size_t attention_bytes(const DecoderShape& shape, std::int64_t rows) {
   return static_cast<std::size_t>(attention_workspace(rows, shape.heads, shape.head_dim)) * sizeof(float);

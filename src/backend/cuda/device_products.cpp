@@ -6,6 +6,8 @@
 #include "backend/cuda/decode_ops.h"
 #include "backend/cuda/linear_prompt.h"
 #include "backend/cuda/prepare_input.h"
+#include "backend/cuda/prompt_way.h"
+#include "base/rounding.h"
 
 namespace halftone::cuda {
 namespace {
@@ -32,7 +34,7 @@ void run_product(const LinearWeight& weight, const LinearCall& call, const Launc
   linear(weight, call, launch, linear_prompt_supports(weight, call) ? "cublas" : "any");
 }
 
-std::int64_t padded_cols(std::int64_t cols) { return (cols + 15) / 16 * 16; }
+std::int64_t padded_cols(std::int64_t cols) { return round_up(cols, 16); }
 
 std::size_t matrix_bytes(std::int64_t rows, std::int64_t cols) {
   return DeviceArena::padded(static_cast<std::size_t>(rows * padded_cols(cols)) * sizeof(std::uint16_t));
@@ -78,7 +80,7 @@ DeviceProducts::DeviceProducts(const DeviceProductsSource& source, DeviceArena& 
 
 void DeviceProducts::reserve(const Use& use, ProductBuffers::Sizes& sizes) const {
   if (use.norm && !normalizes_on_the_way()) sizes.normed = std::max(sizes.normed, inputs());
-  if (use.silu_mul) sizes.wide = std::max(sizes.wide, (sizes.rows + 3) / 4 * 4 * padded_cols(outputs_));
+  if (use.silu_mul) sizes.wide = std::max(sizes.wide, round_up(sizes.rows, kBlockRows) * padded_cols(outputs_));
   for (const Part& part : parts_) {
     if (part.arranges()) sizes.arranged = std::max(sizes.arranged, inputs());
     if (use.norm || part.weight.input.kind != InputQuant::Kind::kNone) sizes.codes = std::max(sizes.codes, inputs());

@@ -7,6 +7,7 @@
 #include "backend/cuda/attention_prompt.h"
 #include "backend/cuda/device/linear.h"
 #include "backend/cuda/upload.h"
+#include "base/rounding.h"
 
 namespace halftone::cuda {
 namespace {
@@ -17,8 +18,6 @@ constexpr std::string_view kWhere = "cuda model";
 constexpr std::int64_t kFewestPromptRows = 4608, kMostPromptRows = 8192, kPromptRowUnit = 128;
 // Graphs of decoding are made for caches of this many pages more and more.
 constexpr std::int64_t kPageUnit = 8;
-
-std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 DeviceArena& emptied(DeviceArena& arena) {
   arena.reset();
@@ -76,14 +75,13 @@ CudaRunner::Sizes CudaRunner::sizes_of(const ModelWeights& weights, const Device
   const DecoderShape& shape = weights.decoder->shape();
   Sizes sizes;
   sizes.pages = divide_up(limits.kv_tokens, kPageTokens);
-  sizes.pages_per_sequence =
-      divide_up(std::min(sizes.pages, divide_up(limits.cos.dim(0), kPageTokens)), kPageUnit) * kPageUnit;
+  sizes.pages_per_sequence = round_up(std::min(sizes.pages, divide_up(limits.cos.dim(0), kPageTokens)), kPageUnit);
   const auto layer =
       DeviceArena::padded(static_cast<std::size_t>(sizes.pages) * page_elements(shape) * element_bytes(limits));
   sizes.kv = static_cast<std::size_t>(2 * shape.layers) * layer +
              DeviceArena::padded(static_cast<std::size_t>(limits.sequences * sizes.pages_per_sequence) * 4);
   const std::size_t vision = weights.vision->buffer_bytes();
-  sizes.prompt_rows = std::min(kMostPromptRows, divide_up(limits.kv_tokens, kPromptRowUnit) * kPromptRowUnit);
+  sizes.prompt_rows = std::min(kMostPromptRows, round_up(limits.kv_tokens, kPromptRowUnit));
   while (sizes.prompt_rows > kFewestPromptRows && decoder_bytes(weights, limits, sizes) > vision) {
     sizes.prompt_rows -= kPromptRowUnit;
   }

@@ -127,7 +127,7 @@ class PromptRun {
   // y by way of sums.
   void run_sums(const LinearCall& all) const {
     const DType dtype = way_ == PromptWay::kIntegers ? DType::kI32 : DType::kF32;
-    const std::int64_t scales = scales_groups(weight_.input.kind) ? input_groups(weight_.cols) : 1;
+    const std::int64_t scales = input_scale_count(weight_.input.kind, weight_.cols);
     for (std::int64_t begin = 0; begin < all.x.rows; begin += kMostSummedRows) {
       const std::int64_t end = std::min(begin + kMostSummedRows, all.x.rows);
       LinearCall call = all;

@@ -7,6 +7,7 @@
 #include "backend/cuda/device/pack_groups.h"
 #include "backend/cuda/device_uploader.h"
 #include "backend/cuda/linear_weight.h"
+#include "base/rounding.h"
 #include "formats/bf16.h"
 #include "formats/e4m3.h"
 #include "formats/e8m0.h"
@@ -17,8 +18,6 @@ namespace {
 
 constexpr std::string_view kWhere = "cuda linear";
 constexpr std::int64_t kRowAlignment = 16;
-
-std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 // What stands beside groups, or beside a row that has a zero.
 bool by_group(const QuantSpec& spec) {
@@ -71,7 +70,7 @@ std::int64_t row_bytes_of(const LinearWeight& weight) {
   const std::int64_t element = one ? 1 : type == CodeType::kF32 ? 4 : 2;
   // as if in the order of halves: which it is is not known before the scales
   const std::int64_t unit = one && by_group(weight.spec) ? 4 * kRowAlignment : std::max(kRowAlignment, 8 * element);
-  return divide_up(weight.cols * element, unit) * unit;
+  return round_up(weight.cols * element, unit);
 }
 
 std::int64_t code_bytes_of(const LinearWeight& weight) {
@@ -183,7 +182,7 @@ class Upload {
 
   void upload_tile_scales() {
     if (weight_.spec.element != Element::kE4M3 || weight_.spec.granularity != Granularity::kTile) return;
-    const std::int64_t tiles = divide_up(weight_.cols, kTileSize), stride = divide_up(tiles, 4) * 4;
+    const std::int64_t tiles = divide_up(weight_.cols, kTileSize), stride = round_up(tiles, 4);
     std::vector<float> scales;
     for (std::size_t i = 0; i < source_.weights.size(); ++i) {
       const QTensor& part = source_.weights[i];

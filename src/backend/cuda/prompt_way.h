@@ -2,6 +2,7 @@
 // How a weight's products with prompts are computed, and what that needs of memory.
 
 #include "backend/cuda/linear_weight.h"
+#include "base/rounding.h"
 
 namespace halftone::cuda {
 
@@ -15,7 +16,7 @@ PromptWay prompt_way(const LinearWeight& weight);
 constexpr bool scales_blocks(PromptWay way) { return way == PromptWay::kTiles || way == PromptWay::kGroups; }
 constexpr std::int64_t kBlockRows = 4;
 constexpr std::int64_t product_rows(PromptWay way, std::int64_t rows) {
-  return scales_blocks(way) ? (rows + kBlockRows - 1) / kBlockRows * kBlockRows : rows;
+  return scales_blocks(way) ? round_up(rows, kBlockRows) : rows;
 }
 constexpr bool multiplies_e2m1(PromptWay way) { return way == PromptWay::kNvfp4 || way == PromptWay::kMxfp4; }
 // True where the weight is written as bf16 first.
@@ -24,9 +25,9 @@ bool needs_expansion(const LinearWeight& weight, PromptWay way);
 bool is_result(const LinearWeight& weight, PromptWay way);
 
 // Where a weight's row begins as bf16.
-constexpr std::int64_t expanded_stride(std::int64_t cols) { return (cols + 7) / 8 * 8; }
+constexpr std::int64_t expanded_stride(std::int64_t cols) { return round_up(cols, 8); }
 // Groups of kInputGroup inputs.
-constexpr std::int64_t input_groups(std::int64_t cols) { return (cols + kInputGroup - 1) / kInputGroup; }
+constexpr std::int64_t input_groups(std::int64_t cols) { return divide_up(cols, kInputGroup); }
 
 // Sums that are no result yet are written for so many tokens at once: those of all tokens of several prompts would need
 // most of the workspace.
