@@ -12,6 +12,9 @@
 
 namespace halftone::testing {
 
+// The tests of a decoder's ops stand in several files.
+class CudaDecodeOps : public DeviceOpsTest {};
+
 inline Tensor bf16_input(std::int64_t rows, std::int64_t cols, std::uint64_t seed) {
   return to_f32(from_f32(random_input(rows, cols, seed), DType::kBF16));
 }
