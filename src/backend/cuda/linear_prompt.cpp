@@ -23,19 +23,24 @@ bool aligned(const DeviceMatrix& matrix) {
   return address % kUnit == 0 && matrix.stride * static_cast<std::int64_t>(dtype_size(matrix.dtype)) % kUnit == 0;
 }
 
-// True where a product whose 128 inputs have scales is y but for one factor, or for a bias that the library adds.
-bool is_scaled_result(const LinearWeight& weight, PromptWay way, bool residual, bool spare_rows) {
-  const bool bias = !weight.bias || weight.plain_bias;
-  return scales_blocks(way) && bias && weight.row_factor != 0 && !residual && spare_rows;
-}
-bool is_scaled_result(const LinearWeight& weight, PromptWay way, const LinearCall& call) {
-  return is_scaled_result(weight, way, call.residual.data != nullptr, call.spare_rows) && aligned(call.y) &&
-         call.y.dtype == DType::kBF16;
+// What is asked of a product beside its weight.
+struct Output {
+  bool residual, spare_rows;
+  bool plain = true;  // bf16 in rows that begin at kUnit
+};
+Output output_of(const LinearCall& call) {
+  return {call.residual.data != nullptr, call.spare_rows, aligned(call.y) && call.y.dtype == DType::kBF16};
 }
 
-PromptLayout layout_of(const LinearWeight& weight, PromptWay way, const LinearCall& call) {
-  const bool whole = is_scaled_result(weight, way, call) || (is_result(weight, way) && !call.residual.data);
-  return prompt_layout(weight, way, call.x.rows, !whole);
+// True where a product whose 128 inputs have scales is y but for one factor, or for a bias that the library adds.
+bool is_scaled_result(const LinearWeight& weight, PromptWay way, const Output& y) {
+  const bool bias = !weight.bias || weight.plain_bias;
+  return scales_blocks(way) && bias && weight.row_factor != 0 && !y.residual && y.spare_rows && y.plain;
+}
+
+PromptLayout layout_of(const LinearWeight& weight, PromptWay way, std::int64_t rows, const Output& y) {
+  const bool whole = is_scaled_result(weight, way, y) || (is_result(weight, way) && !y.residual);
+  return prompt_layout(weight, way, rows, !whole);
 }
 
 // One product of a prompt.
@@ -44,7 +49,7 @@ class PromptRun {
   PromptRun(const LinearWeight& weight, const LinearCall& call, const Launch& launch)
       : weight_(weight),
         way_(prompt_way(weight)),
-        layout_(layout_of(weight, way_, call)),
+        layout_(layout_of(weight, way_, call.x.rows, output_of(call))),
         memory_(static_cast<char*>(call.workspace)),
         launch_(launch),
         w_(library_weight()) {}
@@ -52,7 +57,7 @@ class PromptRun {
   void run(const LinearCall& call) const {
     if (is_result(weight_, way_)) {
       run_result(call);
-    } else if (is_scaled_result(weight_, way_, call)) {
+    } else if (is_scaled_result(weight_, way_, output_of(call))) {
       multiply(call, call.y, weight_.row_factor, weight_.plain_bias);
     } else if (scales_rows(call)) {
       run_scaled_rows(call);
@@ -185,9 +190,7 @@ class PromptRun {
 }  // namespace
 
 std::size_t linear_prompt_workspace(const LinearWeight& weight, std::int64_t rows, bool residual, bool spare_rows) {
-  const PromptWay way = prompt_way(weight);
-  const bool whole = is_scaled_result(weight, way, residual, spare_rows) || (is_result(weight, way) && !residual);
-  return prompt_layout(weight, way, rows, !whole).end;
+  return layout_of(weight, prompt_way(weight), rows, {residual, spare_rows}).end;
 }
 
 DType linear_prompt_input(const LinearWeight& weight) {
@@ -202,7 +205,7 @@ bool linear_prompt_supports(const LinearWeight& weight, const LinearCall& call) 
   return BlasProduct::available() && !call.silu_mul && call.prompt && aligned(call.x) &&
          call.x.dtype == linear_prompt_input(weight) &&
          (!scales_groups(weight.input.kind) || (call.x_scales != nullptr) == scales_blocks(way)) &&
-         call.workspace_bytes >= layout_of(weight, way, call).end &&
+         call.workspace_bytes >= layout_of(weight, way, call.x.rows, output_of(call)).end &&
          (!product_is_y || (aligned(call.y) && (call.y.dtype == DType::kBF16 || !weight.plain_bias))) &&
          // of matrices in the workspace rows begin at such multiples only for such N
          (weight.rows % 8 == 0 || (product_is_y && !call.residual.data));
