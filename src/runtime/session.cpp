@@ -17,10 +17,10 @@ struct Writer {
     result.smallest_gap = result.tokens.empty() ? choice.gap : std::min(result.smallest_gap, choice.gap);
     result.tokens.push_back(choice.token);
     const bool wanted = tell(decoder.push(choice.token), sink);
-    result.stopped = limit.stops && is_stop_token(choice.token, engine.stop_tokens());
-    const bool ended = limit.ends_with(choice.token, engine.stop_tokens());
+    const SequenceEnd end = limit.find_end(choice.token, engine.stop_tokens());
+    result.stopped = end == SequenceEnd::kStop;
     limit = limit.next();
-    return wanted && !ended;
+    return wanted && end == SequenceEnd::kNone;
   }
 
   // Once the prompt's length is known.

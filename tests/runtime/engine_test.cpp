@@ -279,6 +279,22 @@ TEST(Engine, StreamsWhatItReturns) {
   EXPECT_LT(cut.tokens.size(), whole.tokens.size());
 }
 
+TEST(Engine, TellsAStopFromTheLimit) {
+  const std::unique_ptr<Session> session = Session::create(Engine::load(kDemo / "model", with_shared_pictures()), 1);
+  const Prompt prompt = some_prompts()[1];
+  SamplingOptions options;
+  options.max_new_tokens = 20;
+  const std::int64_t length = std::ssize(session->generate(prompt, options).tokens);
+  ASSERT_LT(length, 20);
+  options.max_new_tokens = length;
+  EXPECT_TRUE(session->generate(prompt, options).stopped);  // the stop token is the last one allowed, too
+  options.max_new_tokens = length - 1;
+  EXPECT_FALSE(session->generate(prompt, options).stopped);
+  options.max_new_tokens = length;
+  options.ignore_eos = true;
+  EXPECT_FALSE(session->generate(prompt, options).stopped);
+}
+
 TEST(Engine, SamplesBySeed) {
   const std::unique_ptr<Session> session = Session::create(Engine::load(kDemo / "model"), 1);
   SamplingOptions options = options_of(12);
