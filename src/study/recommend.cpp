@@ -13,7 +13,7 @@ using Candidate = const ConfigurationSummary*;
 // The limits of the rules. KL divergences in nats per token, drops as a share of answers.
 constexpr double kBalanceKl = 0.05;
 constexpr double kLargestDrop = 0.02;
-constexpr double kFp8KvKl = 0.02;
+constexpr double kCacheKl = 0.02;
 constexpr double kBalanceTokens = 64;
 
 bool shown_worse(Candidate c) {
@@ -61,6 +61,12 @@ struct Rule {
   std::function<double(Candidate)> cost;  // the least wins; equal ones by KL divergence
 };
 
+// A cache in INT8 is none of these: it has the bytes of one in FP8, and another risk (docs/algorithms.md).
+bool is_fp8(Candidate c) {
+  const bool cache = c->row.kv_format == "bf16" || c->row.kv_format.starts_with("fp8");
+  return cache && c->row.weights.starts_with("e4m3") && c->row.inputs.starts_with("e4m3");
+}
+
 double kl_or_zero(Candidate c) { return c->mean_kl().value_or(0); }
 
 std::vector<Rule> rules(const StudySummary& study, Candidate baseline) {
@@ -94,13 +100,12 @@ std::vector<Rule> rules(const StudySummary& study, Candidate baseline) {
        [not_worse](Candidate c) { return !c->row.calibrated && not_worse(c); }, kl_or_zero},
       {"FP8",
        fmt::format(
-           "Of the configurations with weights and inputs in FP8 (E4M3): the fewest bytes of KV cache per token with a "
-           "KL divergence at most {} nats above that of the same recipe with a bf16 cache.",
-           kFp8KvKl),
+           "Of the configurations with weights and inputs in FP8 (E4M3) and a KV cache in FP8 or bf16: the fewest bytes "
+           "of KV cache per token with a KL divergence at most {} nats above that of the same recipe with a bf16 cache.",
+           kCacheKl),
        [with_plain_cache](Candidate c) {
          const Candidate plain = with_plain_cache(c);
-         return c->row.weights.starts_with("e4m3") && c->row.inputs.starts_with("e4m3") &&
-                (!plain || kl_or_zero(c) <= kl_or_zero(plain) + kFp8KvKl);
+         return is_fp8(c) && (!plain || kl_or_zero(c) <= kl_or_zero(plain) + kCacheKl);
        },
        [](Candidate c) { return static_cast<double>(c->row.kv_bytes_per_token); }},
   };

@@ -80,5 +80,21 @@ TEST(Recommend, FollowsItsRules) {
   EXPECT_EQ(recommend(study).at(0).configuration, "");
 }
 
+TEST(Recommend, TakesCachesInFp8AloneForFp8) {
+  StudySummary study = synthetic_summary();
+  const auto pick = [&] { return recommend(study).at(3).configuration; };
+  const auto hold = [&](std::string_view configuration, const char* kv_format) {
+    for (ConfigurationSummary& c : study.configurations) {
+      if (c.row.name == configuration) c.row.kv_format = kv_format;
+    }
+  };
+  ASSERT_EQ(pick(), "fp8+kv:fp8_debiased");
+  hold("fp8+kv:fp8_debiased", "int8_head");  // the same bytes and the least divergence
+  EXPECT_EQ(pick(), "fp8+kv:fp8_head");
+  hold("fp8+kv:fp8_head", "int8_head");
+  hold("fp8+kv:fp8_calibrated", "int8_calibrated");
+  EXPECT_EQ(pick(), "fp8");  // fp8+kv:fp8 costs more than 0.02 nats
+}
+
 }  // namespace
 }  // namespace halftone
