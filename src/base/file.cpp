@@ -91,9 +91,14 @@ void MappedFile::drop_pages(std::span<const std::byte> part) {
   if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
-std::string read_file(const fs::path& path, std::uint64_t max_bytes) {
+void require_file(const fs::path& path) {
   std::error_code error;
   require(fs::is_regular_file(path, error), "read file", "{}: no such file", path.string());
+}
+
+std::string read_file(const fs::path& path, std::uint64_t max_bytes) {
+  require_file(path);
+  std::error_code error;
   const auto size = fs::file_size(path, error);
   require(!error, "read file", "{}: {}", path.string(), error.message());
   require(size <= max_bytes, "read file", "{}: expected at most {} bytes, found {}", path.string(), max_bytes, size);

@@ -30,6 +30,9 @@ class MappedFile {
   std::span<const std::byte> bytes_;
 };
 
+// Throws the Error that read_file() throws for a path that is no regular file.
+void require_file(const std::filesystem::path& path);
+
 // The whole file. Throws Error when it is missing, unreadable or larger than max_bytes.
 std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes = 1ull << 30);
 

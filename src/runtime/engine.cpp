@@ -92,7 +92,7 @@ std::shared_ptr<const Engine> Engine::load(const std::filesystem::path& checkpoi
 EngineState::EngineState(const std::filesystem::path& folder, const EngineOptions& options)
     : options_(options),
       checkpoint_(Checkpoint::open(folder)),
-      tokenizer_loading_(std::async(std::launch::async, Tokenizer::load, folder)),
+      tokenizer_loading_(Tokenizer::begin_loading(folder)),
       template_(ChatTemplate::load(folder)),
       processor_(Qwen2VlProcessor::load(folder)),
       model_(load_model(checkpoint_, options)) {

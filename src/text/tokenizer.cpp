@@ -14,6 +14,8 @@
 namespace halftone {
 namespace {
 
+std::filesystem::path file_in(const std::filesystem::path& folder) { return folder / "tokenizer.json"; }
+
 struct Token {
   std::string bytes;
   bool special = false;
@@ -101,8 +103,13 @@ Tokenizer::Tokenizer() = default;
 Tokenizer::~Tokenizer() = default;
 
 std::shared_ptr<const Tokenizer> Tokenizer::load(const std::filesystem::path& folder) {
-  const std::filesystem::path path = folder / "tokenizer.json";
+  const std::filesystem::path path = file_in(folder);
   return parse(read_file(path), path.string());
+}
+
+std::future<std::shared_ptr<const Tokenizer>> Tokenizer::begin_loading(const std::filesystem::path& folder) {
+  require_file(file_in(folder));
+  return std::async(std::launch::async, load, folder);
 }
 
 std::shared_ptr<const Tokenizer> Tokenizer::parse(std::string_view json_text, std::string_view source) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <future>
 #include <memory>
 #include <optional>
 #include <span>
@@ -20,7 +21,9 @@ class Tokenizer {
   // Reads folder/tokenizer.json. Throws Error naming the file and the field for what it cannot read or does not
   // support.
   static std::shared_ptr<const Tokenizer> load(const std::filesystem::path& folder);
-  // The same from the text of a tokenizer.json; `source` names it in errors.
+  // load() on a thread of its own, but a file that is not there is told at once.
+  static std::future<std::shared_ptr<const Tokenizer>> begin_loading(const std::filesystem::path& folder);
+  // load() from the text of a tokenizer.json; `source` names it in errors.
   static std::shared_ptr<const Tokenizer> parse(std::string_view json_text, std::string_view source);
   ~Tokenizer();
 

@@ -350,6 +350,27 @@ TEST(Engine, LogitsThatAreNoNumbersAreAnError) {
   EXPECT_THROW(session->score(prompt, std::vector<TokenId>{1}, [](auto, auto) {}), Error);
 }
 
+// Loading the weights fails, too, and takes longer.
+TEST(Engine, AMissingTokenizerIsToldBeforeTheWeightsAreLoaded) {
+  const testing::PatchedCheckpoint folder(kDemo / "model", [](OrderedJson& config) {
+    config["num_hidden_layers"] = config["num_hidden_layers"].get<int>() + 1;
+  });
+  const auto load_error = [&]() -> std::string {
+    try {
+      Engine::load(folder.path());
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "none";
+  };
+  EXPECT_THAT(load_error(), ::testing::HasSubstr("layers"));
+  const std::filesystem::path tokenizer = folder.path() / "tokenizer.json";
+  std::filesystem::remove(tokenizer);
+  EXPECT_EQ(load_error(), "[read file] " + tokenizer.string() + ": no such file");
+  std::filesystem::create_directory(tokenizer);
+  EXPECT_EQ(load_error(), "[read file] " + tokenizer.string() + ": no such file");
+}
+
 TEST(Engine, TellsWhatItIs) {
   const auto engine = Engine::load(kDemo / "model");
   const EngineInfo& info = engine->info();
