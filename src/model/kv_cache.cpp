@@ -30,8 +30,25 @@ Tensor grown(const Tensor& old, std::int64_t length, std::int64_t heads, std::in
 
 }  // namespace
 
+void KvCache::commit() {
+  length_ += announced_;
+  announced_ = 0;
+}
+
+void KvCache::truncate(std::int64_t length) {
+  require(length >= 0 && length <= length_, "kv_cache", "expected a length of 0 to {}, got {}", length_, length);
+  length_ = length;
+  announced_ = 0;
+}
+
+void KvCache::check_rows(const Tensor& k, const Tensor& v, std::int64_t kv_heads, std::int64_t head_dim) const {
+  if (k.shape() == Shape{announced_, kv_heads, head_dim} && v.shape() == k.shape()) return;
+  fail("kv_cache", "expected keys and values [{}, {}, {}], got {} and {}", announced_, kv_heads, head_dim,
+       to_string(k.shape()), to_string(v.shape()));
+}
+
 PlainKvCache::PlainKvCache(std::int64_t layers, std::int64_t kv_heads, std::int64_t head_dim)
-    : layers_(layers), kv_heads_(kv_heads), head_dim_(head_dim) {
+    : kv_heads_(kv_heads), head_dim_(head_dim) {
   k_.resize(static_cast<std::size_t>(layers));
   v_.resize(static_cast<std::size_t>(layers));
   k_heads_.resize(static_cast<std::size_t>(kv_heads));
@@ -54,10 +71,7 @@ void PlainKvCache::begin(const Tensor& cos, const Tensor&) {
 }
 
 void PlainKvCache::append(std::int64_t layer, const Tensor& k, const Tensor& v) {
-  if (k.shape() != Shape{announced_, kv_heads_, head_dim_} || v.shape() != k.shape()) {
-    fail("kv_cache", "expected keys and values [{}, {}, {}], got {} and {}", announced_, kv_heads_, head_dim_,
-         to_string(k.shape()), to_string(v.shape()));
-  }
+  check_rows(k, v, kv_heads_, head_dim_);
   append_rows(k, length_, capacity_, k_.at(static_cast<std::size_t>(layer)));
   append_rows(v, length_, capacity_, v_.at(static_cast<std::size_t>(layer)));
 }
@@ -70,17 +84,6 @@ AttentionKv PlainKvCache::read(std::int64_t layer) {
     v_heads_[head] = v_.at(i).data<float>() + h * capacity_ * head_dim_;
   }
   return {k_heads_, v_heads_};
-}
-
-void PlainKvCache::commit() {
-  length_ += announced_;
-  announced_ = 0;
-}
-
-void PlainKvCache::truncate(std::int64_t length) {
-  require(length >= 0 && length <= length_, "kv_cache", "expected a length of 0 to {}, got {}", length_, length);
-  length_ = length;
-  announced_ = 0;
 }
 
 }  // namespace halftone

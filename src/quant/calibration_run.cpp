@@ -18,19 +18,12 @@ bool has_pictures(const CalibrationData& data) {
 }
 
 // Keys and values of the one layer that is run, whatever its index.
-class LayerKvCache final : public KvCache {
+class LayerKvCache final : public PlainKvCache {
  public:
-  explicit LayerKvCache(const DecoderConfig& decoder) : cache_(1, decoder.kv_heads, decoder.head_dim) {}
+  explicit LayerKvCache(const DecoderConfig& decoder) : PlainKvCache(1, decoder.kv_heads, decoder.head_dim) {}
 
-  std::int64_t length() const override { return cache_.length(); }
-  void begin(const Tensor& cos, const Tensor& sin) override { cache_.begin(cos, sin); }
-  void append(std::int64_t, const Tensor& k, const Tensor& v) override { cache_.append(0, k, v); }
-  AttentionKv read(std::int64_t) override { return cache_.read(0); }
-  void commit() override { cache_.commit(); }
-  void truncate(std::int64_t length) override { cache_.truncate(length); }
-
- private:
-  PlainKvCache cache_;
+  void append(std::int64_t, const Tensor& k, const Tensor& v) override { PlainKvCache::append(0, k, v); }
+  AttentionKv read(std::int64_t) override { return PlainKvCache::read(0); }
 };
 
 std::string layer_prefix(std::int64_t layer) { return fmt::format("model.layers.{}.", layer); }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/rounding.h"
 #include "formats/bf16.h"
 #include "formats/e4m3.h"
 #include "formats/kv_int8.h"
@@ -100,8 +101,7 @@ StoredKvCache::StoredKvCache(std::shared_ptr<const KvLayout> layout) : layout_(s
 
 void StoredKvCache::reserve(std::int64_t tokens) {
   if (tokens <= capacity_) return;
-  const std::int64_t wanted = std::max(tokens, capacity_ + capacity_ / 2);
-  const std::int64_t capacity = (wanted + kGrowth - 1) / kGrowth * kGrowth;
+  const std::int64_t capacity = round_up(std::max(tokens, capacity_ + capacity_ / 2), kGrowth);
   const std::int64_t heads = layout_->kv_heads, row = layout_->head_dim * layout_->element_bytes();
   for (LayerStore& store : store_) {
     grow(store.k, heads, capacity, row, length_);
@@ -137,10 +137,7 @@ void StoredKvCache::rotate_bias(const float* bias, std::int64_t token, float* ro
 }
 
 void StoredKvCache::append(std::int64_t layer, const Tensor& k, const Tensor& v) {
-  if (k.shape() != Shape{announced_, layout_->kv_heads, layout_->head_dim} || v.shape() != k.shape()) {
-    fail("kv_cache", "expected keys and values [{}, {}, {}], got {} and {}", announced_, layout_->kv_heads,
-         layout_->head_dim, to_string(k.shape()), to_string(v.shape()));
-  }
+  check_rows(k, v, layout_->kv_heads, layout_->head_dim);
   const auto i = static_cast<std::size_t>(layer);
   static const KvScales kNone;
   const KvScales& scales = layout_->scales.empty() ? kNone : layout_->scales.at(i);
@@ -218,17 +215,6 @@ AttentionKv StoredKvCache::read(std::int64_t layer) {
     v_heads_[head] = load_head(store_.at(i).v, h, scales.v, {}, tokens, v_scratch_);
   }
   return {k_heads_, v_heads_};
-}
-
-void StoredKvCache::commit() {
-  length_ += announced_;
-  announced_ = 0;
-}
-
-void StoredKvCache::truncate(std::int64_t length) {
-  require(length >= 0 && length <= length_, "kv_cache", "expected a length of 0 to {}, got {}", length_, length);
-  length_ = length;
-  announced_ = 0;
 }
 
 void StoredKvCache::copy_prefix(const StoredKvCache& other, std::int64_t length) {

@@ -44,12 +44,9 @@ class StoredKvCache final : public KvCache {
  public:
   explicit StoredKvCache(std::shared_ptr<const KvLayout> layout);
 
-  std::int64_t length() const override { return length_; }
   void begin(const Tensor& cos, const Tensor& sin) override;
   void append(std::int64_t layer, const Tensor& k, const Tensor& v) override;
   AttentionKv read(std::int64_t layer) override;
-  void commit() override;
-  void truncate(std::int64_t length) override;
 
   // Becomes a copy of the first `length` tokens of another cache of the same layout.
   void copy_prefix(const StoredKvCache& other, std::int64_t length);
@@ -69,7 +66,7 @@ class StoredKvCache final : public KvCache {
   bool debiased() const { return !layout_->key_bias.empty(); }
 
   std::shared_ptr<const KvLayout> layout_;
-  std::int64_t length_ = 0, announced_ = 0, capacity_ = 0;
+  std::int64_t capacity_ = 0;
   std::vector<LayerStore> store_;
   Tensor cos_, sin_;              // fp8_debiased: [capacity, head_dim / 2]
   Tensor k_scratch_, v_scratch_;  // [kv_heads, capacity, head_dim] f32, of one layer

@@ -2,11 +2,12 @@
 
 #include "backend/cuda/device/decode_ops.h"
 #include "base/error.h"
+#include "base/rounding.h"
 
 namespace halftone::cuda {
 namespace {
 
-std::size_t pages_of(std::int64_t tokens) { return static_cast<std::size_t>((tokens + kPageTokens - 1) / kPageTokens); }
+std::size_t pages_of(std::int64_t tokens) { return static_cast<std::size_t>(divide_up(tokens, kPageTokens)); }
 
 }  // namespace
 

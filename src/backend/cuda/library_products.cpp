@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/rounding.h"
 
 namespace halftone::cuda {
 namespace {
@@ -13,7 +14,7 @@ namespace {
 std::int64_t rows_to_tune(std::int64_t rows) {
   constexpr std::int64_t kLeast = 256, kMany = 2048;
   const std::int64_t unit = rows <= kMany ? 64 : 512;
-  return std::max(kLeast, (rows + unit - 1) / unit * unit);
+  return std::max(kLeast, round_up(rows, unit));
 }
 
 }  // namespace

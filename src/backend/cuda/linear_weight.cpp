@@ -65,7 +65,7 @@ std::int64_t LinearWeight::group_stride() const {
   const Scaling how = scaling();
   if (how != Scaling::kParts && how != Scaling::kOperands) return groups();
   const std::int64_t chunk = decode_chunk(code_type());
-  return (cols + chunk - 1) / chunk * (chunk / group);
+  return divide_up(cols, chunk) * (chunk / group);
 }
 
 }  // namespace halftone::cuda

@@ -8,6 +8,7 @@
 #include "backend/cuda/device_arena.h"
 #include "backend/cuda/device_matrix.h"
 #include "backend/cuda/device_uploader.h"
+#include "base/rounding.h"
 #include "ops/linear_kernels.h"
 
 namespace halftone::cuda {
@@ -46,7 +47,7 @@ struct LinearWeight {
   bool plain = false;       // bare bf16 whose inputs are not quantized
   std::int64_t nbytes = 0;  // codes, scales, zeros, factors and bias
 
-  std::int64_t groups() const { return group > 0 ? (cols + group - 1) / group : 1; }
+  std::int64_t groups() const { return group > 0 ? divide_up(cols, group) : 1; }
   // How the codes are stored: 6 bits as E4M3 and E5M2 as bf16, which hold them all, the others as they are.
   CodeType code_type() const;
   Scaling scaling() const;

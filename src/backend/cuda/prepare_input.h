@@ -12,6 +12,7 @@
 #include "backend/cuda/device/linear.h"
 #include "backend/cuda/device_matrix.h"
 #include "backend/cuda/launch.h"
+#include "base/rounding.h"
 #include "tensor/qtensor.h"
 
 namespace halftone::cuda {
@@ -31,7 +32,7 @@ struct PrepareInput {
 constexpr bool scales_groups(InputQuant::Kind kind) { return kind == InputQuant::Kind::kDynamicE4M3Group; }
 // Scales that prepare_input() may write for a token.
 constexpr std::int64_t input_scale_count(InputQuant::Kind kind, std::int64_t cols) {
-  return scales_groups(kind) ? (cols + kInputGroup - 1) / kInputGroup : 1;
+  return scales_groups(kind) ? divide_up(cols, kInputGroup) : 1;
 }
 
 // Throws Error("[cuda prepare_input] ...") when shapes, dtypes or the kind of quantization do not fit.
