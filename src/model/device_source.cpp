@@ -22,10 +22,21 @@ DeviceLinearSource fused(std::span<const LinearParts> parts) {
 
 DeviceProductsSource products(const Model& model, std::vector<std::string> modules) {
   std::vector<LinearParts> parts;
-  for (const std::string& module : modules) parts.push_back(model.linear_parts(module));
-  if (LinearProduct::can_fuse(parts)) return {fused(parts)};
+  std::vector<std::string> names;
+  for (const std::string& module : modules) {
+    parts.push_back(model.linear_parts(module));
+    names.push_back(model.module(module).stored);
+  }
+  if (LinearProduct::can_fuse(parts)) {
+    DeviceLinearSource source = fused(parts);
+    source.names = std::move(names);
+    return {std::move(source)};
+  }
   DeviceProductsSource sources;
-  for (const LinearParts& part : parts) sources.push_back(fused({&part, 1}));
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    sources.push_back(fused({&parts[i], 1}));
+    sources.back().names = {names[i]};
+  }
   return sources;
 }
 

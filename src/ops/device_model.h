@@ -26,9 +26,10 @@ struct DeviceLinearSource {
   std::vector<QTensor> weights;
   std::vector<Tensor> biases;  // [rows of the part] f32, or undefined: one for each weight
   InputQuant input;
-  Tensor input_scales;            // [cols] f32: x' = x * input_scales first
-  Tensor input_order;             // [cols] i32: column j of the weight takes input input_order[j] of x'
-  Tensor low_rank_a, low_rank_b;  // y += B (A x')
+  Tensor input_scales;                  // [cols] f32: x' = x * input_scales first
+  Tensor input_order;                   // [cols] i32: column j of the weight takes input input_order[j] of x'
+  Tensor low_rank_a, low_rank_b;        // y += B (A x')
+  std::vector<std::string> names = {};  // of the weights' modules, for errors: one for each, or none
 };
 // Products on one input, their outputs one after another: one where the parts' formats agree, else one for each part.
 using DeviceProductsSource = std::vector<DeviceLinearSource>;

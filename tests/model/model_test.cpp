@@ -5,6 +5,7 @@
 
 #include <gmock/gmock.h>
 
+#include "model/device_source.h"
 #include "tests/model/golden.h"
 
 namespace halftone {
@@ -176,6 +177,16 @@ TEST(Mrope, TablesOfAllPositionsGiveThoseOfAPrompt) {
     EXPECT_EQ(found.sin.data<float>()[i], expected.sin.data<float>()[i]) << i;
   }
   EXPECT_THROW(mrope_tables(config, std::vector<Position>{{40, 0, 0}}, by_position), Error);
+}
+
+TEST(DeviceSource, NamesTheLayersOfItsWeights) {
+  const Model model = load("tiny_tied_f32");
+  const DeviceDecoderLayerSource layer = device_decoder_source(model).layer(0);
+  for (const DeviceProductsSource* products : {&layer.qkv, &layer.o, &layer.gate_up, &layer.down}) {
+    for (const DeviceLinearSource& source : *products) EXPECT_EQ(source.names.size(), source.weights.size());
+  }
+  EXPECT_THAT(layer.gate_up.at(0).names,
+              ::testing::ElementsAre("model.layers.0.mlp.gate_proj", "model.layers.0.mlp.up_proj"));
 }
 
 }  // namespace

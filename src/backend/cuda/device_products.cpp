@@ -63,7 +63,7 @@ DeviceProducts::DeviceProducts(const DeviceProductsSource& source, DeviceArena& 
                                const void* codes) {
   for (const DeviceLinearSource& from : source) {
     Part part;
-    part.weight = upload_linear({from.weights, from.biases, from.input}, weights, uploader, codes);
+    part.weight = upload_linear({from.weights, from.biases, from.input}, weights, uploader, codes, from.names);
     part.input_scales = uploader.upload_floats(from.input_scales, weights);
     part.input_order = static_cast<const std::int32_t*>(uploader.upload(from.input_order, weights));
     part.has_low_rank = from.low_rank_a.defined();

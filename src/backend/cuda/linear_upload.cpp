@@ -36,19 +36,19 @@ bool holds_nan(std::span<const std::uint8_t> codes, std::uint8_t mask, std::uint
 }
 
 // The kernels decode numbers alone; null for codes that are nothing else.
-DeviceUploader::Inspect number_check(Element element) {
+DeviceUploader::Inspect number_check(Element element, const std::string& name) {
   if (element != Element::kE4M3) return {};
-  return [](std::span<const std::uint8_t> codes) {
-    require(!holds_nan(codes, 0x7f, e4m3::kNan), kWhere, "an e4m3 weight is not a number");
+  return [name](std::span<const std::uint8_t> codes) {
+    require(!holds_nan(codes, 0x7f, e4m3::kNan), name, "expected finite weights, found NaN");
   };
 }
 
-DeviceUploader::Inspect number_check(DType scales) {
+DeviceUploader::Inspect number_check(DType scales, const std::string& name) {
   const bool e4m3 = scales == DType::kF8E4M3;
   if (!e4m3 && scales != DType::kF8E8M0) return {};
-  return [e4m3](std::span<const std::uint8_t> codes) {
-    require(!holds_nan(codes, e4m3 ? 0x7f : 0xff, e4m3 ? e4m3::kNan : e8m0::kNan), kWhere,
-            "a scale of one byte is not a number");
+  return [e4m3, name](std::span<const std::uint8_t> codes) {
+    require(!holds_nan(codes, e4m3 ? 0x7f : 0xff, e4m3 ? e4m3::kNan : e8m0::kNan), name,
+            "expected finite scales, found NaN");
   };
 }
 
@@ -91,8 +91,9 @@ GroupValues values_of(DType stored, DType kept) {
 
 class Upload {
  public:
-  Upload(const LinearSource& source, DeviceArena& arena, DeviceUploader& uploader, const void* codes)
-      : source_(source), arena_(arena), uploader_(uploader), weight_(describe(source)) {
+  Upload(const LinearSource& source, DeviceArena& arena, DeviceUploader& uploader, const void* codes,
+         std::span<const std::string> names)
+      : source_(source), arena_(arena), uploader_(uploader), names_(names), weight_(describe(source)) {
     weight_.row_bytes = row_bytes_of(weight_);
     weight_.codes = codes;
     weight_.nbytes = codes ? code_bytes_of(weight_) : 0;
@@ -113,6 +114,9 @@ class Upload {
   }
 
  private:
+  std::string name_of(const QTensor& part) const {
+    return names_.empty() ? std::string(kWhere) : names_[static_cast<std::size_t>(&part - source_.weights.data())];
+  }
   Launch launch() const { return {uploader_.stream().launch().stream, false}; }
 
   // Memory of the weight whose bytes are 0.
@@ -147,7 +151,7 @@ class Upload {
 
   void upload_row_scales() {
     for (const QTensor& part : source_.weights) {
-      const DeviceUploader::Inspect inspect = number_check(part.scales.dtype());
+      const DeviceUploader::Inspect inspect = number_check(part.scales.dtype(), name_of(part));
       if (inspect) inspect({part.scales.bits<std::uint8_t>(), static_cast<std::size_t>(part.scales.numel())});
     }
     weight_.row_scales =
@@ -232,7 +236,7 @@ class Upload {
       } else {
         uploader_.copy_rows(rows, static_cast<std::size_t>(weight_.row_bytes), part.payload.raw(),
                             static_cast<std::size_t>(part.payload.nbytes() / part.rows()), part.rows(),
-                            number_check(weight_.spec.element));
+                            number_check(weight_.spec.element, name_of(part)));
       }
       first_row += part.rows();
     }
@@ -255,7 +259,7 @@ class Upload {
   const std::uint8_t* payload_on_device(const QTensor& part) {
     const auto bytes = static_cast<std::size_t>(part.payload.nbytes());
     void* payload = uploader_.scratch(bytes);
-    uploader_.copy(payload, part.payload.raw(), bytes, number_check(weight_.spec.element));
+    uploader_.copy(payload, part.payload.raw(), bytes, number_check(weight_.spec.element, name_of(part)));
     return static_cast<const std::uint8_t*>(payload);
   }
 
@@ -327,7 +331,8 @@ class Upload {
     auto* memory = static_cast<char*>(uploader_.scratch(size(from) + size(offsets)));
     const auto put = [&](const Tensor& tensor, char* target) -> char* {
       if (!tensor.defined()) return nullptr;
-      uploader_.copy(target, tensor.raw(), static_cast<std::size_t>(tensor.nbytes()), number_check(tensor.dtype()));
+      uploader_.copy(target, tensor.raw(), static_cast<std::size_t>(tensor.nbytes()),
+                     number_check(tensor.dtype(), name_of(part)));
       return target;
     };
     arguments.from = put(from, memory);
@@ -354,17 +359,20 @@ class Upload {
   const LinearSource& source_;
   DeviceArena& arena_;
   DeviceUploader& uploader_;
+  std::span<const std::string> names_;
   LinearWeight weight_;
 };
 
 }  // namespace
 
-LinearWeight upload_linear(const LinearSource& source, DeviceArena& arena, DeviceUploader& uploader,
-                           const void* codes) {
+LinearWeight upload_linear(const LinearSource& source, DeviceArena& arena, DeviceUploader& uploader, const void* codes,
+                           std::span<const std::string> names) {
   for (const QTensor& weight : source.weights) check_qtensor(weight, kWhere);
   require(!codes || (source.weights.size() == 1 && source.spec().element == Element::kBF16 && source.cols() % 8 == 0),
           kWhere, "expected one bf16 weight of whole pieces of 16 bytes");
-  return Upload(source, arena, uploader, codes).run();
+  require(names.empty() || names.size() == source.weights.size(), kWhere, "expected {} names, got {}",
+          source.weights.size(), names.size());
+  return Upload(source, arena, uploader, codes, names).run();
 }
 
 }  // namespace halftone::cuda

@@ -2,6 +2,8 @@
 // A weight on the device and what multiplies it.
 
 #include <cstdint>
+#include <span>
+#include <string>
 #include <string_view>
 
 #include "backend/cuda/device/linear.h"
@@ -62,8 +64,9 @@ struct LinearWeight {
 
 // Copies a weight to the device and brings it into the order that the kernels read. The scales stay what the file says.
 // codes: where the rows of a single bf16 weight lie already as the kernels read them; then they are not copied.
-// Throws Error("[cuda linear] ...") for an E4M3 weight, or a scale of one byte, that is not a number.
+// names: of the weights, one for each, or none. Throws Error("[name] ..."), or "[cuda linear] ..." without
+// a name, for an E4M3 weight, or a scale of one byte, that is NaN.
 LinearWeight upload_linear(const LinearSource& source, DeviceArena& arena, DeviceUploader& uploader,
-                           const void* codes = nullptr);
+                           const void* codes = nullptr, std::span<const std::string> names = {});
 
 }  // namespace halftone::cuda

@@ -4,7 +4,9 @@
 #include <cstring>
 #include <numeric>
 
+#include "backend/cuda/linear_weight.h"
 #include "tests/backend/cuda/device_rows.h"
+#include "tests/ops/linear_cases.h"
 
 namespace halftone {
 namespace {
@@ -105,6 +107,26 @@ TEST_F(CudaUploader, TakesTensorsAndKeepsScratchMemory) {
   void* scratch = uploader.scratch(1000);
   EXPECT_EQ(uploader.scratch(10), scratch);
   EXPECT_NE(uploader.scratch(std::size_t{1} << 20), nullptr);
+}
+
+TEST_F(CudaUploader, NamesTheWeightThatHoldsANaN) {
+  const testing::LinearFormat e4m3{"e4m3", {Element::kE4M3, Granularity::kTensor, 0}, DType::kF32, 1.0f, {}};
+  std::vector<QTensor> parts = {testing::random_weight(e4m3, 8, 16, 1), testing::random_weight(e4m3, 24, 16, 2)};
+  const std::vector<Tensor> biases(2);
+  const std::vector<std::string> names = {"q_proj", "k_proj"};
+  parts[1].payload.bits<std::uint8_t>()[300] = 0xff;
+  cuda::DeviceUploader uploader(*stream_, 2, kPiece);
+  cuda::DeviceArena arena = cuda::DeviceArena::growing("test", cuda::DeviceArena::kAlignment);
+  const auto error_of = [&](std::span<const std::string> given) -> std::string {
+    try {
+      cuda::upload_linear({parts, biases, {}}, arena, uploader, nullptr, given);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "none";
+  };
+  EXPECT_EQ(error_of(names), "[k_proj] expected finite weights, found NaN");
+  EXPECT_EQ(error_of({}), "[cuda linear] expected finite weights, found NaN");
 }
 
 }  // namespace
