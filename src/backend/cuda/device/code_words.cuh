@@ -63,18 +63,25 @@ struct E4m3Halves {
   }
 };
 
-// Codes in 0 .. 15, eight a word: the low half of a word holds the even inputs, the high half the odd ones. As the last bits
-// of a bf16 in [128, 256) a code is 128 + code; what is subtracted is 136 + zero.
+// Codes in 0 .. 15, eight a word: the low half of a word holds the even inputs, the high half the odd ones. As the last four
+// bits of a bf16 a code is that multiple of 2^-133, as the four before them of 2^-129: one instruction multiplies either and
+// subtracts the zero, both in units of kUnit, which is as far as bf16's factors reach. Operands are (code - 8 - zero) kUnit,
+// exactly; sums of their products are kUnit times as large as those of the codes, and rounded alike from 2^-120 on.
 struct Int4Words {
   static constexpr int kChunk = 128, kPieces = 4, kStep = 512;
+  static constexpr float kUnit = 0x1p-6f;
   static __device__ int offset(int t, int p) { return p * 32 + t * 8; }
   static __device__ uint2 operands(const uint4& v, int j, std::uint32_t minus_zero) {
+    constexpr std::uint32_t k2To127 = 0x7f007f00u, k2To123 = 0x7d007d00u;
     const std::uint32_t word = word_of(v, j / 2) >> (j % 2 * 8);
-    return make_uint2(pair(word, minus_zero), pair(word >> 4, minus_zero));
+    return make_uint2(multiply_add_bf16x2(word & 0x000f000fu, k2To127, minus_zero),
+                      multiply_add_bf16x2(word & 0x00f000f0u, k2To123, minus_zero));
   }
-  static __device__ std::uint32_t pair(std::uint32_t word, std::uint32_t minus_zero) {
-    constexpr std::uint32_t kOne = 0x3f803f80u;
-    return multiply_add_bf16x2(mask_or<0x000f000fu>(word, 0x43004300u), kOne, minus_zero);
+  // Twice -(8 + zero) kUnit: from bf16(136 + zero), twice, with kTwo, or kNoZero alone.
+  static constexpr std::uint32_t kTwo = 0x40004000u, kNoZero = 0xbe00be00u;
+  static __device__ std::uint32_t minus_zero(std::uint32_t zero, std::uint32_t shift) {
+    constexpr std::uint32_t kMinusUnit = 0xbc80bc80u;
+    return multiply_add_bf16x2(zero, kMinusUnit, shift);
   }
 };
 

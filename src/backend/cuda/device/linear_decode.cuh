@@ -6,44 +6,9 @@
 // run on into the block's next pair. What the matrix units make of rows of x that are not there is left out.
 
 #include "backend/cuda/device/input_rows.cuh"
-#include "backend/cuda/device/weight_chunks.cuh"
+#include "backend/cuda/device/pair_copies.cuh"
 
 namespace halftone::cuda {
-
-// What a warp copies: of the block's pairs the chunks warp, warp + warps, ...
-template <class Format>
-struct PairCopies {
-  using Slot = typename Format::Slot;
-
-  const LinearArguments& args;
-  const int warp = threadIdx.x / 32, warps = blockDim.x / 32;
-  const int pairs = pairs_of(args), chunks = chunks_of<Format>(args);
-  // the next copy
-  int pair = warp < chunks ? static_cast<int>(blockIdx.x) : pairs, chunk = warp;
-  typename Format::Tile tiles[kTiles];
-
-  __device__ __forceinline__ explicit PairCopies(const LinearArguments& arguments) : args(arguments) {
-    if (pair < pairs) point_at();
-  }
-
-  // Starts the copies of the next chunk, if there is one.
-  __device__ __forceinline__ void copy_next(Slot* slots) {
-    if (pair >= pairs) return;
-#pragma unroll
-    for (int i = 0; i < kTiles; ++i) Format::copy(args, tiles[i], chunk, slots[i]);
-    chunk += warps;
-    if (chunk < chunks) return;
-    chunk = warp;
-    pair += static_cast<int>(gridDim.x);
-    if (pair < pairs) point_at();
-  }
-
- private:
-  __device__ __forceinline__ void point_at() {
-#pragma unroll
-    for (int i = 0; i < kTiles; ++i) tiles[i] = Format::tile(args, tile_of(args, pair, i));
-  }
-};
 
 // Whether a warp's ring has no more stages than the warp has chunks: what a block leaves of a multiprocessor's memory is the
 // next kernel's, which copies its first weights meanwhile. Won 2 % of a step in bf16 and lost as much in formats whose blocks
@@ -58,27 +23,30 @@ struct WarpRing {
 
   PairCopies<Format> copies;
   Slot* slots;
-  int stage = 0;
+  int at = 0;  // the oldest copies, in bytes
 
   __device__ __forceinline__ void begin() {
 #pragma unroll
-    for (int s = 0; s < kStages; ++s) copy_next(s);
+    for (int s = 0; s < kStages; ++s) copy_next(slots + s * kTiles);
   }
   // The slots of the oldest copies, when they are there.
   __device__ __forceinline__ const Slot* take() const {
     wait_for_copy_groups<kStages - 1>();
     if constexpr (Format::kShares) __syncwarp();
-    return slots + stage * kTiles;
+    return next();
   }
   __device__ __forceinline__ void give_back() {
     if constexpr (Format::kShares) __syncwarp();
-    copy_next(stage);
-    stage = stage + 1 == kStages ? 0 : stage + 1;
+    copy_next(next());
+    at = held(at == (kStages - 1) * kBytes ? 0 : at + kBytes);
   }
 
  private:
-  __device__ __forceinline__ void copy_next(int into) {
-    copies.copy_next(slots + into * kTiles);
+  static constexpr int kBytes = kTiles * static_cast<int>(sizeof(Slot));
+
+  __device__ __forceinline__ Slot* next() const { return reinterpret_cast<Slot*>(reinterpret_cast<char*>(slots) + at); }
+  __device__ __forceinline__ void copy_next(Slot* into) {
+    copies.copy_next(into);
     end_copy_group();
   }
 };
@@ -199,6 +167,7 @@ __device__ __forceinline__ void multiply_pairs(const LinearArguments& args, int 
   using XElement = typename Format::XElement;
   using Ring = WarpRing<Format, kStages>;
   constexpr int kOutputs = kTiles * PairOutputs::kOutputs;
+  constexpr int kChunkBytes = Words::kChunk * static_cast<int>(sizeof(XElement));
   const int warp = threadIdx.x / 32, warps = blockDim.x / 32, part = threadIdx.x % 4;
   const int slots = (kFitsRing<Format> ? stages : kStages) * kTiles;  // of a warp
   Ring ring{PairCopies<Format>(args), launch_memory<typename Format::Slot>() + warp * slots};
@@ -218,9 +187,9 @@ __device__ __forceinline__ void multiply_pairs(const LinearArguments& args, int 
     const PairOutputs outputs(args, pair);
     Sum total[1][4];
     clear_sums(total);
-    for (int chunk = warp; chunk < chunks; chunk += warps) {
+    const char* x = staged + row * staged_stride + warp * kChunkBytes;
+    for (int chunk = warp; chunk < chunks; chunk += warps, x += warps * kChunkBytes) {
       const auto* slots = ring.take();
-      const char* x = staged + row * staged_stride + chunk * Words::kChunk * static_cast<int>(sizeof(XElement));
       Format::multiply(
           args, slots, chunk,
           [&](int, int piece) {

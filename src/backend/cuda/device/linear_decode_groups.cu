@@ -38,6 +38,7 @@ struct GroupChunks {
   using Sum = float;
   using XElement = std::uint16_t;
   static constexpr bool kTiled = Words::kChunk == 128, kHasZeros = std::is_same_v<Words, Int4Words>, kShares = true;
+  static constexpr bool kPacked = kTiled && kScaling != Scaling::kChunk;
   static constexpr int kMostScales = kScaling == Scaling::kChunk   ? 2
                                      : kScaling == Scaling::kParts ? 2 * Words::kPieces
                                                                    : 4;
@@ -45,7 +46,7 @@ struct GroupChunks {
   using Slot = GroupSlot<kMostScales, kMostZeros>;
 
   struct Tile {
-    const char* codes;
+    std::uint32_t codes;
     int at;
   };
 
@@ -56,7 +57,7 @@ struct GroupChunks {
   __device__ __forceinline__ static void copy(const LinearArguments& args, const Tile& tile, int chunk, Slot& slot) {
     const int lane = threadIdx.x % 32, zero = lane - kFirstZeroLane, pieces = scale_pieces(args);
     copy_codes<Words, kTiled>(args, tile.codes, chunk, slot.codes);
-    const std::int64_t step = static_cast<std::int64_t>(tile.at) * (args.group_stride / groups(args)) +
+    const std::int64_t step = static_cast<std::int64_t>(tile.at) * (args.group_stride >> groups_shift(args)) +
                               (kScaling == Scaling::kChunk ? chunk * Words::kChunk >> args.group_shift : chunk);
     if (lane < pieces) {
       copy_async(&slot.scales[lane], static_cast<const uint4*>(args.group_scales) + step * pieces + lane, true);
@@ -74,77 +75,111 @@ struct GroupChunks {
                                                   float (&total)[kBlocks][4]) {
     const int lane = threadIdx.x % 32;
     const uint4 low = slots[0].codes[lane], high = slots[1].codes[lane];
+    std::uint32_t low_terms[Words::kPieces], high_terms[Words::kPieces];
+    load_terms(args, slots[0], low_terms);
+    load_terms(args, slots[1], high_terms);
     float sum[kBlocks][4];
     clear_sums(sum);
 #pragma unroll
     for (int p = 0; p < Words::kPieces; ++p) {
       uint4 pieces[kBlocks];
       load_pieces(x, p, pieces);
-      const std::uint32_t low_term = term(args, slots[0], p), high_term = term(args, slots[1], p);
       if constexpr (std::is_same_v<Words, Nf4Words>) {
-        multiply_split_piece<Words>(low, high, p, low_term, pieces, sum);
+        multiply_split_piece<Words>(low, high, p, low_terms[p], pieces, sum);
       } else if constexpr (kScaling == Scaling::kOperands) {
-        multiply_piece<Words>(low, high, p, low_term, high_term, pieces, total);
+        multiply_piece<Words>(low, high, p, low_terms[p], high_terms[p], pieces, total);
       } else {
-        multiply_piece<Words>(low, high, p, low_term, high_term, pieces, sum);
+        multiply_piece<Words>(low, high, p, low_terms[p], high_terms[p], pieces, sum);
       }
       if constexpr (kScaling == Scaling::kParts) add_group(args, slots, chunk, p, sum, total);
     }
     if constexpr (kScaling == Scaling::kChunk) add_group(args, slots, chunk, 0, sum, total);
   }
 
- private:
-  static constexpr int kFirstZeroLane = 16;
-
-  // Of a chunk. With Scaling::kChunk several chunks may share a group.
-  __device__ __forceinline__ static int groups(const LinearArguments& args) {
-    return kScaling == Scaling::kChunk ? 1 : Words::kChunk >> args.group_shift;
-  }
-  // Pieces of 16 bytes.
+  // Of a chunk of a tile, of 16 bytes.
   __device__ __forceinline__ static int scale_pieces(const LinearArguments& args) {
     const ScaleType type = args.group_scale_type;
     const int bytes = type == ScaleType::kF32 ? 4 : type == ScaleType::kBF16 || type == ScaleType::kF16 ? 2 : 1;
-    return groups(args) * kTileRows * bytes / 16;
+    return groups(args) * kTileRows * bytes / kPieceBytes;
+  }
+  __device__ __forceinline__ static int zero_pieces(const LinearArguments& args) {
+    return kHasZeros && args.group_zeros ? groups(args) : 0;
   }
 
-  // Which of the scales, or zeros, of a chunk are those of piece p.
-  __device__ __forceinline__ static int group_at(const LinearArguments& args, int p) {
-    const int row = threadIdx.x % 32 / 4, part = threadIdx.x % 4;
+ private:
+  static constexpr int kFirstZeroLane = 16;
+
+  // The groups of a chunk are 2^i. With Scaling::kChunk several chunks may share a group.
+  __device__ __forceinline__ static int groups_shift(const LinearArguments& args) {
+    constexpr int kChunkShift = Words::kChunk == 128 ? 7 : 6;
+    static_assert(1 << kChunkShift == Words::kChunk);
+    return kScaling == Scaling::kChunk ? 0 : kChunkShift - args.group_shift;
+  }
+  __device__ __forceinline__ static int groups(const LinearArguments& args) { return 1 << groups_shift(args); }
+
+  // Which group of a chunk is that of piece p of lanes whose row has part `part`.
+  __device__ __forceinline__ static int group_of(const LinearArguments& args, int p, int part) {
     const int inputs = kScaling == Scaling::kOperands ? Words::offset(part, p) : p * 32;
-    return (kScaling == Scaling::kChunk ? 0 : inputs >> args.group_shift) * kTileRows + row;
+    return kScaling == Scaling::kChunk ? 0 : inputs >> args.group_shift;
   }
 
-  // A scale of one byte as bf16, which holds all of them.
-  __device__ __forceinline__ static std::uint32_t byte_scale(const LinearArguments& args, const Slot& slot, int p) {
-    const std::uint32_t code = reinterpret_cast<const std::uint8_t*>(slot.scales)[group_at(args, p)];
-    if (args.group_scale_type == ScaleType::kE4M3) return E4m3Words::pair(code << 8) & 0xffffu;
-    return code == 0 ? 0x0040u : code << 7;
+  // Scales of one byte as bf16, which holds all of them: those in the lower bytes of the halves of a word.
+  __device__ __forceinline__ static std::uint32_t byte_scales(const LinearArguments& args, std::uint32_t codes) {
+    if (args.group_scale_type == ScaleType::kE4M3) return E4m3Words::pair(codes << 8);
+    return __vmaxu2(codes << 7, 0x00400040u);
   }
 
-  __device__ __forceinline__ static float scale(const LinearArguments& args, const Slot& slot, int p) {
-    const ScaleType type = args.group_scale_type;
-    if (type == ScaleType::kF32) return reinterpret_cast<const float*>(slot.scales)[group_at(args, p)];
-    if (type == ScaleType::kE4M3 || type == ScaleType::kE8M0) return __uint_as_float(byte_scale(args, slot, p) << 16);
-    const std::uint16_t code = reinterpret_cast<const std::uint16_t*>(slot.scales)[group_at(args, p)];
-    return type == ScaleType::kBF16 ? bf16_value(code) : f16_value(code);
-  }
-
-  // What Words::operands() takes beside the codes of piece p: their scale or -(136 + zero), twice, or levels.
-  __device__ __forceinline__ static std::uint32_t term(const LinearArguments& args, const Slot& slot, int p) {
-    if constexpr (kScaling == Scaling::kOperands) return byte_scale(args, slot, p) * 0x10001u;
-    if constexpr (std::is_same_v<Words, Nf4Words>) return __ldg(&kLevelWords.words[threadIdx.x % Nf4Words::kLevels]);
-    std::uint32_t zero = kNoZero;
-    if constexpr (kHasZeros) {
-      if (args.group_zeros) zero = reinterpret_cast<const std::uint16_t*>(slot.zeros)[group_at(args, p)];
+  // Those of piece p of both tiles, for sums in units of what operands() gives.
+  __device__ __forceinline__ static float2 scales(const LinearArguments& args, const Slot* slots, int p) {
+    constexpr bool kByteScales = kScaling == Scaling::kParts && !std::is_same_v<Words, Nf4Words>;
+    const int group = group_of(args, p, 0);
+    float2 scales;
+    if (kByteScales && (args.group_scale_type == ScaleType::kE4M3 || args.group_scale_type == ScaleType::kE8M0)) {
+      const int at = group * kTileRows + threadIdx.x % 32 / 4;
+      const auto code = [&](int i) { return reinterpret_cast<const std::uint8_t*>(slots[i].scales)[at]; };
+      const std::uint32_t both = byte_scales(args, code(0) | std::uint32_t{code(1)} << 16);
+      scales = make_float2(__uint_as_float(both << 16), __uint_as_float(both & 0xffff0000u));
+    } else {
+      const GroupScales reader(args);
+      scales = make_float2(reader.read(slots[0].scales, group), reader.read(slots[1].scales, group));
     }
-    return zero * 0x10001u | 0x80008000u;
+    if constexpr (kHasZeros) scales.x /= Words::kUnit, scales.y /= Words::kUnit;
+    return scales;
+  }
+
+  // What Words::operands() takes beside the codes of the pieces: their scale, twice, a zero, or levels.
+  __device__ __forceinline__ static void load_terms(const LinearArguments& args, const Slot& slot,
+                                                    std::uint32_t (&terms)[Words::kPieces]) {
+    if constexpr (kScaling == Scaling::kOperands) {
+      const int row = threadIdx.x % 32 / 4, part = threadIdx.x % 4;
+      const auto* codes = reinterpret_cast<const std::uint8_t*>(slot.scales) + row;
+#pragma unroll
+      for (int p = 0; p < Words::kPieces; p += 2) {
+        const std::uint32_t low = codes[group_of(args, p, part) * kTileRows];
+        const std::uint32_t high = codes[group_of(args, p + 1, part) * kTileRows];
+        const std::uint32_t scales = byte_scales(args, __byte_perm(low, high, 0x3430));
+        terms[p] = __byte_perm(scales, 0, 0x1010);
+        terms[p + 1] = __byte_perm(scales, 0, 0x3232);
+      }
+    } else {
+#pragma unroll
+      for (int p = 0; p < Words::kPieces; ++p) {
+        if constexpr (kHasZeros) {
+          terms[p] = GroupZeros(args).read(slot.zeros, group_of(args, p, 0));
+        } else if constexpr (std::is_same_v<Words, Nf4Words>) {
+          terms[p] = __ldg(&kLevelWords.words[threadIdx.x % Nf4Words::kLevels]);
+        } else {
+          terms[p] = 0;
+        }
+      }
+    }
   }
 
   // total += scale * sum, the scale that of the codes and, where its groups have some, that of x; sum = 0
   template <int kBlocks>
   __device__ __forceinline__ static void add_group(const LinearArguments& args, const Slot* slots, int chunk, int p,
                                                    float (&sum)[kBlocks][4], float (&total)[kBlocks][4]) {
-    const float low = scale(args, slots[0], p), high = scale(args, slots[1], p);
+    const float2 rows = scales(args, slots, p);
     const int part = threadIdx.x % 4;
 #pragma unroll
     for (int b = 0; b < kBlocks; ++b) {
@@ -159,7 +194,7 @@ struct GroupChunks {
       }
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        total[b][i] = fmaf((i < 2 ? low : high) * tokens[i % 2], sum[b][i], total[b][i]);
+        total[b][i] = fmaf((i < 2 ? rows.x : rows.y) * tokens[i % 2], sum[b][i], total[b][i]);
         sum[b][i] = 0;
       }
     }

@@ -15,6 +15,8 @@
 //   copy()     starts the copies of a chunk of a tile
 //   multiply() adds a chunk's products to a pair's sums
 //   kShares    whether lanes read what other lanes copied
+//   kPacked    whether its chunks are 4-bit codes, scales and zeros of their own, scale_pieces() and zero_pieces() of them, so
+//              that a pair's can be copied at once
 
 #include <type_traits>
 
@@ -24,8 +26,7 @@
 
 namespace halftone::cuda {
 
-constexpr std::uint32_t kNoZero = 0x4308;  // bf16(136)
-constexpr int kTiles = 2;                  // of a pair
+constexpr int kTiles = 2;  // of a pair
 constexpr int kPieceBytes = 16;
 // Whether products are those of f16, of codes of x in one byte.
 template <typename Words>
@@ -44,20 +45,25 @@ __host__ __device__ __forceinline__ int chunks_of(const LinearArguments& args) {
   return (args.k + Format::Words::kChunk - 1) / Format::Words::kChunk;
 }
 
-// Where this lane's codes of a tile begin. Rows that are not there are read as the last one is.
+// Where this lane's codes of a tile begin, in pieces of the weight's codes: one register, where an address takes two. Rows that
+// are not there are read as the last one is.
 template <bool kTiled>
-__device__ __forceinline__ const char* tile_codes(const LinearArguments& args, int tile) {
+__device__ __forceinline__ std::uint32_t tile_codes(const LinearArguments& args, int tile) {
   const int lane = threadIdx.x % 32;
-  return kTiled ? args.codes + tile * args.row_bytes + lane * kPieceBytes
-                : args.codes + min(tile * kTileRows + lane / 4, args.n - 1) * args.row_bytes + lane % 4 * kPieceBytes;
+  const auto row_pieces = static_cast<std::uint32_t>(args.row_bytes / kPieceBytes);
+  return kTiled ? tile * row_pieces + lane : min(tile * kTileRows + lane / 4, args.n - 1) * row_pieces + lane % 4;
+}
+__device__ __forceinline__ const uint4* piece_at(const void* first, std::uint32_t piece) {
+  return static_cast<const uint4*>(first) + piece;
 }
 
 // Starts the copy of this lane's codes. What is copied is there: tiles are padded to whole chunks, rows to 16 bytes.
 template <typename Words, bool kTiled>
-__device__ __forceinline__ void copy_codes(const LinearArguments& args, const char* codes, int chunk, uint4* slot) {
+__device__ __forceinline__ void copy_codes(const LinearArguments& args, std::uint32_t codes, int chunk, uint4* slot) {
   const int lane = threadIdx.x % 32;
   const bool there = kTiled || chunk * Words::kChunk + Words::offset(lane % 4, 0) < args.k;
-  copy_async(slot + lane, there ? codes + static_cast<std::int64_t>(chunk) * Words::kStep : codes, there);
+  const std::uint32_t piece = there ? codes + chunk * (Words::kStep / kPieceBytes) : codes;
+  copy_async(slot + lane, piece_at(args.codes, piece), there);
 }
 
 template <typename Sum, int kBlocks>
@@ -66,6 +72,16 @@ __device__ __forceinline__ void clear_sums(Sum (&total)[kBlocks][4]) {
   for (int b = 0; b < kBlocks; ++b) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) total[b][i] = 0;
+  }
+}
+
+// By a power of two.
+template <int kBlocks>
+__device__ __forceinline__ void scale_sums(float (&total)[kBlocks][4], float factor) {
+#pragma unroll
+  for (int b = 0; b < kBlocks; ++b) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) total[b][i] *= factor;
   }
 }
 
@@ -141,6 +157,40 @@ __device__ __forceinline__ void load_pieces(Pieces x, int piece, uint4 (&pieces)
   for (int b = 0; b < kBlocks; ++b) pieces[b] = x(b, piece);
 }
 
+// The scales of this lane's row in memory, [groups, 8 rows] of f32, bf16 or f16. A word has one or two of them, of which a
+// permutation of bytes makes an f32 or, for f16, the half to convert.
+struct GroupScales {
+  bool f32, f16;
+  int word;
+  std::uint32_t bytes;
+
+  __device__ __forceinline__ explicit GroupScales(const LinearArguments& args)
+      : f32(args.group_scale_type == ScaleType::kF32), f16(args.group_scale_type == ScaleType::kF16) {
+    const int row = threadIdx.x % 32 / 4;
+    word = f32 ? row : row / 2;
+    bytes = f32 ? 0x3210 : (f16 ? 0x4410 : 0x1044) + (row % 2 ? (f16 ? 0x0022 : 0x2200) : 0);
+  }
+  __device__ __forceinline__ float read(const void* scales, int group) const {
+    const int at = word + group * (f32 ? kTileRows : kTileRows / 2);
+    const std::uint32_t code = __byte_perm(static_cast<const std::uint32_t*>(scales)[at], 0, bytes);
+    return f16 ? f16_value(static_cast<std::uint16_t>(code)) : __uint_as_float(code);
+  }
+};
+
+// The zeros of INT4 codes of this lane's row as Int4Words takes them, from [groups, 8 rows] of bf16(136 + zero). Where there
+// are none nothing of what is read is taken.
+struct GroupZeros {
+  std::uint32_t bytes, shift;
+
+  __device__ __forceinline__ explicit GroupZeros(const LinearArguments& args)
+      : bytes(args.group_zeros ? 0x1010 : 0x4444), shift(args.group_zeros ? Int4Words::kTwo : Int4Words::kNoZero) {}
+  __device__ __forceinline__ std::uint32_t read(const void* zeros, int group) const {
+    const int row = threadIdx.x % 32 / 4;
+    const std::uint32_t zero = static_cast<const std::uint16_t*>(zeros)[group * kTileRows + row];
+    return Int4Words::minus_zero(__byte_perm(zero, 0, bytes), shift);
+  }
+};
+
 // One chunk of one tile: the lanes' codes and, where a chunk is a group, its scales and zeros.
 template <bool kGroups>
 struct ChunkSlot {
@@ -160,21 +210,20 @@ struct WeightChunks {
   using Slot = ChunkSlot<kGroups>;
   // INT8 products sum exactly in integers
   static constexpr bool kIntegers = std::is_same_v<Words, Int8Integers>, kTiled = std::is_same_v<Words, Int4Words>;
-  static constexpr bool kShares = kGroups;
+  static constexpr bool kShares = kGroups, kPacked = kGroups;
   using Sum = std::conditional_t<kIntegers, std::int32_t, float>;
   using XElement = std::conditional_t<kIntegers || multiplies_f16<Words>, std::uint8_t, std::uint16_t>;
 
   struct Tile {
-    const char* codes;
-    const uint4* group;  // the first piece of scales or zeros that this lane copies
+    std::uint32_t codes;
+    std::uint32_t group;  // the first piece of scales or zeros that this lane copies
   };
 
   __device__ __forceinline__ static Tile tile(const LinearArguments& args, int at) {
-    Tile tile{tile_codes<kTiled>(args, at), nullptr};
+    Tile tile{tile_codes<kTiled>(args, at), 0};
     if constexpr (kGroups) {
       const int lane = threadIdx.x % 32;
-      const auto* source = reinterpret_cast<const uint4*>(lane == kZeroLane ? args.group_zeros : args.group_scales);
-      tile.group = source + static_cast<std::int64_t>(at) * chunks_of<WeightChunks>(args) * group_step(args) +
+      tile.group = static_cast<std::uint32_t>(at) * chunks_of<WeightChunks>(args) * group_step(args) +
                    (lane == kZeroLane ? 0 : lane);
     }
     return tile;
@@ -185,9 +234,16 @@ struct WeightChunks {
     if constexpr (kGroups) {
       const int step = group_step(args);
       auto* pieces = reinterpret_cast<uint4*>(&slot) + 32;  // of scales, then of zeros
-      if (step > 0) copy_async(pieces + threadIdx.x % 32, tile.group + chunk * step, true);
+      const void* source = threadIdx.x % 32 == kZeroLane ? args.group_zeros : args.group_scales;
+      if (step > 0) copy_async(pieces + threadIdx.x % 32, piece_at(source, tile.group + chunk * step), true);
     }
   }
+
+  // Of a chunk of a tile.
+  __device__ __forceinline__ static int scale_pieces(const LinearArguments& args) {
+    return args.group_scale_type == ScaleType::kF32 ? 2 : 1;
+  }
+  __device__ __forceinline__ static int zero_pieces(const LinearArguments& args) { return args.group_zeros ? 1 : 0; }
 
   template <int kBlocks, class Pieces>
   __device__ __forceinline__ static void multiply(const LinearArguments& args, const Slot* slots, int, Pieces x,
@@ -198,7 +254,9 @@ struct WeightChunks {
       add_products(args, slots, x, sum);
       add_group(args, slots, sum, total);
     } else {
+      if constexpr (kTiled) scale_sums(total, Words::kUnit);
       add_products(args, slots, x, total);
+      if constexpr (kTiled) scale_sums(total, 1 / Words::kUnit);
     }
   }
 
@@ -207,8 +265,8 @@ struct WeightChunks {
 
   // Pieces from chunk to chunk of the scales, or zeros, of a tile; 0 for lanes that copy none.
   __device__ __forceinline__ static int group_step(const LinearArguments& args) {
-    const int lane = threadIdx.x % 32, scales = args.group_scale_type == ScaleType::kF32 ? 2 : 1;
-    return lane < scales ? scales : lane == kZeroLane && args.group_zeros ? 1 : 0;
+    const int lane = threadIdx.x % 32;
+    return lane < scale_pieces(args) ? scale_pieces(args) : lane == kZeroLane ? zero_pieces(args) : 0;
   }
 
   template <int kBlocks, class Pieces>
@@ -225,11 +283,13 @@ struct WeightChunks {
     }
   }
 
-  // total += scale * sum
+  // total += scale * sum, which is in units of Words::kUnit
   template <int kBlocks>
   __device__ __forceinline__ static void add_group(const LinearArguments& args, const Slot* slots,
                                                    const Sum (&sum)[kBlocks][4], Sum (&total)[kBlocks][4]) {
-    const float low = row_scale(args, slots[0]), high = row_scale(args, slots[1]);
+    const GroupScales scales(args);
+    const float low = scales.read(slots[0].scales, 0) / Words::kUnit,
+                high = scales.read(slots[1].scales, 0) / Words::kUnit;
 #pragma unroll
     for (int b = 0; b < kBlocks; ++b) {
 #pragma unroll
@@ -237,23 +297,15 @@ struct WeightChunks {
     }
   }
 
-  // The scale of this lane's row.
-  __device__ __forceinline__ static float row_scale(const LinearArguments& args, const Slot& slot) {
-    const int row = threadIdx.x % 32 / 4;
-    const auto* words = reinterpret_cast<const std::uint32_t*>(slot.scales);
-    if (args.group_scale_type == ScaleType::kF32) return __uint_as_float(words[row]);
-    const std::uint32_t code = words[row / 2] >> (row % 2 * 16);
-    return args.group_scale_type == ScaleType::kBF16 ? __uint_as_float(code << 16)
-                                                     : f16_value(static_cast<std::uint16_t>(code));
-  }
-
-  // -(136 + zero) of this lane's row, twice.
+  // What Words::operands() takes as zero of this lane's row.
   __device__ __forceinline__ static std::uint32_t minus_zero(const LinearArguments& args, const Slot& slot) {
-    std::uint32_t zero = kNoZero;
     if constexpr (kGroups) {
-      if (args.group_zeros) zero = reinterpret_cast<const std::uint16_t*>(&slot.zeros)[threadIdx.x % 32 / 4];
+      return GroupZeros(args).read(&slot.zeros, 0);
+    } else if constexpr (kTiled) {
+      return Words::kNoZero;
+    } else {
+      return 0;
     }
-    return zero * 0x10001u | 0x80008000u;
   }
 };
 
