@@ -36,8 +36,10 @@ OrderedJson awq_config(const ExportPlan& plan) {
     group = own;
   }
   // zero_point is always true: AutoAWQ's kernels subtract one, and for symmetric weights it is 8
-  return {{"quant_method", "awq"}, {"bits", 4},         {"group_size", group},
-          {"zero_point", true},    {"version", "gemm"}, {"modules_to_not_convert", unconverted_names(plan)}};
+  OrderedJson config{{"quant_method", "awq"}, {"bits", 4},         {"group_size", group},
+                     {"zero_point", true},    {"version", "gemm"}, {"modules_to_not_convert", unconverted_names(plan)}};
+  if (quantizes_head(plan)) config["lm_head"] = true;  // vLLM's and SGLang's word for it
+  return config;
 }
 
 }  // namespace halftone

@@ -139,6 +139,9 @@ std::string expression_for(const std::string& module) {
   return "re:.*" + escape_expression(std::string_view(module).substr(begin)) + "$";
 }
 
+// vLLM and SGLang take a head for quantized when a target names it; to them it is not of the class Linear.
+std::string target_for(const std::string& module) { return is_head(module) ? "re:.*lm_head$" : expression_for(module); }
+
 std::vector<std::string> ignored(const ExportPlan& plan) {
   const bool whole_tower = !quantizes_vision(plan);
   std::vector<std::string> list;
@@ -215,11 +218,11 @@ OrderedJson compressed_tensors_config(const ExportPlan& plan) {
   for (std::size_t i = 0; i < groups.size(); ++i) {
     const ExportModule& module = *groups[i].first;
     if (format_of(module) != format) format = "mixed-precision";
-    OrderedJson targets = {"Linear"};
-    if (groups.size() > 1) {
-      targets = OrderedJson::array();
-      for (const std::string& name : groups[i].second) targets.push_back(expression_for(name));
+    OrderedJson targets = OrderedJson::array();
+    for (const std::string& name : groups[i].second) {
+      if (groups.size() > 1 || is_head(name)) targets.push_back(target_for(name));
     }
+    if (groups.size() == 1) targets.push_back("Linear");  // last: the tool stops at the first that matches
     config_groups[fmt::format("group_{}", i)] = {{"targets", targets},
                                                  {"weights", weight_arguments(module.weight.spec)},
                                                  {"input_activations", input_arguments(module.input.kind)},

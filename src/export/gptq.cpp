@@ -78,7 +78,7 @@ OrderedJson gptq_config(const ExportPlan& plan) {
   config.update(spec_fields(common));
   config["desc_act"] = false;
   config["sym"] = symmetric;
-  config["lm_head"] = plan.modules.contains("lm_head");
+  config["lm_head"] = quantizes_head(plan);
   config["checkpoint_format"] = plan.layout == Layout::kGptqV2 ? "gptq_v2" : "gptq";
   config["pack_dtype"] = "int32";
   config["dynamic"] = dynamic_rules(plan, common);

@@ -19,6 +19,8 @@ std::vector<std::string> modules_in_model_order(const ExportPlan& plan);
 std::string escape_expression(std::string_view text);
 bool is_vision_module(std::string_view module);
 bool quantizes_vision(const ExportPlan& plan);
+bool is_head(std::string_view module);
+bool quantizes_head(const ExportPlan& plan);
 
 // compressed-tensors 0.20: pack-quantized (integers, inputs as they are), int-quantized, float-quantized.
 NamedTensors compressed_tensors_module(const std::string& name, const ExportModule& module, DType model_dtype);

@@ -17,11 +17,11 @@ std::vector<std::string> unquantized_modules(const ExportPlan& plan, bool embedd
     if (!name.ends_with(kSuffix) || (info.shape.size() != 2 && info.shape.size() != 5)) continue;
     std::string module = name.substr(0, name.size() - kSuffix.size());
     if ((module.ends_with("embed_tokens") && !embeddings) || plan.modules.contains(module)) continue;
-    head = head || module.ends_with("lm_head");
+    head = head || is_head(module);
     names.push_back(std::move(module));
   }
   // a tied head has no tensor, yet loaders build a linear layer for it
-  if (!head && !plan.modules.contains("lm_head")) names.insert(names.begin(), "lm_head");
+  if (!head && !quantizes_head(plan)) names.insert(names.begin(), "lm_head");
   return names;
 }
 
@@ -60,6 +60,12 @@ bool is_vision_module(std::string_view module) {
 
 bool quantizes_vision(const ExportPlan& plan) {
   return std::any_of(plan.modules.begin(), plan.modules.end(), [](const auto& m) { return is_vision_module(m.first); });
+}
+
+bool is_head(std::string_view module) { return module == "lm_head" || module.ends_with(".lm_head"); }
+
+bool quantizes_head(const ExportPlan& plan) {
+  return std::any_of(plan.modules.begin(), plan.modules.end(), [](const auto& m) { return is_head(m.first); });
 }
 
 bool layout_states_kv(Layout layout, const KvQuantization& kv) {

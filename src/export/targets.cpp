@@ -145,6 +145,18 @@ Reason vision_as_it_is(const TargetFolder& folder) {
       "the vision tower is loaded unquantized whatever the folder says");
 }
 
+Reason bitsandbytes_head(const TargetFolder& folder) {
+  if (folder.layout != Layout::kBitsandbytes) return std::nullopt;
+  return first_that(
+      folder, [](const TargetModule& m) { return is_head(m.name); }, "the head is taken for unquantized");
+}
+
+Reason tiled_head(const TargetFolder& folder) {
+  return first_that(
+      folder, [](const TargetModule& m) { return is_head(m.name) && m.weights.granularity == Granularity::kTile; },
+      "SGLang refuses a head with scales by tile");
+}
+
 Reason whole_tiles(const TargetFolder& folder) {
   return first_that(
       folder,
@@ -209,6 +221,7 @@ constexpr RuleRow kRules[] = {
     {Target::kVllm, "ModelOpt algorithms", vllm_modelopt, true},
     {Target::kVllm, "fused matrices", fused_alike, true},
     {Target::kVllm, "vision tower", vision_as_it_is, true},
+    {Target::kVllm, "head", bitsandbytes_head, true},
     {Target::kVllm, "whole tiles", whole_tiles, true},
     {Target::kVllm, "whole groups", whole_blocks, true},
     {Target::kVllm, "INT4 groups", marlin_groups, true},
@@ -219,6 +232,8 @@ constexpr RuleRow kRules[] = {
     {Target::kSglang, "ModelOpt algorithms", sglang_modelopt, true},
     {Target::kSglang, "fused matrices", fused_alike, true},
     {Target::kSglang, "vision tower", vision_as_it_is, true},
+    {Target::kSglang, "head", bitsandbytes_head, true},
+    {Target::kSglang, "head", tiled_head, true},
     {Target::kSglang, "whole tiles", whole_tiles, true},
     {Target::kSglang, "whole groups", whole_blocks, true},
     {Target::kSglang, "loading", sglang_bitsandbytes, false},

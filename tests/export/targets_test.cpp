@@ -85,6 +85,18 @@ TEST(Targets, TheVisionTowerAndTheCache) {
   EXPECT_FALSE(check_target(Target::kVllm, integers)[0].refused);
 }
 
+TEST(Targets, QuantizedHeads) {
+  TargetFolder head = folder(Layout::kBitsandbytes, {Element::kNF4, Granularity::kGroup, 64});
+  head.modules.push_back({"lm_head", {4096, 256}, head.modules[0].weights});
+  EXPECT_THAT(refusal(Target::kVllm, head), HasSubstr("head: lm_head"));
+  EXPECT_THAT(refusal(Target::kSglang, head), HasSubstr("head: lm_head"));
+  EXPECT_EQ(refusal(Target::kTransformers, head), "");
+  TargetFolder tiles = folder(Layout::kCompressedTensors, {Element::kE4M3, Granularity::kTile, 0});
+  EXPECT_EQ(refusal(Target::kSglang, tiles), "");
+  tiles.modules.push_back({"lm_head", {4096, 256}, tiles.modules[0].weights});
+  EXPECT_THAT(refusal(Target::kSglang, tiles), HasSubstr("head: lm_head"));
+}
+
 TEST(Targets, NamesGoBothWays) {
   EXPECT_EQ(target_from_name("llama.cpp"), Target::kLlamaCpp);
   EXPECT_THROW(target_from_name("ollama"), Error);
