@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <iostream>
 #include <map>
 
@@ -51,6 +52,7 @@ Json to_json(const Inventory& inventory) {
     json["formats"][name_of(cost)] = {{"weights", cost.weights}, {"inputs", cost.inputs},
                                       {"layout", cost.layout},   {"bytes", cost.bytes},
                                       {"layers", cost.layers},   {"refused", to_json(cost.refusals)}};
+    if (cost.head_bytes) json["formats"][name_of(cost)]["tied_head_bytes"] = *cost.head_bytes;
   }
   return json;
 }
@@ -77,11 +79,15 @@ void print_recipes(const std::vector<RecipeCost>& recipes) {
 }
 
 void print_formats(const std::vector<FormatCost>& formats) {
-  std::cout << fmt::format("\n{:<36} {:<18} {:>10} {:>8} {:>12}\n", "format on every linear layer", "layout", "size",
-                           "layers", "cannot take");
+  // a head that is tied to the embedding costs bytes of its own once it is quantized
+  const bool tied = std::any_of(formats.begin(), formats.end(), [](const FormatCost& c) { return c.head_bytes; });
+  const auto head = [&](const std::string& text) { return tied ? fmt::format(" {:>12}", text) : std::string(); };
+  std::cout << fmt::format("\n{:<36} {:<18} {:>10} {:>8} {:>12}{}\n", "format on every linear layer", "layout", "size",
+                           "layers", "cannot take", head("a head, too"));
   for (const FormatCost& cost : formats) {
-    std::cout << fmt::format("{:<36} {:<18} {:>10} {:>8} {:>12}\n", name_of(cost), cost.layout, size_text(cost.bytes),
-                             cost.layers, cost.refusals.size());
+    std::cout << fmt::format("{:<36} {:<18} {:>10} {:>8} {:>12}{}\n", name_of(cost), cost.layout, size_text(cost.bytes),
+                             cost.layers, cost.refusals.size(),
+                             head(cost.head_bytes ? "+" + size_text(*cost.head_bytes) : "-"));
   }
 }
 

@@ -46,20 +46,21 @@ std::vector<PartSize> sizes_by_part(const Checkpoint& checkpoint, const std::vec
 // Bytes of the module in `format`; what it has now, and a refusal, when it cannot take it.
 std::int64_t bytes_in_format(const Checkpoint& checkpoint, const ModuleInfo& info, const LinearFormat& format,
                              Layout layout, std::vector<Refusal>& refusals) {
-  const std::int64_t bytes = bytes_in_file(checkpoint, info);
+  // a tied head has none until it is quantized
+  const std::int64_t bytes = info.tied ? 0 : bytes_in_file(checkpoint, info);
   if (!format.quantized()) return bytes;
   if (const auto reason = why_not(info.shape, format, layout)) {
     refusals.push_back({info.module, *reason});
     return bytes;
   }
-  return bytes + stored_bytes(info.shape, format.weights) - checkpoint.tensors().at(info.stored + ".weight").nbytes;
+  const std::int64_t replaced = info.tied ? 0 : checkpoint.tensors().at(info.stored + ".weight").nbytes;
+  return bytes + stored_bytes(info.shape, format.weights) - replaced;
 }
 
 RecipeCost cost_of(const Recipe& recipe, const Checkpoint& checkpoint, const std::vector<ModuleInfo>& modules) {
   RecipeCost cost{recipe.name, 0, 0, recipe.needs_calibration(), {}};
   const std::vector<LinearFormat> formats = resolve_rules(recipe, modules);
   for (std::size_t i = 0; i < modules.size(); ++i) {
-    if (modules[i].tied) continue;
     cost.bytes += bytes_in_format(checkpoint, modules[i], formats[i], recipe.layout, cost.refusals);
     cost.quantized += formats[i].quantized();
   }
@@ -75,7 +76,12 @@ FormatCost cost_of(const StoredFormat& stored, const Checkpoint& checkpoint, con
                   0,
                   {}};
   for (const ModuleInfo& info : modules) {
-    if (info.tied) continue;
+    if (info.tied) {
+      if (!why_not(info.shape, stored.format, stored.layout)) {
+        cost.head_bytes = stored_bytes(info.shape, stored.format.weights);
+      }
+      continue;
+    }
     cost.bytes +=
         bytes_in_format(checkpoint, info, info.linear ? stored.format : LinearFormat{}, stored.layout, cost.refusals);
     cost.layers += info.linear;

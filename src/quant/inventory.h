@@ -2,6 +2,7 @@
 // What a checkpoint consists of, and what each recipe and format would make of it, without running anything.
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,12 +33,13 @@ struct RecipeCost {
   std::vector<Refusal> refusals;  // layers that cannot take the format that the recipe wants for them
 };
 
-// A format applied to every linear layer that can take it, those outside the decoder too.
+// A format applied to every linear layer that can take it, those outside the decoder too, but for a tied head.
 struct FormatCost {
   std::string weights, inputs, layout;
   std::int64_t bytes = 0;   // of all weights then
   std::int64_t layers = 0;  // that can take it
   std::vector<Refusal> refusals;
+  std::optional<std::int64_t> head_bytes{};  // that a tied head in this format adds, if it is tied and can take it
 };
 
 struct Inventory {
