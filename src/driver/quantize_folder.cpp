@@ -44,7 +44,7 @@ QuantizationReport write_folder(const Checkpoint& source, const Recipe& recipe, 
   report.source_hash = source.content_hash();
   if (progress) progress("hashing the source", 1, 1);
   report.read_back_seconds = reading.seconds();
-  for (const auto& [name, info] : source.tensors()) report.input_bytes += info.nbytes;
+  for (const auto& [name, info] : source.tensors()) report.input_bytes += info.shared ? 0 : info.nbytes;
   return report;
 }
 
@@ -130,6 +130,7 @@ QuantizationReport quantize_folder(const QuantizeJob& job, const Calibration* ca
   Checkpoint source = Checkpoint::open(job.checkpoint);
   const std::unique_ptr<PendingFolder> plain = unquantized_source(job, source, progress);
   check_recipe(source, recipe);
+  source = untie_for(recipe, source);
   if (job.target) {
     check_for_target(*job.target, source, recipe, job.force);
   } else {

@@ -28,6 +28,8 @@ struct Checkpoint::State {
   std::map<std::string, TensorInfo> tensors;
   std::map<std::string, Location, std::less<>> locations;
 
+  std::shared_ptr<const State> on_disk;  // of an untied checkpoint: what it was made of, whose hashes it has
+
   mutable std::mutex mutex;
   mutable std::map<std::string, std::string, std::less<>> hashes;  // by prefix
 
@@ -100,6 +102,32 @@ Checkpoint Checkpoint::open(const fs::path& folder) {
             "expected model.safetensors, model.safetensors.index.json or model.gguf, found none");
     state->add_gguf();
   }
+  Checkpoint checkpoint;
+  checkpoint.state_ = std::move(state);
+  return checkpoint;
+}
+
+Checkpoint Checkpoint::untied(const std::string& head, const std::string& embedding) const {
+  auto state = std::make_shared<State>();
+  state->folder = state_->folder;
+  state->file = state_->file;
+  state->config = state_->config;
+  state->quantization = state_->quantization;
+  state->tensors = state_->tensors;
+  state->locations = state_->locations;
+  state->on_disk = state_->on_disk ? state_->on_disk : state_;
+  const std::string ours = head + ".weight", theirs = embedding + ".weight";
+  const bool has_head = contains(ours), has_table = contains(theirs);
+  require(has_head || has_table, file_of(theirs), "tensor '{}': missing (also as '{}')", theirs, ours);
+  if (has_head != has_table) {
+    const std::string &stored = has_head ? ours : theirs, &added = has_head ? theirs : ours;
+    state->tensors[added] = state_->tensors.at(stored);
+    state->locations[added] = state_->locations.at(stored);
+    state->tensors[ours].shared = true;
+  }
+  state->config["tie_word_embeddings"] = false;
+  const auto text = state->config.find("text_config");
+  if (text != state->config.end() && text->contains("tie_word_embeddings")) (*text)["tie_word_embeddings"] = false;
   Checkpoint checkpoint;
   checkpoint.state_ = std::move(state);
   return checkpoint;
@@ -188,6 +216,11 @@ std::string hash_tensors(const std::vector<HashedTensor>& tensors) {
 }  // namespace
 
 std::string Checkpoint::content_hash(std::string_view prefix) const {
+  if (state_->on_disk) {
+    Checkpoint original;
+    original.state_ = state_->on_disk;
+    return original.content_hash(prefix);
+  }
   const std::lock_guard lock(state_->mutex);
   if (const auto it = state_->hashes.find(prefix); it != state_->hashes.end()) return it->second;
   std::vector<HashedTensor> tensors;

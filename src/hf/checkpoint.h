@@ -20,6 +20,7 @@ struct TensorInfo {
   Shape shape;
   std::filesystem::path file;
   std::int64_t nbytes = 0;
+  bool shared = false;  // the bytes are those of another tensor: of a head that was untied
 };
 
 // Immutable; cheap to copy.
@@ -47,6 +48,11 @@ class Checkpoint {
   // SHA-256 over names and contents of the other files that decide answers: config.json, generation_config.json, the
   // tokenizer's, the chat template's and the preprocessor's.
   std::string files_hash() const;
+
+  // The same checkpoint with a head of its own, for who writes one: what one of these modules has lies under both names,
+  // that of the head marked as shared, and config() says that they are not tied. What is on disk, and so the hashes, are
+  // this checkpoint's. Throws Error when it has neither weight.
+  Checkpoint untied(const std::string& head, const std::string& embedding) const;
 
  private:
   struct State;

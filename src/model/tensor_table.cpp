@@ -59,6 +59,12 @@ void check_module(const ModuleInfo& info, const Checkpoint& checkpoint) {
   if (info.has_bias) check_tensor(checkpoint, info.stored + ".bias", {info.shape[0]}, false);
 }
 
+template <typename Modules>
+auto find_class(Modules& modules, RuleClass wanted) {
+  return std::find_if(modules.begin(), modules.end(),
+                      [&](const ModuleInfo& info) { return info.rule_class == wanted; });
+}
+
 }  // namespace
 
 std::string_view to_string(RuleClass rule_class) {
@@ -67,12 +73,22 @@ std::string_view to_string(RuleClass rule_class) {
   return kNames.at(static_cast<std::size_t>(rule_class));
 }
 
+Checkpoint untie_head(const Checkpoint& checkpoint, std::span<const ModuleInfo> modules) {
+  const auto head = find_class(modules, RuleClass::kHead), embedding = find_class(modules, RuleClass::kEmbedding),
+             norm = find_class(modules, RuleClass::kNorm);
+  require(head != modules.end() && embedding != modules.end() && norm != modules.end(), checkpoint.folder().string(),
+          "expected a head, an embedding and a norm, found {} modules", modules.size());
+  if (!head->tied) return checkpoint.untied(head->stored, embedding->stored);
+  if (head->stored != head->module) return checkpoint.untied(head->module, embedding->stored);
+  // stored as the head alone: the embedding gets the name that goes with the norms'
+  const std::vector<std::string> names = spellings(norm->module);
+  const auto spelling = std::find(names.begin(), names.end(), norm->stored) - names.begin();
+  return checkpoint.untied(head->stored, spellings(embedding->module).at(static_cast<std::size_t>(spelling)));
+}
+
 std::vector<ModuleInfo> resolve_modules(std::vector<ModuleInfo> table, const Checkpoint& checkpoint) {
-  const auto of_class = [&](RuleClass wanted) {
-    return std::find_if(table.begin(), table.end(), [&](const ModuleInfo& info) { return info.rule_class == wanted; });
-  };
   for (ModuleInfo& info : table) info.stored = find_stored(checkpoint, info.module);
-  const auto head = of_class(RuleClass::kHead), embedding = of_class(RuleClass::kEmbedding);
+  const auto head = find_class(table, RuleClass::kHead), embedding = find_class(table, RuleClass::kEmbedding);
   if (head != table.end() && embedding != table.end() && head->tied) {
     // a tied pair may be stored under either name, or both
     if (embedding->stored.empty()) {

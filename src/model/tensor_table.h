@@ -2,6 +2,7 @@
 // The tensors that an architecture consists of: canonical names, shapes and the class that recipes speak of.
 
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,5 +32,9 @@ struct ModuleInfo {
 // The modules of the checkpoint in the order of the forward pass, each found under its old or re-saved name, every
 // shape of an unquantized tensor checked. Throws Error naming file, tensor, what was expected and what was found.
 std::vector<ModuleInfo> resolve_modules(std::vector<ModuleInfo> table, const Checkpoint& checkpoint);
+
+// The checkpoint with the head as a module of its own (Checkpoint::untied()), under the names that its other modules go
+// by. `modules` are the checkpoint's, as resolve_modules() gives them.
+Checkpoint untie_head(const Checkpoint& checkpoint, std::span<const ModuleInfo> modules);
 
 }  // namespace halftone

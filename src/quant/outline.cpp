@@ -94,8 +94,8 @@ KvQuantization outline_kv(const std::string& format, const DecoderConfig& decode
 class Outliner {
  public:
   Outliner(const Checkpoint& checkpoint, const Recipe& recipe)
-      : checkpoint_(checkpoint), recipe_(recipe), maker_(recipe) {
-    Structure structure = read_structure(checkpoint);
+      : checkpoint_(untie_for(recipe, checkpoint)), recipe_(recipe), maker_(recipe) {
+    Structure structure = read_structure(checkpoint_);
     config_ = std::move(structure.config);
     modules_ = std::move(structure.modules);
     const std::vector<LinearFormat> formats = resolve_rules(recipe, modules_);
@@ -136,7 +136,7 @@ class Outliner {
     }
   }
 
-  const Checkpoint& checkpoint_;
+  const Checkpoint checkpoint_;
   const Recipe& recipe_;
   OutlineMaker maker_;
   ModelConfig config_;

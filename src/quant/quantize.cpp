@@ -289,14 +289,6 @@ std::vector<std::vector<LinearGroup>> chains_of(std::vector<LinearGroup> groups)
   return chains;
 }
 
-void check_structure(const Checkpoint& checkpoint, const Recipe& recipe, std::span<const ModuleInfo> modules) {
-  require(checkpoint.quantization().layout() == Layout::kAsIs, checkpoint.folder().string(),
-          "expected an unquantized checkpoint, found one that is quantized already");
-  const std::vector<std::string> misfits = find_misfits(recipe, modules);
-  require(misfits.empty(), configuration_name(recipe), "{} layers cannot take their format:\n  {}", misfits.size(),
-          fmt::join(misfits, "\n  "));
-}
-
 void check_calibration(const Recipe& recipe, const Calibration* calibration) {
   require(calibration != nullptr || !recipe.needs_calibration(), configuration_name(recipe),
           "this recipe needs calibration data");
@@ -317,14 +309,19 @@ std::vector<std::string> find_misfits(const Recipe& recipe, std::span<const Modu
 }
 
 void check_recipe(const Checkpoint& checkpoint, const Recipe& recipe) {
-  check_structure(checkpoint, recipe, read_structure(checkpoint).modules);
+  require(checkpoint.quantization().layout() == Layout::kAsIs, checkpoint.folder().string(),
+          "expected an unquantized checkpoint, found one that is quantized already");
+  const std::vector<std::string> misfits = find_misfits(recipe, read_structure(checkpoint).modules);
+  require(misfits.empty(), configuration_name(recipe), "{} layers cannot take their format:\n  {}", misfits.size(),
+          fmt::join(misfits, "\n  "));
 }
 
-QuantizationReport quantize(const Checkpoint& checkpoint, const Recipe& recipe, const Calibration* calibration,
+QuantizationReport quantize(const Checkpoint& given, const Recipe& recipe, const Calibration* calibration,
                             const QuantizedSink& sink, Stream& stream, const Progress& progress) {
   const Timer timer;
+  check_recipe(given, recipe);
+  const Checkpoint checkpoint = untie_for(recipe, given);
   const auto [config, modules] = read_structure(checkpoint);
-  check_structure(checkpoint, recipe, modules);
   check_calibration(recipe, calibration);
   Quantizer quantizer(checkpoint, modules, recipe, calibration, config.decoder.layers, sink, stream);
   const std::vector<std::vector<LinearGroup>> chains = chains_of(linear_groups(config, modules));

@@ -36,6 +36,8 @@ struct QuantizedCheckpoint {
 // smoothing the rows at hand, and what was made of it. The report has no source_hash: hashing the source takes long and needs
 // nothing of this.
 //
+// A tied head that the recipe quantizes is made from the embedding table, and is a module beside it (untie_for()).
+//
 // calibration: may be null when neither recipe nor KV format needs it; then no output errors are known.
 // Throws Error, before any work, listing every layer whose format does not fit its shape or the layout; for a
 // checkpoint that is quantized already; for missing calibration; later for weights that are not finite. The result does

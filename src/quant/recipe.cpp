@@ -9,6 +9,7 @@
 #include "base/glob.h"
 #include "base/usage_error.h"
 #include "hf/kv_cache_key.h"
+#include "model/registry.h"
 #include "quant/recipe_algorithm.h"
 #include "quant/shipped_recipes.h"
 #include "quant/vision_format.h"
@@ -20,6 +21,11 @@ constexpr std::string_view kVisionMark = "+vision:", kKvMark = "+kv:";
 
 bool in_decoder(const ModuleInfo& module) {
   return module.linear && (module.rule_class == RuleClass::kAttention || module.rule_class == RuleClass::kMlp);
+}
+
+// A tied head is stored as the embedding, which its name does not mean.
+bool names(const Rule& rule, const ModuleInfo& module) {
+  return glob_match(rule.glob, module.module) || (!module.tied && glob_match(rule.glob, module.stored));
 }
 
 // The text behind `mark`, which must be the end of the configuration; it is cut off. Nothing when there is no mark.
@@ -145,9 +151,8 @@ std::vector<LinearFormat> resolve_rules(const Recipe& recipe, std::span<const Mo
     const Rule& rule = recipe.rules[number];
     std::vector<std::size_t> decoder, outside, not_linear;
     for (std::size_t i = 0; i < modules.size(); ++i) {
-      if (!glob_match(rule.glob, modules[i].module) && !glob_match(rule.glob, modules[i].stored)) continue;
-      const bool can = modules[i].linear && !modules[i].tied;
-      (in_decoder(modules[i]) ? decoder : can ? outside : not_linear).push_back(i);
+      if (!names(rule, modules[i])) continue;
+      (in_decoder(modules[i]) ? decoder : modules[i].linear ? outside : not_linear).push_back(i);
     }
     const auto& reached = decoder.empty() ? outside : decoder;
     require(!reached.empty() || not_linear.empty(), recipe.source,
@@ -157,6 +162,16 @@ std::vector<LinearFormat> resolve_rules(const Recipe& recipe, std::span<const Mo
     for (const std::size_t i : reached) formats[i] = rule.format;
   }
   return formats;
+}
+
+Checkpoint untie_for(const Recipe& recipe, const Checkpoint& checkpoint) {
+  const auto [config, modules] = read_structure(checkpoint);
+  if (!config.decoder.tied_head) return checkpoint;
+  const std::vector<LinearFormat> formats = resolve_rules(recipe, modules);
+  for (std::size_t i = 0; i < modules.size(); ++i) {
+    if (modules[i].rule_class == RuleClass::kHead && formats[i].quantized()) return untie_head(checkpoint, modules);
+  }
+  return checkpoint;
 }
 
 }  // namespace halftone

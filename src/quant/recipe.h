@@ -21,7 +21,8 @@
 // A rule reaches the decoder's linear layers. The vision tower, the projector, the embeddings and the head stay as they
 // are, unless a rule names them: a rule whose glob matches no linear layer of the decoder applies to what it matches
 // outside ("visual.*", "lm_head"). So "*" or "*.mlp.*" never quantize a vision tower by accident. `vision` comes before
-// the rules, which may name parts of the vision tower that are to differ.
+// the rules, which may name parts of the vision tower that are to differ. A head that is the embedding table becomes a
+// module of its own when a rule quantizes it: untie_for().
 
 #include <filesystem>
 #include <optional>
@@ -110,7 +111,11 @@ bool quantizes_anything(const Recipe& recipe);
 std::string configuration_name(const Recipe& recipe);
 
 // The format of each module, in their order (modules that are no linear layers keep theirs). Throws Error for a rule
-// that matches no module at all, or only modules that cannot be quantized (norms, embeddings, a tied head).
+// that matches no module at all, or only modules that cannot be quantized (norms, embeddings).
 std::vector<LinearFormat> resolve_rules(const Recipe& recipe, std::span<const ModuleInfo> modules);
+
+// What the recipe is applied to: the checkpoint, with a head of its own (untie_head()) when the recipe quantizes the head
+// and config.json ties it to the embedding table. That table stays as it is. Throws Error as resolve_rules().
+Checkpoint untie_for(const Recipe& recipe, const Checkpoint& checkpoint);
 
 }  // namespace halftone

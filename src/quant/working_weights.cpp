@@ -76,7 +76,8 @@ void WorkingWeights::release(const std::string& module) {
 }
 
 std::int64_t WorkingWeights::stored_bytes(const std::string& module) const {
-  return checkpoint_.tensors().at(info(module).stored + ".weight").nbytes;
+  const TensorInfo& tensor = checkpoint_.tensors().at(info(module).stored + ".weight");
+  return tensor.shared ? 0 : tensor.nbytes;
 }
 
 void WorkingWeights::flush(const std::function<void(const std::string&, const Tensor&)>& changed) {

@@ -32,7 +32,7 @@ class WorkingWeights {
   // the map, without a bias. For those who read rows once: widening all of them first costs more than rounding them.
   WorkingModule view(const std::string& module) const;
   const ModuleInfo& info(const std::string& module) const;
-  // Of the weight in the checkpoint.
+  // Of the weight in the checkpoint; 0 when they are another module's.
   std::int64_t stored_bytes(const std::string& module) const;
   // The largest magnitude of the module's weight. Throws Error for NaN and infinity.
   float largest_magnitude(const std::string& module) const;

@@ -30,6 +30,19 @@ TEST(Checkpoint, LoadsAnUnquantizedLinear) {
   EXPECT_FALSE(load_linear(checkpoint, "model.layers.3.mlp.up_proj").bias.defined());
 }
 
+TEST(Checkpoint, UntyingAddsANameNotBytes) {
+  const Checkpoint tied = Checkpoint::open(kDemo), untied = tied.untied("lm_head", "model.embed_tokens");
+  EXPECT_EQ(untied.tensor("lm_head.weight").raw(), tied.tensor("model.embed_tokens.weight").raw());
+  EXPECT_EQ(untied.tensors().size(), tied.tensors().size() + 1);
+  EXPECT_TRUE(untied.tensors().at("lm_head.weight").shared);
+  EXPECT_FALSE(untied.tensors().at("model.embed_tokens.weight").shared);
+  EXPECT_FALSE(untied.config().at("tie_word_embeddings").get<bool>());
+  EXPECT_TRUE(tied.config().at("tie_word_embeddings").get<bool>());
+  EXPECT_EQ(untied.content_hash("model."), tied.content_hash("model."));
+  EXPECT_EQ(untied.content_hash(), tied.content_hash());
+  EXPECT_THROW(tied.untied("head", "table"), Error);
+}
+
 TEST(Checkpoint, ContentHashDependsOnTheTensorsOfThePrefix) {
   const Checkpoint checkpoint = Checkpoint::open(kDemo);
   const std::string all = checkpoint.content_hash(), visual = checkpoint.content_hash("visual.");

@@ -92,11 +92,20 @@ TEST(Recipe, RulesThatMatchNothingAreErrors) {
               HasSubstr("cannot be quantized"));
 }
 
-TEST(Recipe, ATiedHeadCannotBeQuantized) {
+TEST(Recipe, ATiedHeadIsReachedByItsNameAlone) {
   auto modules = small_model();
   modules.back().tied = true;
-  EXPECT_THAT(error_of([&] { resolve_rules(recipe_of("  - {match: 'lm_head', weights: int8_channel}\n"), modules); }),
-              HasSubstr("cannot be quantized, such as lm_head"));
+  modules.back().stored = "model.embed_tokens";
+  for (const char* glob : {"lm_head", "*_head", "lm?head"}) {
+    EXPECT_THAT(quantized(recipe_of(fmt::format("  - {{match: '{}', weights: int8_channel}}\n", glob)), modules),
+                testing::ElementsAre("lm_head"));
+  }
+  for (const std::string& name : quantized(recipe_of("  - {match: '*', weights: int8_channel}\n"), modules)) {
+    EXPECT_NE(name, "lm_head");
+  }
+  const Recipe table = recipe_of("  - {match: 'model.embed_tokens', weights: int8_channel}\n");
+  EXPECT_THAT(error_of([&] { resolve_rules(table, modules); }),
+              HasSubstr("cannot be quantized, such as model.embed_tokens"));
 }
 
 TEST(Recipe, ErrorsNameTheSourceAndWhatWasExpected) {
