@@ -2,8 +2,6 @@
 
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <numeric>
 
 #include "backend/cuda/decode_ops.h"
@@ -190,16 +188,14 @@ class Step {
                     launch);
     for (std::size_t i = 0; i < layers_.size(); ++i) {
       const Layer& layer = layers_[i];
-      const char* skip = std::getenv("SKIP") ? std::getenv("SKIP") : "";
-      if (!std::strchr(skip, 'q')) multiply(layer.qkv, hidden_, true, qkv_, false, launch);
-      if (!std::strchr(skip, 'a'))
-        cuda::attention_decode({qkv_, rotation_, rotation_, nullptr, sequences_, lengths_, kKeys,
-                                1.0f / std::sqrt(static_cast<float>(kHeadDim)), model_.heads, attention_memory_,
-                                attention_counters_, mixed_},
-                               kv_[i], launch);
-      if (!std::strchr(skip, 'o')) multiply(layer.o, mixed_, false, hidden_, true, launch);
-      if (!std::strchr(skip, 'g')) multiply(layer.gate_up, hidden_, true, mlp_, false, launch, true);
-      if (!std::strchr(skip, 'd')) multiply(layer.down, mlp_, false, hidden_, true, launch);
+      multiply(layer.qkv, hidden_, true, qkv_, false, launch);
+      cuda::attention_decode({qkv_, rotation_, rotation_, nullptr, sequences_, lengths_, kKeys,
+                              1.0f / std::sqrt(static_cast<float>(kHeadDim)), model_.heads, attention_memory_,
+                              attention_counters_, mixed_},
+                             kv_[i], launch);
+      multiply(layer.o, mixed_, false, hidden_, true, launch);
+      multiply(layer.gate_up, hidden_, true, mlp_, false, launch, true);
+      multiply(layer.down, mlp_, false, hidden_, true, launch);
     }
     multiply(head_, hidden_, true, logits_, false, launch);
     cuda::argmax({logits_, argmax_memory_, tokens_, gaps_}, launch);

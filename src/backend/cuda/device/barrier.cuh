@@ -88,6 +88,15 @@ __device__ __forceinline__ void wait_in_cluster() {
 __device__ __forceinline__ void wait_at(int number, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
+// wait_at(1 + number), number below kMost, by numbers that the compiler sees: where it does not, a block takes all sixteen.
+template <int kMost, int kNumber = 0>
+__device__ __forceinline__ void wait_at_one_of(int number, int threads) {
+  if (number == kNumber) {
+    asm volatile("bar.sync %0, %1;" ::"n"(kNumber + 1), "r"(threads) : "memory");
+  } else if constexpr (kNumber + 1 < kMost) {
+    wait_at_one_of<kMost, kNumber + 1>(number, threads);
+  }
+}
 __device__ __forceinline__ void arrive_at(int number, int threads) {
   asm volatile("bar.arrive %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }

@@ -66,12 +66,10 @@ LinearArguments token_slice(LinearArguments arguments, int first, int count);
 struct BatchDevice {
   int multiprocessors;
   std::size_t shared;  // bytes of a multiprocessor
-  int registers;       // of a multiprocessor
   bool clusters;
 };
 BatchDevice batch_device();
-// Blocks that share `pairs` pieces of work evenly, as many at once as the device has room for. registers: of a thread.
-int decode_blocks(int pairs, int warps, std::size_t shared_bytes, int registers);
+constexpr std::size_t kReservedShared = 1024;  // bytes of a block's shared memory that the device takes besides
 // Bytes of shared memory that the rows of x of one product may take there, and what m rows of `row_bytes` bytes take.
 constexpr int kMostStagedBytes = 40 * 1024;
 constexpr int staged_stride(int row_bytes) { return (row_bytes + 255) / 256 * 256 + 64; }

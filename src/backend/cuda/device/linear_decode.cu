@@ -15,18 +15,7 @@ BatchDevice batch_device() {
   };
   return {read(cudaDevAttrMultiProcessorCount),
           static_cast<std::size_t>(read(cudaDevAttrMaxSharedMemoryPerMultiprocessor)),
-          read(cudaDevAttrMaxRegistersPerMultiprocessor), read(cudaDevAttrClusterLaunch) != 0};
-}
-
-int decode_blocks(int pairs, int warps, std::size_t shared_bytes, int registers) {
-  constexpr int kThreads = 1024;                  // of a multiprocessor: enough to keep its copies going
-  constexpr std::size_t kStaticBytes = 3 * 1024;  // and what the device keeps
-  const BatchDevice device = batch_device();
-  const int fit = static_cast<int>(device.shared / (shared_bytes + kStaticBytes));
-  const int threads = std::min(kThreads, device.registers / ((registers + 7) / 8 * 8));
-  const int at_once = device.multiprocessors * std::max(1, std::min(fit, threads / (32 * warps)));
-  const int rounds = (pairs + at_once - 1) / at_once;
-  return (pairs + rounds - 1) / rounds;
+          read(cudaDevAttrClusterLaunch) != 0};
 }
 
 LinearArguments token_slice(LinearArguments arguments, int first, int count) {

@@ -1,22 +1,17 @@
 #pragma once
 // What a block does of a product for up to eight tokens whose rows of x fit in its shared memory.
 //
-// A block takes pairs of tiles in turn, and all of K: warp w the chunks w, w + warps, ... Copies go to a ring of the warp's own
-// in shared memory, some stages ahead of their use, so that much of the weight is under way whatever the registers hold, and
-// run on into the block's next pair. What the matrix units make of rows of x that are not there is left out.
+// A block is some teams of warps. A team takes pairs of tiles in turn, and all of K: its warp w the chunks w, w + warps, ...
+// Copies go to a ring of the warp's own in shared memory, some stages ahead of their use, so that much of the weight is under
+// way whatever the registers hold, and run on into the team's next pair. What the matrix units make of rows of x that are not
+// there is left out.
 
 #include "backend/cuda/device/input_rows.cuh"
 #include "backend/cuda/device/pair_copies.cuh"
 
 namespace halftone::cuda {
 
-// Whether a warp's ring has no more stages than the warp has chunks: what a block leaves of a multiprocessor's memory is the
-// next kernel's, which copies its first weights meanwhile. Won 2 % of a step in bf16 and lost as much in formats whose blocks
-// are small already.
-template <class Format>
-constexpr bool kFitsRing = std::is_same_v<typename Format::Words, Bf16Words>;
-
-// A warp's ring in shared memory, [stages, kTiles].
+// A warp's ring in shared memory, [kStages, kTiles].
 template <class Format, int kStages>
 struct WarpRing {
   using Slot = typename Format::Slot;
@@ -110,32 +105,34 @@ __device__ __forceinline__ void stage_rows(const LinearArguments& args, char* st
   __syncthreads();
 }
 
-// The outputs of two tiles: thread i finishes the element i, i + threads, ... of [kTiles, 8 tokens, 8 rows]. What it needs for
-// that besides the sums is read while they are made.
+// The outputs of two tiles: a team's thread i finishes element i of [kTiles, 8 tokens, 8 rows], so a team has four warps or
+// more. What it needs for that besides the sums is read while they are made.
 struct PairOutputs {
   static constexpr int kOutputs = kTokenBlock * kTileRows;  // of a tile
 
   const LinearArguments& args;
-  int first, second;  // this thread's rows of W
+  const int at;       // the element
+  int first, second;  // its rows of W, where it is the first tile's, and the second's
   RowTerms first_terms, second_terms;
   float residual = 0.0f;
 
-  __device__ __forceinline__ PairOutputs(const LinearArguments& arguments, int pair)
+  __device__ __forceinline__ PairOutputs(const LinearArguments& arguments, int pair, int element)
       : args(arguments),
-        first(tile_of(arguments, pair, 0) * kTileRows + static_cast<int>(threadIdx.x) % kTileRows),
-        second(tile_of(arguments, pair, 1) * kTileRows + static_cast<int>(threadIdx.x) % kTileRows),
+        at(element),
+        first(tile_of(arguments, pair, 0) * kTileRows + element % kTileRows),
+        second(tile_of(arguments, pair, 1) * kTileRows + element % kTileRows),
         first_terms(args, min(first, args.n - 1)),
         second_terms(args, min(second, args.n - 1)) {
-    const int at = threadIdx.x, m = token(at), n = row(at);
+    const int m = token(at), n = row(at);
     if (!args.silu_mul && at < kTiles * kOutputs && m < args.m && n < args.n) residual = load_residual(args, m, n);
   }
   __device__ __forceinline__ static int token(int at) { return at % kOutputs / kTileRows; }
   __device__ __forceinline__ int row(int at) const { return at < kOutputs ? first : second; }
 
-  // sum_of(at): of the element `at`; x_scale(m): of token m. A block has at least as many threads as there are elements.
+  // sum_of(at): of the element `at`; x_scale(m): of token m.
   template <class Sums, class Scales>
   __device__ __forceinline__ void store(Sums sum_of, Scales x_scale) const {
-    const int at = threadIdx.x, m = token(at), n = row(at);
+    const int m = token(at), n = row(at);
     // the last tile may be there twice
     const int tiles = args.silu_mul || first == second ? 1 : kTiles;
     if (at >= tiles * kOutputs || m >= args.m || n >= args.n) return;
@@ -158,20 +155,20 @@ __device__ __forceinline__ float sum_of_warps(const Sum* sums, int stride, int w
   return static_cast<float>(sum);
 }
 
-// Shared memory: the rings of the warps, `stages` each, then their sums, then the rows of x, staged_stride bytes each.
+// Shared memory: the rings of the warps, then their sums, then the rows of x, staged_stride bytes each.
 template <class Format, int kStages>
-__device__ __forceinline__ void multiply_pairs(const LinearArguments& args, int stages, int staged_stride,
+__device__ __forceinline__ void multiply_pairs(const LinearArguments& args, int team_warps, int staged_stride,
                                                InputScratch<kTokenBlock>& scratch) {
   using Words = typename Format::Words;
   using Sum = typename Format::Sum;
   using XElement = typename Format::XElement;
   using Ring = WarpRing<Format, kStages>;
-  constexpr int kOutputs = kTiles * PairOutputs::kOutputs;
+  constexpr int kOutputs = kTiles * PairOutputs::kOutputs, kSlots = kStages * kTiles;  // of a warp
   constexpr int kChunkBytes = Words::kChunk * static_cast<int>(sizeof(XElement));
+  const Team team(team_warps);
   const int warp = threadIdx.x / 32, warps = blockDim.x / 32, part = threadIdx.x % 4;
-  const int slots = (kFitsRing<Format> ? stages : kStages) * kTiles;  // of a warp
-  Ring ring{PairCopies<Format>(args), launch_memory<typename Format::Slot>() + warp * slots};
-  auto* partial = reinterpret_cast<Sum*>(launch_memory<typename Format::Slot>() + warps * slots);
+  Ring ring{PairCopies<Format>(args, team), launch_memory<typename Format::Slot>() + warp * kSlots};
+  auto* partial = reinterpret_cast<Sum*>(launch_memory<typename Format::Slot>() + warps * kSlots);
   char* staged = reinterpret_cast<char*>(partial + warps * kOutputs);
   const bool scaled_here = args.prepares && args.in.by_token;
   const auto x_scale = [&](int m) { return scaled_here ? scratch.step[m] : args.x_scales ? args.x_scales[m] : 1.0f; };
@@ -183,12 +180,13 @@ __device__ __forceinline__ void multiply_pairs(const LinearArguments& args, int 
   stage_rows<Format>(args, staged, staged_stride, scratch);
   const int row = min(static_cast<int>(threadIdx.x) % 32 / 4, args.m - 1), pairs = pairs_of(args);
   const int chunks = chunks_of<Format>(args);
-  for (int pair = blockIdx.x; pair < pairs; pair += gridDim.x) {
-    const PairOutputs outputs(args, pair);
+  Sum* team_sums = partial + team.number * team.warps * kOutputs;
+  for (int pair = team.first_pair; pair < pairs; pair += team.step) {
+    const PairOutputs outputs(args, pair, team.thread());
     Sum total[1][4];
     clear_sums(total);
-    const char* x = staged + row * staged_stride + warp * kChunkBytes;
-    for (int chunk = warp; chunk < chunks; chunk += warps, x += warps * kChunkBytes) {
+    const char* x = staged + row * staged_stride + team.warp * kChunkBytes;
+    for (int chunk = team.warp; chunk < chunks; chunk += team.warps, x += team.warps * kChunkBytes) {
       const auto* slots = ring.take();
       Format::multiply(
           args, slots, chunk,
@@ -198,10 +196,10 @@ __device__ __forceinline__ void multiply_pairs(const LinearArguments& args, int 
           total);
       ring.give_back();
     }
-    __syncthreads();  // nobody reads the sums of the pair before any more
-    store_sums(total, partial + warp * kOutputs);
-    __syncthreads();
-    outputs.store([&](int at) { return sum_of_warps(partial + at, kOutputs, warps); }, x_scale);
+    team.wait();  // nobody reads the sums of the pair before any more
+    store_sums(total, team_sums + team.warp * kOutputs);
+    team.wait();
+    outputs.store([&](int at) { return sum_of_warps(team_sums + at, kOutputs, team.warps); }, x_scale);
   }
 }
 

@@ -1,8 +1,9 @@
 #pragma once
-// What the warps of a block copy of its pairs of tiles, chunk after chunk, where a pair is copied at once.
+// The teams of a block, and what their warps copy of their pairs of tiles, chunk after chunk, where a pair is copied at once.
 
 #include <cstddef>
 
+#include "backend/cuda/device/barrier.cuh"
 #include "backend/cuda/device/weight_chunks.cuh"
 
 namespace halftone::cuda {
@@ -81,20 +82,46 @@ struct PackedPair {
   }
 };
 
-// What a warp copies: of the block's pairs the chunks warp, warp + warps, ...
+constexpr int kMostTeams = 4;  // of a block
+
+// Of a thread: the warps that share the chunks of a pair with its own.
+struct Team {
+  const int warps;         // of each team
+  const int number, warp;  // of the block, of the team
+  const int first_pair, step;
+
+  __device__ __forceinline__ explicit Team(int team_warps)
+      : warps(team_warps),
+        number(static_cast<int>(threadIdx.x) / 32 / team_warps),
+        warp(static_cast<int>(threadIdx.x) / 32 % team_warps),
+        first_pair(static_cast<int>(blockIdx.x) + number * static_cast<int>(gridDim.x)),
+        step(static_cast<int>(blockDim.x) / 32 / team_warps * static_cast<int>(gridDim.x)) {}
+
+  __device__ __forceinline__ int thread() const { return warp * 32 + static_cast<int>(threadIdx.x) % 32; }
+  __device__ __forceinline__ void wait() const { wait_at_one_of<kMostTeams>(number, 32 * warps); }
+};
+
+// What a warp copies: of its team's pairs the chunks warp, warp + warps, ...
 template <class Format>
 struct PairCopies {
   using Slot = typename Format::Slot;
   using Source = std::conditional_t<Format::kPacked, PackedPair<Format>, TwoTiles<Format>>;
 
   const LinearArguments& args;
-  const int warp = threadIdx.x / 32, warps = blockDim.x / 32;
-  const int pairs = pairs_of(args), chunks = (chunks_of<Format>(args) - warp + warps - 1) / warps;
+  const int warp, warps, step;
+  const int pairs = pairs_of(args), chunks;
   // the next copy
-  int pair = static_cast<int>(blockIdx.x), left = pair < pairs ? chunks : 0;
+  int pair, left;
   Source source{args};
 
-  __device__ __forceinline__ explicit PairCopies(const LinearArguments& arguments) : args(arguments) {
+  __device__ __forceinline__ PairCopies(const LinearArguments& arguments, const Team& team)
+      : args(arguments),
+        warp(team.warp),
+        warps(team.warps),
+        step(team.step),
+        chunks((chunks_of<Format>(arguments) - warp + warps - 1) / warps),
+        pair(team.first_pair),
+        left(pair < pairs ? chunks : 0) {
     if (left > 0) point_at();
   }
 
@@ -108,7 +135,7 @@ struct PairCopies {
 
  private:
   __device__ __forceinline__ void next_pair() {
-    pair += static_cast<int>(gridDim.x);
+    pair += step;
     if (pair >= pairs) return;
     left = chunks;
     point_at();

@@ -9,17 +9,13 @@
 
 namespace halftone::cuda {
 
-constexpr int kMaxThreads = 512;  // of a block
-
-// What registers are bounded for. Preparing E4M3 takes up to ninety-six, which leave room for five blocks of four warps.
-template <class Format>
-constexpr int kBoundThreads = multiplies_f16<typename Format::Words> ? 640 : kMaxThreads;
+constexpr int kMostWarps = 16, kMaxThreads = 32 * kMostWarps;  // of a block
 
 template <class Format, int kStages>
-__global__ void __launch_bounds__(kBoundThreads<Format>)
-    linear_decode(const __grid_constant__ LinearArguments args, int stages, int staged_stride) {
+__global__ void __launch_bounds__(kMaxThreads, 1)
+    linear_decode(const __grid_constant__ LinearArguments args, int team_warps, int staged_stride) {
   __shared__ InputScratch<kTokenBlock> scratch;
-  multiply_pairs<Format, kStages>(args, stages, staged_stride, scratch);
+  multiply_pairs<Format, kStages>(args, team_warps, staged_stride, scratch);
 }
 
 template <class Format, int kPairs>
@@ -28,39 +24,41 @@ __global__ void __launch_bounds__(kBatchThreads, 2)
   multiply_batch<Format, kPairs>(args, warps);
 }
 
-// Of a thread.
-template <class Kernel>
-int registers_of(Kernel kernel) {
-  cudaFuncAttributes attributes{};
-  check(cudaFuncGetAttributes(&attributes, kernel), "cuda linear");
-  return attributes.numRegs;
-}
-
 template <class Format>
 int staged_row_stride(const LinearArguments& arguments) {
   return staged_stride(arguments.k * static_cast<int>(sizeof(typename Format::XElement)));
 }
 
+// Teams of `warps` warps of a block for `pairs` pairs, and blocks: one a multiprocessor, so that none has more to do than the
+// others, and x is prepared once there. (Small blocks of a kernel that begins while another one still has some multiprocessors
+// crowd on those that are free.)
+struct DecodeBlocks {
+  int teams, blocks;
+  DecodeBlocks(int multiprocessors, int pairs, int warps)
+      : teams(
+            std::clamp((pairs + multiprocessors - 1) / multiprocessors, 1, std::min(kMostTeams, kMostWarps / warps))) {
+    const int at_once = multiprocessors * teams, rounds = (pairs + at_once - 1) / at_once;
+    blocks = teams > 1 ? std::min(multiprocessors, (pairs + teams - 1) / teams) : (pairs + rounds - 1) / rounds;
+  }
+};
+
 // Up to eight tokens whose rows fit in shared memory.
 template <class Format>
-void start_staged(const LinearArguments& arguments, int warps, const Launch& launch) {
-  // Chunks under way. More of them win time where a block goes on to other tiles, but not where a chunk has scales of groups.
-  constexpr int kStages = Format::kShares ? 4 : 6;
-  constexpr std::size_t kStage = kTiles * sizeof(typename Format::Slot);
-  constexpr std::size_t kSums = kTiles * PairOutputs::kOutputs * sizeof(typename Format::Sum);
-  const int stride = staged_row_stride<Format>(arguments), pairs = pairs_of(arguments);
-  const auto bytes_of = [&](int stages) {
-    return static_cast<std::size_t>(warps) * (static_cast<std::size_t>(stages) * kStage + kSums) +
-           static_cast<std::size_t>(arguments.m) * static_cast<std::size_t>(stride);
-  };
+void start_staged(const BatchDevice& device, const LinearArguments& arguments, int warps, const Launch& launch) {
+  constexpr int kStages = Format::kShares ? 4 : 6;  // chunks under way
+  constexpr std::size_t kWarpBytes =
+      kTiles * (kStages * sizeof(typename Format::Slot) + PairOutputs::kOutputs * sizeof(typename Format::Sum));
+  const int stride = staged_row_stride<Format>(arguments);
+  const DecodeBlocks of(device.multiprocessors, pairs_of(arguments), warps);
+  const std::size_t needed = static_cast<std::size_t>(of.teams * warps) * kWarpBytes +
+                             static_cast<std::size_t>(arguments.m) * static_cast<std::size_t>(stride);
   const auto kernel = linear_decode<Format, kStages>;
-  int stages = kStages, blocks = decode_blocks(pairs, warps, bytes_of(stages), registers_of(kernel));
-  if (kFitsRing<Format> && blocks == pairs) {  // a warp's chunks are those of one pair
-    stages = std::min(kStages, (chunks_of<Format>(arguments) + warps - 1) / warps);
-  }
-  allow_shared_memory(kernel, kMaxThreads / 32 * (kStages * kStage + kSums) + kMostStagedBytes, "cuda linear");
-  start_kernel(launch, "cuda linear", kernel, dim3(static_cast<unsigned>(blocks)),
-               dim3(static_cast<unsigned>(32 * warps)), bytes_of(stages), arguments, stages, stride);
+  allow_shared_memory(kernel, kMostWarps * kWarpBytes + kMostStagedBytes, "cuda linear");
+  divide_memory(kernel, true, "cuda linear");
+  // so much that a multiprocessor has no room for a second one
+  const std::size_t bytes = std::max(needed, device.shared / 2 - kReservedShared);
+  start_kernel(launch, "cuda linear", kernel, dim3(static_cast<unsigned>(of.blocks)),
+               dim3(static_cast<unsigned>(32 * warps * of.teams)), bytes, arguments, warps, stride);
 }
 
 // The blocks of kPairs pairs each, and how long the multiprocessor that has most of them is busy, in pairs.
@@ -101,21 +99,21 @@ void start_batch(const BatchDevice& device, const LinearArguments& arguments, in
 
 // Without clusters: tokens whose rows fit in a block's memory, some at a time.
 template <class Format>
-void start_slices(const LinearArguments& arguments, int warps, const Launch& launch) {
+void start_slices(const BatchDevice& device, const LinearArguments& arguments, int warps, const Launch& launch) {
   const int most = std::clamp(kMostStagedBytes / staged_row_stride<Format>(arguments), 1, kTokenBlock);
   for (int first = 0; first < arguments.m; first += most) {
-    start_staged<Format>(token_slice(arguments, first, std::min(most, arguments.m - first)), warps, launch);
+    start_staged<Format>(device, token_slice(arguments, first, std::min(most, arguments.m - first)), warps, launch);
   }
 }
 
 template <class Format>
 void start_format(const LinearArguments& arguments, int warps, const Launch& launch) {
-  if (arguments.m <= kTokenBlock && arguments.m * staged_row_stride<Format>(arguments) <= kMostStagedBytes) {
-    return start_staged<Format>(arguments, warps, launch);
-  }
   const BatchDevice device = batch_device();
+  if (arguments.m <= kTokenBlock && arguments.m * staged_row_stride<Format>(arguments) <= kMostStagedBytes) {
+    return start_staged<Format>(device, arguments, warps, launch);
+  }
   if (device.clusters) return start_batch<Format>(device, arguments, warps, launch);
-  start_slices<Format>(arguments, warps, launch);
+  start_slices<Format>(device, arguments, warps, launch);
 }
 
 }  // namespace halftone::cuda

@@ -16,6 +16,15 @@ void allow_shared_memory(void (*kernel)(Parameters...), std::size_t bytes, std::
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)), where);
 }
 
+// Whether most of a multiprocessor's memory is shared memory for a kernel, or as much as the driver finds good. It changes only
+// where nothing runs, so kernels begin beside the one before them where both want the same.
+template <typename... Parameters>
+void divide_memory(void (*kernel)(Parameters...), bool most_is_shared, std::string_view where) {
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                             most_is_shared ? cudaSharedmemCarveoutMaxShared : cudaSharedmemCarveoutDefault),
+        where);
+}
+
 // cluster: blocks that read one another's shared memory, 1 on devices before 9.0.
 template <typename... Parameters, typename... Arguments>
 void start_clusters(const Launch& launch, std::string_view where, void (*kernel)(Parameters...), unsigned cluster,
