@@ -88,13 +88,9 @@ __device__ __forceinline__ void stage_rows(const LinearArguments& args, char* st
         *reinterpret_cast<uint4*>(target) = pack_bf16(values);
       }
     };
-    if constexpr (kHalves) {
-      InputRows in = args.in;
-      in.codes = InputCodes::kE4M3;
-      prepare_rows_at_once(in, scratch, store);
-    } else {
-      prepare_rows(args.in, scratch, store);
-    }
+    InputRows in = args.in;
+    if constexpr (kHalves) in.codes = InputCodes::kE4M3;
+    prepare_rows_at_once(in, scratch, store);
   } else {
     for (int i = threadIdx.x; i < args.m * pieces; i += blockDim.x) {
       const int row = i / pieces, at = i % pieces;

@@ -10,9 +10,11 @@
 namespace halftone::cuda {
 
 constexpr int kMostWarps = 16, kMaxThreads = 32 * kMostWarps;  // of a block
+// What registers are bounded for: to ninety-six, so that attention's blocks have room beside such a block.
+constexpr int kBoundThreads = 640;
 
 template <class Format, int kStages>
-__global__ void __launch_bounds__(kMaxThreads, 1)
+__global__ void __launch_bounds__(kBoundThreads, 1)
     linear_decode(const __grid_constant__ LinearArguments args, int team_warps, int staged_stride) {
   __shared__ InputScratch<kTokenBlock> scratch;
   multiply_pairs<Format, kStages>(args, team_warps, staged_stride, scratch);
