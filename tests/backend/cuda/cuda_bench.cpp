@@ -66,7 +66,7 @@ class Bench {
     y_ = arena_.allocate(cuda::kDecodeTokens * 160000 * 4);
     ones_ = arena_.allocate<float>(160000);
     testing::fill_with_codes(codes_, kWeightBytes);
-    testing::fill_with_codes(x_, 8 * 20480 * 2);
+    testing::fill_with_codes(x_, cuda::kDecodeTokens * 20480 * 2);
     const std::vector<float> ones(160000, 1.0f);
     cuda::check(cudaMemcpy(ones_, ones.data(), ones.size() * sizeof(float), cudaMemcpyHostToDevice), "bench");
   }
@@ -154,7 +154,7 @@ void run(const std::vector<std::string>& words) {
       roofline.int8_ops * 1e-12);
   std::fflush(stdout);
   for (const testing::StepModel& model : testing::step_models()) {
-    if (wanted("step/" + std::string(model.name))) testing::bench_step(model, roofline.read_bytes);
+    testing::bench_step(model, roofline.read_bytes, wanted);
   }
   testing::bench_newest_attention(roofline.read_bytes, wanted);
   testing::bench_vision(wanted);
@@ -162,9 +162,11 @@ void run(const std::vector<std::string>& words) {
   Bench bench(roofline.read_bytes);
   for (const Format& format : kFormats) {
     for (const Shape2& shape : kShapes) {
-      if (!wanted("linear/" + std::string(format.name) + "/" + std::string(shape.name))) continue;
-      bench.linear(format, shape, 1, false);
-      for (const std::int64_t m : {1, 2, 4, 8, 16, 32, 64}) bench.linear(format, shape, m, true);
+      for (const std::int64_t m : {1, 2, 4, 8, 16, 32, 64}) {
+        if (!wanted(fmt::format("linear/{}/{}/{}", format.name, shape.name, m))) continue;
+        if (m == 1) bench.linear(format, shape, m, false);
+        bench.linear(format, shape, m, true);
+      }
       std::fflush(stdout);
     }
   }

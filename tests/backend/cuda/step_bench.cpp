@@ -224,9 +224,14 @@ std::vector<StepModel> step_models() {
   return {{"2b", 1536, 8960, 28, 12, 2, 151936}, {"7b", 3584, 18944, 28, 28, 4, 152064}};
 }
 
-void bench_step(const StepModel& model, double read_bytes_per_s) {
+void bench_step(const StepModel& model, double read_bytes_per_s,
+                const std::function<bool(const std::string&)>& wanted) {
   for (const StepFormat& format : kFormats) {
-    for (const std::int64_t batch : {1, 8, 32}) Step(model, format, batch).print(read_bytes_per_s);
+    for (const std::int64_t batch : {1, 8, 32, 64}) {
+      if (wanted(fmt::format("step/{}/{}/{}", model.name, format.name, batch))) {
+        Step(model, format, batch).print(read_bytes_per_s);
+      }
+    }
   }
 }
 
