@@ -99,40 +99,61 @@ TEST_F(CudaLinear, IsExactOnIntegers) {
   }
 }
 
-void expect_same_bits(const LinearFormat& format, std::int64_t n, std::int64_t k) {
-  constexpr std::int64_t kTokens = 40;
+// Of tokens alone, and of the first ones of each of `counts` together.
+void expect_same_bits(const LinearFormat& format, std::int64_t n, std::int64_t k,
+                      const std::vector<std::int64_t>& counts, const std::vector<std::string>& kernels) {
   const QTensor weight = testing::random_weight(format, n, k, 5);
   const Tensor bias;
   const LinearSource source{{&weight, 1}, {&bias, 1}, format.input};
-  const Tensor x = bf16_values(testing::random_input(kTokens, k, 6));
+  const Tensor x = bf16_values(testing::random_input(counts.back(), k, 6));
   DeviceProduct product(source);
-  for (const std::string& kernel : product.kernels(kTokens)) {
-    const Tensor all = product.run(quantized(x, format.input), kernel);
-    for (const std::int64_t row : {std::int64_t{0}, std::int64_t{5}, kTokens - 1}) {
-      const Tensor one = product.run(quantized(x.rows(row, row + 1), format.input), kernel);
-      EXPECT_EQ(std::memcmp(one.raw(), all.data<float>() + row * n, static_cast<std::size_t>(one.nbytes())), 0)
-          << format.name << " " << kernel << " [" << n << " x " << k << "], token " << row;
+  for (const std::string& kernel : kernels.empty() ? product.kernels(counts.back()) : kernels) {
+    for (const std::int64_t count : counts) {
+      const Tensor all = product.run(quantized(x.rows(0, count), format.input), kernel);
+      for (const std::int64_t row : {std::int64_t{0}, std::int64_t{5}, count - 1}) {
+        const Tensor one = product.run(quantized(x.rows(row, row + 1), format.input), kernel);
+        EXPECT_EQ(std::memcmp(one.raw(), all.data<float>() + row * n, static_cast<std::size_t>(one.nbytes())), 0)
+            << format.name << " " << kernel << " [" << n << " x " << k << "], token " << row << " of " << count;
+      }
     }
   }
+}
+
+LinearFormat format_named(std::string_view name) {
+  const std::vector<LinearFormat> formats = all_formats();
+  const auto format = std::find_if(formats.begin(), formats.end(), [&](const auto& f) { return f.name == name; });
+  if (format == formats.end()) throw std::out_of_range(std::string(name));
+  return *format;
 }
 
 // Of the first weight K is split over four to sixteen warps, by the format; of the second over four.
 TEST_F(CudaLinear, GivesATokenTheSameBitsWhateverElseThereIs) {
   for (const LinearFormat& format : all_formats()) {
-    expect_same_bits(format, 40, 1536);
-    expect_same_bits(format, 4260, 264);
+    expect_same_bits(format, 40, 1536, {40}, {});
+    expect_same_bits(format, 4260, 264, {40}, {});
   }
 }
 
-// Where K is split over sixteen warps, so over the blocks of a cluster, and a block takes four pairs of tiles.
+// For each kernel of several tokens: for up to eight, whose rows are too long, or the weight's too many, for that of one; for
+// 32; for 64 or twice 32.
+const std::vector<std::int64_t> kCounts = {7, 19, 50};
+
+// Where K is split over sixteen warps, so over the blocks of a cluster.
 TEST_F(CudaLinear, GivesATokenTheSameBitsWhereClustersShareK) {
-  const std::vector<LinearFormat> formats = all_formats();
   for (const std::string_view name : {"bf16", "int8", "int8_x_int8_token", "e4m3_channel_x_e4m3_token", "int4_group128",
                                       "int4_group32", "nf4_group64"}) {
-    const auto format = std::find_if(formats.begin(), formats.end(), [&](const auto& f) { return f.name == name; });
-    ASSERT_NE(format, formats.end()) << name;
-    expect_same_bits(*format, 1600, 6144);
+    expect_same_bits(format_named(name), 1600, 6144, kCounts, {"decode"});
   }
+}
+
+// Where there are many rows; K is split over four warps, of the last two weights over eight.
+TEST_F(CudaLinear, GivesATokenTheSameBitsWhereRowsAreMany) {
+  for (const std::string_view name : {"bf16", "int8", "int8_x_int8_token", "e4m3_tensor", "e4m3_channel_x_e4m3_token",
+                                      "int4_group128_zeros", "int4_channel", "int4_group32", "nf4_group64"}) {
+    expect_same_bits(format_named(name), 17012, 264, kCounts, {"decode"});
+  }
+  expect_same_bits(format_named("bf16"), 17012, 2088, kCounts, {"decode"});
+  expect_same_bits(format_named("int8_x_int8_token"), 17012, 4104, kCounts, {"decode"});
 }
 
 TEST_F(CudaLinear, MultipliesInt8ByInt8WithTheBitsOfTheCpu) {
@@ -153,48 +174,56 @@ TEST_F(CudaLinear, MultipliesInt8ByInt8WithTheBitsOfTheCpu) {
   }
 }
 
-TEST_F(CudaLinear, RoundsThenAddsTheResidual) {
-  const LinearFormat format = device_formats()[0];
-  const QTensor weight = testing::random_weight(format, 24, 96, 5);
+void expect_residual_is_added(std::int64_t n, std::int64_t k, std::int64_t m, const std::vector<std::string>& kernels) {
+  const QTensor weight = testing::random_weight(format_named("bf16"), n, k, 5);
   const Tensor bias;
-  const LinearSource source{{&weight, 1}, {&bias, 1}, {}};
-  DeviceProduct product(source);
-  for (const std::int64_t m : {3, 40}) {
-    const QuantizedInput x = quantized(bf16_values(testing::random_input(m, 96, 6)), {});
-    const Tensor residual = bf16_values(testing::random_input(m, 24, 9));
-    for (const std::string& kernel : product.kernels(m)) {
-      const Tensor plain = product.run(x, kernel), sum = product.run(x, kernel, DType::kBF16, &residual);
-      for (std::int64_t i = 0; i < sum.numel(); ++i) {
-        const float rounded = bf16::round(plain.data<float>()[i]);
-        EXPECT_EQ(sum.data<float>()[i], bf16::round(rounded + residual.data<float>()[i])) << kernel;
-      }
+  DeviceProduct product(LinearSource{{&weight, 1}, {&bias, 1}, {}});
+  const QuantizedInput x = quantized(bf16_values(testing::random_input(m, k, 6)), {});
+  const Tensor residual = bf16_values(testing::random_input(m, n, 9));
+  for (const std::string& kernel : kernels.empty() ? product.kernels(m) : kernels) {
+    const Tensor plain = product.run(x, kernel), sum = product.run(x, kernel, DType::kBF16, &residual);
+    for (std::int64_t i = 0; i < sum.numel(); ++i) {
+      const float rounded = bf16::round(plain.data<float>()[i]);
+      ASSERT_EQ(sum.data<float>()[i], bf16::round(rounded + residual.data<float>()[i]))
+          << kernel << " [" << m << " x " << n << " x " << k << "] element " << i;
     }
   }
 }
 
+// Of the second weight clusters share K.
+TEST_F(CudaLinear, RoundsThenAddsTheResidual) {
+  for (const std::int64_t m : {3, 40}) expect_residual_is_added(24, 96, m, {});
+  for (const std::int64_t m : kCounts) expect_residual_is_added(1600, 6144, m, {"decode"});
+}
+
+void expect_gates_times_values(const LinearFormat& format, std::int64_t n, std::int64_t k, std::int64_t m) {
+  const QTensor weight = testing::random_weight(format, n, k, 5);
+  const Tensor bias = testing::random_input(1, n, 3).reshape({n});
+  const LinearSource source{{&weight, 1}, {&bias, 1}, format.input};
+  const QuantizedInput x = quantized(bf16_values(testing::random_input(m, k, 6)), format.input);
+  DeviceProduct product(source);
+  if (product.kernels(m)[0] != "decode") return;
+  cuda::DeviceStream stream;
+  const DeviceRows decoded(DType::kBF16, product.run(x, "decode", DType::kBF16));
+  DeviceRows wanted(DType::kBF16, m, n / 2);
+  cuda::silu_mul(decoded.matrix(), wanted.matrix(), stream.launch());
+  stream.synchronize();
+  const Tensor got = product.run(x, "decode", DType::kBF16, nullptr, true), expected = wanted.values();
+  for (std::int64_t i = 0; i < got.numel(); ++i) {
+    const float a = got.data<float>()[i], b = expected.data<float>()[i];
+    ASSERT_TRUE(a == b || (std::isnan(a) && std::isnan(b)))
+        << format.name << " [" << m << " x " << n << " x " << k << "] element " << i << ": " << a << ", not " << b;
+  }
+}
+
+// The last two weights have many rows; of one clusters share K.
 TEST_F(CudaLinear, MultipliesGatesWithValuesAsTheOpDoes) {
   for (const LinearFormat& format : all_formats()) {
-    for (const std::int64_t m : {5, 40}) {
-      const std::int64_t n = 48, k = 640;
-      const QTensor weight = testing::random_weight(format, n, k, 5);
-      const Tensor bias = testing::random_input(1, n, 3).reshape({n});
-      const LinearSource source{{&weight, 1}, {&bias, 1}, format.input};
-      const QuantizedInput x = quantized(bf16_values(testing::random_input(m, k, 6)), format.input);
-      DeviceProduct product(source);
-      cuda::DeviceStream stream;
-      const DeviceRows decoded(DType::kBF16, product.run(x, product.kernels(m)[0], DType::kBF16));
-      DeviceRows wanted(DType::kBF16, m, n / 2);
-      cuda::silu_mul(decoded.matrix(), wanted.matrix(), stream.launch());
-      stream.synchronize();
-      if (product.kernels(m)[0] != "decode") continue;
-      const Tensor got = product.run(x, "decode", DType::kBF16, nullptr, true);
-      const Tensor expected = wanted.values();
-      for (std::int64_t i = 0; i < got.numel(); ++i) {
-        const float a = got.data<float>()[i], b = expected.data<float>()[i];
-        ASSERT_TRUE(a == b || (std::isnan(a) && std::isnan(b)))
-            << format.name << ", " << m << " tokens, element " << i << ": " << a << ", not " << b;
-      }
-    }
+    for (const std::int64_t m : {5, 40}) expect_gates_times_values(format, 48, 640, m);
+  }
+  for (const std::int64_t m : kCounts) {
+    expect_gates_times_values(format_named("int4_group128"), 17040, 264, m);
+    expect_gates_times_values(format_named("bf16"), 17040, 2088, m);
   }
 }
 

@@ -1,5 +1,6 @@
 #pragma once
-// What a block does of a product for some tens of tokens, or for fewer whose rows of x are too long for linear_decode.cuh.
+// What a block does of a product for some tens of tokens, and for three to eight where linear_decode.cuh has no room for their
+// rows of x, or takes longer.
 //
 // Reading x again for each pair of tiles would take longer than reading W. So a block takes kPairs pairs at once, and chunks of
 // x go to the ring beside those of W. Where K is split over more than its kBatchWarps warps, the blocks of a cluster have the
@@ -11,24 +12,24 @@
 namespace halftone::cuda {
 
 constexpr int kBatchWarps = 4, kBatchThreads = 32 * kBatchWarps;  // of a block
-constexpr int kBatchBlocks = 4, kBatchTokens = kBatchBlocks * kTokenBlock;
 
-// A chunk of K: of kPairs pairs of tiles, and each lane's pieces of x.
-template <class Format, int kPairs>
+// A chunk of K: of kPairs pairs of tiles, and each lane's pieces of x, of kBlocks blocks of tokens.
+template <class Format, int kPairs, int kBlocks>
 struct BatchStage {
   typename Format::Slot tiles[kPairs * kTiles];
-  uint4 x[kBatchBlocks][Format::Words::kPieces][32];
+  uint4 x[kBlocks][Format::Words::kPieces][32];
 };
 
 // Shared memory of a block: the rings of its warps, whose place their sums take, and the terms of its rows.
-template <class Format, int kPairs>
+template <class Format, int kPairs, int kBlocks>
 struct BatchMemory {
   using Sum = typename Format::Sum;
-  using Stage = BatchStage<Format, kPairs>;
-  static constexpr int kRows = kPairs * kTiles * kTileRows;
-  static constexpr int kSums = kRows * kBatchTokens;  // [kPairs, kTiles, tokens, 8 rows]
-  // as many stages as leave room for two or three blocks
-  static constexpr int kFit = 72 * 1024 / (kBatchWarps * static_cast<int>(sizeof(Stage)));
+  using Stage = BatchStage<Format, kPairs, kBlocks>;
+  static constexpr int kRows = kPairs * kTiles * kTileRows, kTokens = kBlocks * kTokenBlock;
+  static constexpr int kSums = kRows * kTokens;  // [kPairs, kTiles, tokens, 8 rows]
+  // as many stages as leave room for as many blocks as there are registers for, two or three
+  static constexpr int kRoom = (kBlocks > 4 ? 108 : 72) * 1024;
+  static constexpr int kFit = kRoom / (kBatchWarps * static_cast<int>(sizeof(Stage)));
   static constexpr int kStages = kFit < 2 ? 2 : kFit > 4 ? 4 : kFit;
   static_assert(kStages * sizeof(Stage) >= kSums * sizeof(Sum) && kRows <= kBatchThreads);
 
@@ -39,10 +40,10 @@ struct BatchMemory {
 };
 
 // A warp's ring, and its copies of the chunks warp, warp + warps, ...
-template <class Format, int kPairs>
+template <class Format, int kPairs, int kBlocks>
 struct BatchRing {
   using Words = typename Format::Words;
-  using Memory = BatchMemory<Format, kPairs>;
+  using Memory = BatchMemory<Format, kPairs, kBlocks>;
   using Stage = typename Memory::Stage;
   static constexpr int kSize = static_cast<int>(sizeof(typename Format::XElement)), kStages = Memory::kStages;
 
@@ -103,7 +104,7 @@ struct BatchRing {
       const int k = x_chunk * Words::kChunk + Words::offset(lane % 4, p);
       const int bytes = max(0, min(kPieceBytes, (args.k - k) * kSize));
 #pragma unroll
-      for (int b = 0; b < kBatchBlocks; ++b) {
+      for (int b = 0; b < kBlocks; ++b) {
         const int token = b * kTokenBlock + lane / 4;
         const bool there = token < args.m && bytes > 0;
         copy_part_async(&target.x[b][p][lane], there ? args.x + token * args.x_stride + k * kSize : args.x,
@@ -116,11 +117,11 @@ struct BatchRing {
 
 // y of a group of pairs from `first_pair` on, from the sums of the cluster's blocks. An element is one thread's; a few are
 // under way at once, for each waits for the sums of other blocks and for its residual.
-template <class Format, int kPairs>
-__device__ __forceinline__ void store_group(const LinearArguments& args, BatchMemory<Format, kPairs>& memory,
+template <class Format, int kPairs, int kBlocks>
+__device__ __forceinline__ void store_group(const LinearArguments& args, BatchMemory<Format, kPairs, kBlocks>& memory,
                                             int first_pair) {
   using Sum = typename Format::Sum;
-  constexpr int kOutputs = kBatchTokens * kTileRows, kAtOnce = 4;
+  constexpr int kOutputs = kBlocks * kTokenBlock * kTileRows, kAtOnce = 4;
   const int blocks = cluster_blocks(), thread = cluster_rank() * kBatchThreads + static_cast<int>(threadIdx.x);
   const int tiles = args.silu_mul ? 1 : kTiles, all_tiles = (args.n + kTileRows - 1) / kTileRows;
   const int last_pair = pairs_of(args) - 1;
@@ -163,13 +164,13 @@ __device__ __forceinline__ void store_group(const LinearArguments& args, BatchMe
 }
 
 // warps: those that K is split over, the cluster's.
-template <class Format, int kPairs>
+template <class Format, int kPairs, int kBlocks>
 __device__ __forceinline__ void multiply_batch(const LinearArguments& args, int warps) {
-  using Memory = BatchMemory<Format, kPairs>;
+  using Memory = BatchMemory<Format, kPairs, kBlocks>;
   const int own = threadIdx.x / 32, lane = threadIdx.x % 32, warp = cluster_rank() * kBatchWarps + own;
   const int first_pair = static_cast<int>(blockIdx.x) / cluster_blocks() * kPairs, last_pair = pairs_of(args) - 1;
   auto& memory = *launch_memory<Memory>();
-  BatchRing<Format, kPairs> ring(args, memory.rings[own], first_pair, warp, warps);
+  BatchRing<Format, kPairs, kBlocks> ring(args, memory.rings[own], first_pair, warp, warps);
   // the weights do not depend on earlier kernels: their first copies are under way before x is there
   ring.begin_weights();
   if (static_cast<int>(threadIdx.x) < Memory::kRows) {
@@ -180,7 +181,7 @@ __device__ __forceinline__ void multiply_batch(const LinearArguments& args, int 
   wait_for_earlier_kernels();
   let_next_kernel_begin();
   ring.begin_x();
-  typename Format::Sum total[kPairs][kBatchBlocks][4];
+  typename Format::Sum total[kPairs][kBlocks][4];
 #pragma unroll
   for (int p = 0; p < kPairs; ++p) clear_sums(total[p]);
   for (int chunk = warp; chunk < ring.chunks; chunk += warps) {
@@ -201,7 +202,7 @@ __device__ __forceinline__ void multiply_batch(const LinearArguments& args, int 
 #pragma unroll 4
   for (int i = threadIdx.x; i < Memory::kSums; i += kBatchThreads) sums[i] = sum_of_four(sums + i, Memory::kSums);
   cluster_barrier();
-  store_group<Format, kPairs>(args, memory, first_pair);
+  store_group<Format, kPairs, kBlocks>(args, memory, first_pair);
   if (cluster_blocks() > 1) cluster_barrier();  // others read this block's sums
 }
 

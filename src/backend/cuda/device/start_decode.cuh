@@ -20,10 +20,10 @@ __global__ void __launch_bounds__(kBoundThreads, 1)
   multiply_pairs<Format, kStages>(args, team_warps, staged_stride, scratch);
 }
 
-template <class Format, int kPairs>
+template <class Format, int kPairs, int kBlocks>
 __global__ void __launch_bounds__(kBatchThreads, 2)
     linear_batch(const __grid_constant__ LinearArguments args, int warps) {
-  multiply_batch<Format, kPairs>(args, warps);
+  multiply_batch<Format, kPairs, kBlocks>(args, warps);
 }
 
 template <class Format>
@@ -63,38 +63,81 @@ void start_staged(const BatchDevice& device, const LinearArguments& arguments, i
                dim3(static_cast<unsigned>(32 * warps * of.teams)), bytes, arguments, warps, stride);
 }
 
-// The blocks of kPairs pairs each, and how long the multiprocessor that has most of them is busy, in pairs.
-template <int kPairs>
-struct BatchBlocks {
-  unsigned cluster, blocks;
-  int busy;
-  BatchBlocks(const BatchDevice& device, const LinearArguments& arguments, int warps)
-      : cluster(static_cast<unsigned>(warps / kBatchWarps)),
-        blocks(static_cast<unsigned>((pairs_of(arguments) + kPairs - 1) / kPairs) * cluster),
-        busy((static_cast<int>(blocks) + device.multiprocessors - 1) / device.multiprocessors * kPairs) {}
+// The clusters of a product whose blocks take kPairs pairs each, and how long the multiprocessor that has most of their blocks
+// is busy, in pairs.
+struct BatchClusters {
+  int blocks, count;  // of a cluster; clusters
+  int blocks_each, busy;
+  BatchClusters(const BatchDevice& device, const LinearArguments& arguments, int warps, int pairs_a_block)
+      : blocks(warps / kBatchWarps),
+        count((pairs_of(arguments) + pairs_a_block - 1) / pairs_a_block),
+        blocks_each((blocks * count + device.multiprocessors - 1) / device.multiprocessors),
+        busy(blocks_each * pairs_a_block) {}
 };
 
-template <class Format, int kPairs>
-void start_blocks(const BatchBlocks<kPairs>& blocks, const LinearArguments& arguments, int warps,
-                  const Launch& launch) {
-  const auto kernel = linear_batch<Format, kPairs>;
-  constexpr std::size_t kBytes = sizeof(BatchMemory<Format, kPairs>);
-  allow_shared_memory(kernel, kBytes, "cuda linear");
-  start_clusters(launch, "cuda linear", kernel, blocks.cluster, dim3(blocks.blocks), dim3(kBatchThreads), kBytes,
-                 arguments, warps);
+// What a block asks for to be one of `blocks_each` of a multiprocessor, or of as few more as let all clusters run at once. With
+// less the device fills one multiprocessor after another with as many as there is room for, and leaves others idle.
+template <class Kernel>
+std::size_t spread_bytes(const BatchDevice& device, const BatchClusters& clusters, Kernel kernel, std::size_t needed) {
+  const auto bytes_of = [&](int each) { return std::max(needed, device.shared / static_cast<std::size_t>(each + 1)); };
+  allow_shared_memory(kernel, bytes_of(clusters.blocks_each), "cuda linear");
+  cudaLaunchAttribute cluster{};
+  cluster.id = cudaLaunchAttributeClusterDimension;
+  cluster.val.clusterDim = {static_cast<unsigned>(clusters.blocks), 1, 1};
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(clusters.blocks * clusters.count));
+  config.blockDim = dim3(kBatchThreads);
+  config.attrs = &cluster;
+  config.numAttrs = 1;
+  for (int each = clusters.blocks_each; bytes_of(each) > needed; ++each) {
+    config.dynamicSmemBytes = bytes_of(each);
+    int at_once = 0;
+    check(cudaOccupancyMaxActiveClusters(&at_once, kernel, &config), "cuda linear");
+    if (at_once >= clusters.count) return bytes_of(each);
+  }
+  return needed;
 }
 
-// Any number of tokens, kBatchTokens at a time.
+template <class Format, int kPairs, int kBlocks>
+void start_blocks(const BatchDevice& device, const LinearArguments& arguments, int warps, const Launch& launch) {
+  const auto kernel = linear_batch<Format, kPairs, kBlocks>;
+  const BatchClusters clusters(device, arguments, warps, kPairs);
+  std::size_t bytes = sizeof(BatchMemory<Format, kPairs, kBlocks>);
+  allow_shared_memory(kernel, bytes, "cuda linear");
+  if (clusters.blocks > 1) bytes = spread_bytes(device, clusters, kernel, bytes);
+  start_clusters(launch, "cuda linear", kernel, static_cast<unsigned>(clusters.blocks),
+                 dim3(static_cast<unsigned>(clusters.blocks * clusters.count)), dim3(kBatchThreads), bytes, arguments,
+                 warps);
+}
+
+// kBlocks blocks of tokens by blocks of three or four pairs.
+template <class Format, int kBlocks>
+void start_tokens(const BatchDevice& device, const LinearArguments& arguments, int warps, const Launch& launch) {
+  const auto busy = [&](int pairs) { return BatchClusters(device, arguments, warps, pairs).busy; };
+  if (busy(4) <= busy(3)) {
+    start_blocks<Format, 4, kBlocks>(device, arguments, warps, launch);
+  } else {
+    start_blocks<Format, 3, kBlocks>(device, arguments, warps, launch);
+  }
+}
+
+// Whether a block has registers for the sums of kDecodeTokens tokens. Without scales of groups, and with codes that are few
+// instructions away from their operands, there are enough.
+template <class Format>
+constexpr bool kTakesAll = !Format::kShares && !std::is_same_v<typename Format::Words, Int4Words>;
+
+// Any number of tokens, some at a time.
 template <class Format>
 void start_batch(const BatchDevice& device, const LinearArguments& arguments, int warps, const Launch& launch) {
-  for (int first = 0; first < arguments.m; first += kBatchTokens) {
-    const LinearArguments slice = token_slice(arguments, first, std::min(kBatchTokens, arguments.m - first));
-    const BatchBlocks<4> four(device, slice, warps);
-    const BatchBlocks<3> three(device, slice, warps);
-    if (four.busy <= three.busy) {
-      start_blocks<Format>(four, slice, warps, launch);
-    } else {
-      start_blocks<Format>(three, slice, warps, launch);
+  constexpr int kFew = 4 * kTokenBlock, kMost = kTakesAll<Format> ? kDecodeTokens : kFew;
+  for (int first = 0; first < arguments.m; first += kMost) {
+    const LinearArguments slice = token_slice(arguments, first, std::min(kMost, arguments.m - first));
+    if (slice.m <= kTokenBlock) {
+      start_blocks<Format, 2, 1>(device, slice, warps, launch);
+    } else if (slice.m <= kFew) {
+      start_tokens<Format, 4>(device, slice, warps, launch);
+    } else if constexpr (kTakesAll<Format>) {
+      start_tokens<Format, kDecodeTokens / kTokenBlock>(device, slice, warps, launch);
     }
   }
 }
@@ -108,12 +151,20 @@ void start_slices(const BatchDevice& device, const LinearArguments& arguments, i
   }
 }
 
+// Whether the kernel for rows in shared memory is the faster one. Of a weight with many rows its blocks read x from there for
+// each of many pairs; copying x anew for every two of them takes less, but where x has more bytes than the weight's codes.
+template <class Format>
+bool is_staged(const BatchDevice& device, const LinearArguments& arguments) {
+  constexpr int kFew = 2, kManyPairs = 8;  // tokens; of a multiprocessor
+  if (arguments.m > kTokenBlock || arguments.m * staged_row_stride<Format>(arguments) > kMostStagedBytes) return false;
+  const bool many = pairs_of(arguments) >= kManyPairs * device.multiprocessors;
+  return arguments.m <= kFew || Format::Words::kPieces > 1 || !device.clusters || !many;
+}
+
 template <class Format>
 void start_format(const LinearArguments& arguments, int warps, const Launch& launch) {
   const BatchDevice device = batch_device();
-  if (arguments.m <= kTokenBlock && arguments.m * staged_row_stride<Format>(arguments) <= kMostStagedBytes) {
-    return start_staged<Format>(device, arguments, warps, launch);
-  }
+  if (is_staged<Format>(device, arguments)) return start_staged<Format>(device, arguments, warps, launch);
   if (device.clusters) return start_batch<Format>(device, arguments, warps, launch);
   start_slices<Format>(device, arguments, warps, launch);
 }
