@@ -91,12 +91,14 @@ struct E2m1Words {
   static constexpr int kChunk = 128, kPieces = 4, kStep = 512;
   static __device__ int offset(int t, int p) { return p * 32 + t * 8; }
   static __device__ uint2 operands(const uint4& v, int j, std::uint32_t scale) {
-    const std::uint32_t word = word_of(v, j / 2) >> (j % 2 * 8);
-    return make_uint2(pair(word, scale), pair(word >> 4, scale));
+    const std::uint32_t word = word_of(v, j / 2);
+    return j % 2 == 0 ? make_uint2(pair(word << 12, word << 6, scale), pair(word << 8, word << 2, scale))
+                      : make_uint2(pair(word << 4, word >> 2, scale), pair(word, word >> 6, scale));
   }
-  static __device__ std::uint32_t pair(std::uint32_t word, std::uint32_t scale) {
+  // Their signs and their other bits, where bf16 has them.
+  static __device__ std::uint32_t pair(std::uint32_t signs, std::uint32_t bits, std::uint32_t scale) {
     constexpr std::uint32_t k2To126 = 0x7e807e80u, kMinusZero = 0x80008000u;
-    const std::uint32_t low = mask_or<0x80008000u>(word << 12, (word << 6) & 0x01c001c0u);
+    const std::uint32_t low = mask_or<0x80008000u>(signs, bits & 0x01c001c0u);
     return multiply_add_bf16x2(multiply_add_bf16x2(low, k2To126, kMinusZero), scale, kMinusZero);
   }
 };

@@ -108,37 +108,42 @@ struct PairOutputs {
 
   const LinearArguments& args;
   const int at;       // the element
-  int first, second;  // its rows of W, where it is the first tile's, and the second's
-  RowTerms first_terms, second_terms;
+  bool mine = false;  // whether there is such an element
+  int row = 0;        // its row of W
+  RowTerms terms, up_terms;
   float residual = 0.0f;
 
   __device__ __forceinline__ PairOutputs(const LinearArguments& arguments, int pair, int element)
-      : args(arguments),
-        at(element),
-        first(tile_of(arguments, pair, 0) * kTileRows + element % kTileRows),
-        second(tile_of(arguments, pair, 1) * kTileRows + element % kTileRows),
-        first_terms(args, min(first, args.n - 1)),
-        second_terms(args, min(second, args.n - 1)) {
-    const int m = token(at), n = row(at);
-    if (!args.silu_mul && at < kTiles * kOutputs && m < args.m && n < args.n) residual = load_residual(args, m, n);
+      : args(arguments), at(element) {
+    const int m = token(at);
+    // whole warps need not ask further
+    if (at >= kTiles * kOutputs || m >= args.m) return;
+    const int low = tile_of(args, pair, 0), high = tile_of(args, pair, 1), in_tile = at % kTileRows;
+    // the last tile may be there twice
+    const bool there = at < kOutputs || (!args.silu_mul && low != high);
+    row = (at < kOutputs ? low : high) * kTileRows + in_tile;
+    mine = there && row < args.n;
+    if (!mine) return;
+    terms = RowTerms(args, row);
+    if (args.silu_mul) {
+      up_terms = RowTerms(args, high * kTileRows + in_tile);
+    } else {
+      residual = load_residual(args, m, row);
+    }
   }
   __device__ __forceinline__ static int token(int at) { return at % kOutputs / kTileRows; }
-  __device__ __forceinline__ int row(int at) const { return at < kOutputs ? first : second; }
 
   // sum_of(at): of the element `at`; x_scale(m): of token m.
   template <class Sums, class Scales>
   __device__ __forceinline__ void store(Sums sum_of, Scales x_scale) const {
-    const int m = token(at), n = row(at);
-    // the last tile may be there twice
-    const int tiles = args.silu_mul || first == second ? 1 : kTiles;
-    if (at >= tiles * kOutputs || m >= args.m || n >= args.n) return;
-    const float x = x_scale(m);
+    if (!mine) return;
+    const int m = token(at);
+    const float value = terms.value(sum_of(at), x_scale(m));
     if (args.silu_mul) {
-      const float gate = first_terms.value(sum_of(at), x), up = second_terms.value(sum_of(at + kOutputs), x);
-      store_result(args, m, first, silu_product(round_bf16(gate), round_bf16(up)));
+      const float up = up_terms.value(sum_of(at + kOutputs), x_scale(m));
+      store_result(args, m, row, silu_product(round_bf16(value), round_bf16(up)));
     } else {
-      const float sum = sum_of(at);
-      store_result(args, m, n, at < kOutputs ? first_terms.value(sum, x) : second_terms.value(sum, x), residual);
+      store_result(args, m, row, value, residual);
     }
   }
 };
@@ -177,6 +182,7 @@ __device__ __forceinline__ void multiply_pairs(const LinearArguments& args, int 
   const int row = min(static_cast<int>(threadIdx.x) % 32 / 4, args.m - 1), pairs = pairs_of(args);
   const int chunks = chunks_of<Format>(args);
   Sum* team_sums = partial + team.number * team.warps * kOutputs;
+  const typename Format::Reader reader(args);
   for (int pair = team.first_pair; pair < pairs; pair += team.step) {
     const PairOutputs outputs(args, pair, team.thread());
     Sum total[1][4];
@@ -185,7 +191,7 @@ __device__ __forceinline__ void multiply_pairs(const LinearArguments& args, int 
     for (int chunk = team.warp; chunk < chunks; chunk += team.warps, x += team.warps * kChunkBytes) {
       const auto* slots = ring.take();
       Format::multiply(
-          args, slots, chunk,
+          reader, slots, chunk,
           [&](int, int piece) {
             return *reinterpret_cast<const uint4*>(x + Words::offset(part, piece) * static_cast<int>(sizeof(XElement)));
           },

@@ -57,27 +57,44 @@ struct GroupChunks {
   __device__ __forceinline__ static void copy(const LinearArguments& args, const Tile& tile, int chunk, Slot& slot) {
     const int lane = threadIdx.x % 32, zero = lane - kFirstZeroLane, pieces = scale_pieces(args);
     copy_codes<Words, kTiled>(args, tile.codes, chunk, slot.codes);
-    const std::int64_t step = static_cast<std::int64_t>(tile.at) * (args.group_stride >> groups_shift(args)) +
-                              (kScaling == Scaling::kChunk ? chunk * Words::kChunk >> args.group_shift : chunk);
+    const int step = tile.at * (args.group_stride >> groups_shift(args)) +
+                     (kScaling == Scaling::kChunk ? chunk * Words::kChunk >> args.group_shift : chunk);
     if (lane < pieces) {
-      copy_async(&slot.scales[lane], static_cast<const uint4*>(args.group_scales) + step * pieces + lane, true);
+      copy_async(&slot.scales[lane], piece_at(args.group_scales, static_cast<std::uint32_t>(step * pieces + lane)),
+                 true);
     }
     if constexpr (kHasZeros) {
-      if (args.group_zeros && zero >= 0 && zero < groups(args)) {
-        const auto* zeros = reinterpret_cast<const uint4*>(args.group_zeros) + step * groups(args);
-        copy_async(&slot.zeros[zero], zeros + zero, true);
+      if (zero >= 0 && zero < zero_pieces(args)) {
+        copy_async(&slot.zeros[zero],
+                   piece_at(args.group_zeros, static_cast<std::uint32_t>(step * groups(args) + zero)), true);
       }
     }
   }
 
+  // What a lane needs to know of the scales and zeros that it reads.
+  struct Reader {
+    const LinearArguments& args;
+    GroupScales scales{args};
+    GroupZeros zeros{args};
+    std::uint32_t level = 0;     // of Nf4Words
+    int places[Words::kPieces];  // of the pieces' scales of one byte
+    __device__ __forceinline__ Reader(const LinearArguments& arguments) : args(arguments) {
+      if constexpr (std::is_same_v<Words, Nf4Words>) level = __ldg(&kLevelWords.words[threadIdx.x % Nf4Words::kLevels]);
+#pragma unroll
+      for (int p = 0; p < Words::kPieces; ++p) {
+        places[p] = held(group_of(args, p, threadIdx.x % 4) * kTileRows + static_cast<int>(threadIdx.x % 32) / 4);
+      }
+    }
+  };
+
   template <int kBlocks, class Pieces>
-  __device__ __forceinline__ static void multiply(const LinearArguments& args, const Slot* slots, int chunk, Pieces x,
+  __device__ __forceinline__ static void multiply(const Reader& reader, const Slot* slots, int chunk, Pieces x,
                                                   float (&total)[kBlocks][4]) {
     const int lane = threadIdx.x % 32;
     const uint4 low = slots[0].codes[lane], high = slots[1].codes[lane];
     std::uint32_t low_terms[Words::kPieces], high_terms[Words::kPieces];
-    load_terms(args, slots[0], low_terms);
-    load_terms(args, slots[1], high_terms);
+    load_terms(reader, slots[0], low_terms);
+    load_terms(reader, slots[1], high_terms);
     float sum[kBlocks][4];
     clear_sums(sum);
 #pragma unroll
@@ -91,9 +108,9 @@ struct GroupChunks {
       } else {
         multiply_piece<Words>(low, high, p, low_terms[p], high_terms[p], pieces, sum);
       }
-      if constexpr (kScaling == Scaling::kParts) add_group(args, slots, chunk, p, sum, total);
+      if constexpr (kScaling == Scaling::kParts) add_group(reader, slots, chunk, p, sum, total);
     }
-    if constexpr (kScaling == Scaling::kChunk) add_group(args, slots, chunk, 0, sum, total);
+    if constexpr (kScaling == Scaling::kChunk) add_group(reader, slots, chunk, 0, sum, total);
   }
 
   // Of a chunk of a tile, of 16 bytes.
@@ -130,7 +147,8 @@ struct GroupChunks {
   }
 
   // Those of piece p of both tiles, for sums in units of what operands() gives.
-  __device__ __forceinline__ static float2 scales(const LinearArguments& args, const Slot* slots, int p) {
+  __device__ __forceinline__ static float2 scales(const Reader& reader, const Slot* slots, int p) {
+    const LinearArguments& args = reader.args;
     constexpr bool kByteScales = kScaling == Scaling::kParts && !std::is_same_v<Words, Nf4Words>;
     const int group = group_of(args, p, 0);
     float2 scales;
@@ -140,24 +158,22 @@ struct GroupChunks {
       const std::uint32_t both = byte_scales(args, code(0) | std::uint32_t{code(1)} << 16);
       scales = make_float2(__uint_as_float(both << 16), __uint_as_float(both & 0xffff0000u));
     } else {
-      const GroupScales reader(args);
-      scales = make_float2(reader.read(slots[0].scales, group), reader.read(slots[1].scales, group));
+      scales = make_float2(reader.scales.read(slots[0].scales, group), reader.scales.read(slots[1].scales, group));
     }
     if constexpr (kHasZeros) scales.x /= Words::kUnit, scales.y /= Words::kUnit;
     return scales;
   }
 
   // What Words::operands() takes beside the codes of the pieces: their scale, twice, a zero, or levels.
-  __device__ __forceinline__ static void load_terms(const LinearArguments& args, const Slot& slot,
+  __device__ __forceinline__ static void load_terms(const Reader& reader, const Slot& slot,
                                                     std::uint32_t (&terms)[Words::kPieces]) {
     if constexpr (kScaling == Scaling::kOperands) {
-      const int row = threadIdx.x % 32 / 4, part = threadIdx.x % 4;
-      const auto* codes = reinterpret_cast<const std::uint8_t*>(slot.scales) + row;
+      const auto code = [&](int p) -> std::uint32_t {
+        return reinterpret_cast<const std::uint8_t*>(slot.scales)[reader.places[p]];
+      };
 #pragma unroll
       for (int p = 0; p < Words::kPieces; p += 2) {
-        const std::uint32_t low = codes[group_of(args, p, part) * kTileRows];
-        const std::uint32_t high = codes[group_of(args, p + 1, part) * kTileRows];
-        const std::uint32_t scales = byte_scales(args, __byte_perm(low, high, 0x3430));
+        const std::uint32_t scales = byte_scales(reader.args, __byte_perm(code(p), code(p + 1), 0x3430));
         terms[p] = __byte_perm(scales, 0, 0x1010);
         terms[p + 1] = __byte_perm(scales, 0, 0x3232);
       }
@@ -165,9 +181,9 @@ struct GroupChunks {
 #pragma unroll
       for (int p = 0; p < Words::kPieces; ++p) {
         if constexpr (kHasZeros) {
-          terms[p] = GroupZeros(args).read(slot.zeros, group_of(args, p, 0));
+          terms[p] = reader.zeros.read(slot.zeros, group_of(reader.args, p, 0));
         } else if constexpr (std::is_same_v<Words, Nf4Words>) {
-          terms[p] = __ldg(&kLevelWords.words[threadIdx.x % Nf4Words::kLevels]);
+          terms[p] = reader.level;
         } else {
           terms[p] = 0;
         }
@@ -177,9 +193,10 @@ struct GroupChunks {
 
   // total += scale * sum, the scale that of the codes and, where its groups have some, that of x; sum = 0
   template <int kBlocks>
-  __device__ __forceinline__ static void add_group(const LinearArguments& args, const Slot* slots, int chunk, int p,
+  __device__ __forceinline__ static void add_group(const Reader& reader, const Slot* slots, int chunk, int p,
                                                    float (&sum)[kBlocks][4], float (&total)[kBlocks][4]) {
-    const float2 rows = scales(args, slots, p);
+    const LinearArguments& args = reader.args;
+    const float2 rows = scales(reader, slots, p);
     const int part = threadIdx.x % 4;
 #pragma unroll
     for (int b = 0; b < kBlocks; ++b) {

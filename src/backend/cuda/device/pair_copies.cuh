@@ -8,17 +8,6 @@
 
 namespace halftone::cuda {
 
-// x, of which the compiler knows no more: it does not compute x again in every turn of a loop.
-__device__ __forceinline__ int held(int x) {
-  asm("" : "+r"(x));
-  return x;
-}
-template <typename T>
-__device__ __forceinline__ const T* held(const T* x) {
-  asm("" : "+l"(x));
-  return x;
-}
-
 // A pair's next chunk, copied as two tiles.
 template <class Format>
 struct TwoTiles {

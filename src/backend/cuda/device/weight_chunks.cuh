@@ -13,6 +13,7 @@
 //   Sum, XElement
 //   Tile       where a tile's codes and scales lie for this lane, made by tile()
 //   copy()     starts the copies of a chunk of a tile
+//   Reader     what a lane knows of the scales and zeros that it reads, made of LinearArguments, once where that is cheaper
 //   multiply() adds a chunk's products to a pair's sums
 //   kShares    whether lanes read what other lanes copied
 //   kPacked    whether its chunks are 4-bit codes, scales and zeros of their own, scale_pieces() and zero_pieces() of them, so
@@ -28,21 +29,36 @@ namespace halftone::cuda {
 
 constexpr int kTiles = 2;  // of a pair
 constexpr int kPieceBytes = 16;
+// x, of which the compiler knows no more: it does not compute x again in every turn of a loop.
+__device__ __forceinline__ int held(int x) {
+  asm("" : "+r"(x));
+  return x;
+}
+__device__ __forceinline__ std::uint32_t held(std::uint32_t x) {
+  asm("" : "+r"(x));
+  return x;
+}
+template <typename T>
+__device__ __forceinline__ const T* held(const T* x) {
+  asm("" : "+l"(x));
+  return x;
+}
+
 // Whether products are those of f16, of codes of x in one byte.
 template <typename Words>
 constexpr bool multiplies_f16 = std::is_same_v<Words, E4m3Halves>;
 
 // The tiles `i` of pair `pair` of a product: neighbours, or a tile of the gates and its tile of the values.
 __device__ __forceinline__ int tile_of(const LinearArguments& args, int pair, int i) {
-  const int tiles = (args.n + kTileRows - 1) / kTileRows;
-  return args.silu_mul ? pair + i * (tiles / 2) : min(pair * kTiles + i, tiles - 1);
+  const int tiles = static_cast<int>((static_cast<std::uint32_t>(args.n) + kTileRows - 1) / kTileRows);
+  return args.silu_mul ? pair + i * (tiles >> 1) : min(pair * kTiles + i, tiles - 1);
 }
 __host__ __device__ __forceinline__ int pairs_of(const LinearArguments& args) {
   return (args.n + kTiles * kTileRows - 1) / (kTiles * kTileRows);
 }
 template <class Format>
 __host__ __device__ __forceinline__ int chunks_of(const LinearArguments& args) {
-  return (args.k + Format::Words::kChunk - 1) / Format::Words::kChunk;
+  return static_cast<int>((static_cast<std::uint32_t>(args.k) + Format::Words::kChunk - 1) / Format::Words::kChunk);
 }
 
 // Where this lane's codes of a tile begin, in pieces of the weight's codes: one register, where an address takes two. Rows that
@@ -167,8 +183,9 @@ struct GroupScales {
   __device__ __forceinline__ explicit GroupScales(const LinearArguments& args)
       : f32(args.group_scale_type == ScaleType::kF32), f16(args.group_scale_type == ScaleType::kF16) {
     const int row = threadIdx.x % 32 / 4;
-    word = f32 ? row : row / 2;
-    bytes = f32 ? 0x3210 : (f16 ? 0x4410 : 0x1044) + (row % 2 ? (f16 ? 0x0022 : 0x2200) : 0);
+    word = held(f32 ? row : row / 2);
+    bytes = held(
+        static_cast<std::uint32_t>(f32 ? 0x3210 : (f16 ? 0x4410 : 0x1044) + (row % 2 ? (f16 ? 0x0022 : 0x2200) : 0)));
   }
   __device__ __forceinline__ float read(const void* scales, int group) const {
     const int at = word + group * (f32 ? kTileRows : kTileRows / 2);
@@ -183,12 +200,23 @@ struct GroupZeros {
   std::uint32_t bytes, shift;
 
   __device__ __forceinline__ explicit GroupZeros(const LinearArguments& args)
-      : bytes(args.group_zeros ? 0x1010 : 0x4444), shift(args.group_zeros ? Int4Words::kTwo : Int4Words::kNoZero) {}
+      : bytes(held(args.group_zeros ? 0x1010u : 0x4444u)),
+        shift(held(args.group_zeros ? Int4Words::kTwo : Int4Words::kNoZero)) {}
   __device__ __forceinline__ std::uint32_t read(const void* zeros, int group) const {
     const int row = threadIdx.x % 32 / 4;
     const std::uint32_t zero = static_cast<const std::uint16_t*>(zeros)[group * kTileRows + row];
     return Int4Words::minus_zero(__byte_perm(zero, 0, bytes), shift);
   }
+};
+
+// Of a format with groups, and of one without.
+struct GroupReader {
+  GroupScales scales;
+  GroupZeros zeros;
+  __device__ __forceinline__ GroupReader(const LinearArguments& args) : scales(args), zeros(args) {}
+};
+struct NoReader {
+  __device__ __forceinline__ NoReader(const LinearArguments&) {}
 };
 
 // One chunk of one tile: the lanes' codes and, where a chunk is a group, its scales and zeros.
@@ -245,17 +273,19 @@ struct WeightChunks {
   }
   __device__ __forceinline__ static int zero_pieces(const LinearArguments& args) { return args.group_zeros ? 1 : 0; }
 
+  using Reader = std::conditional_t<kGroups, GroupReader, NoReader>;
+
   template <int kBlocks, class Pieces>
-  __device__ __forceinline__ static void multiply(const LinearArguments& args, const Slot* slots, int, Pieces x,
+  __device__ __forceinline__ static void multiply(const Reader& reader, const Slot* slots, int, Pieces x,
                                                   Sum (&total)[kBlocks][4]) {
     if constexpr (kGroups) {
       Sum sum[kBlocks][4];
       clear_sums(sum);
-      add_products(args, slots, x, sum);
-      add_group(args, slots, sum, total);
+      add_products(reader, slots, x, sum);
+      add_group(reader, slots, sum, total);
     } else {
       if constexpr (kTiled) scale_sums(total, Words::kUnit);
-      add_products(args, slots, x, total);
+      add_products(reader, slots, x, total);
       if constexpr (kTiled) scale_sums(total, 1 / Words::kUnit);
     }
   }
@@ -270,11 +300,11 @@ struct WeightChunks {
   }
 
   template <int kBlocks, class Pieces>
-  __device__ __forceinline__ static void add_products(const LinearArguments& args, const Slot* slots, Pieces x,
+  __device__ __forceinline__ static void add_products(const Reader& reader, const Slot* slots, Pieces x,
                                                       Sum (&sum)[kBlocks][4]) {
     const int lane = threadIdx.x % 32;
     const uint4 low = slots[0].codes[lane], high = slots[1].codes[lane];
-    const std::uint32_t low_zero = minus_zero(args, slots[0]), high_zero = minus_zero(args, slots[1]);
+    const std::uint32_t low_zero = minus_zero(reader, slots[0]), high_zero = minus_zero(reader, slots[1]);
 #pragma unroll
     for (int p = 0; p < Words::kPieces; ++p) {
       uint4 pieces[kBlocks];
@@ -285,11 +315,10 @@ struct WeightChunks {
 
   // total += scale * sum, which is in units of Words::kUnit
   template <int kBlocks>
-  __device__ __forceinline__ static void add_group(const LinearArguments& args, const Slot* slots,
+  __device__ __forceinline__ static void add_group(const Reader& reader, const Slot* slots,
                                                    const Sum (&sum)[kBlocks][4], Sum (&total)[kBlocks][4]) {
-    const GroupScales scales(args);
-    const float low = scales.read(slots[0].scales, 0) / Words::kUnit,
-                high = scales.read(slots[1].scales, 0) / Words::kUnit;
+    const float low = reader.scales.read(slots[0].scales, 0) / Words::kUnit,
+                high = reader.scales.read(slots[1].scales, 0) / Words::kUnit;
 #pragma unroll
     for (int b = 0; b < kBlocks; ++b) {
 #pragma unroll
@@ -298,9 +327,9 @@ struct WeightChunks {
   }
 
   // What Words::operands() takes as zero of this lane's row.
-  __device__ __forceinline__ static std::uint32_t minus_zero(const LinearArguments& args, const Slot& slot) {
+  __device__ __forceinline__ static std::uint32_t minus_zero(const Reader& reader, const Slot& slot) {
     if constexpr (kGroups) {
-      return GroupZeros(args).read(&slot.zeros, 0);
+      return reader.zeros.read(&slot.zeros, 0);
     } else if constexpr (kTiled) {
       return Words::kNoZero;
     } else {
