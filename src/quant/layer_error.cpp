@@ -41,11 +41,14 @@ WeightError weight_error(const QTensor& quantized, const Tensor& weight, ThreadP
 }
 
 double output_error(const LinearParts& quantized, const Tensor& weight, const Tensor& x, Stream& stream) {
-  Tensor exact(DType::kF32, {x.dim(0), weight.dim(0)}), run(DType::kF32, exact.shape());
-  linear(x, *pack_linear(wrap_unquantized(weight), {}, {}, stream), exact, stream);
   LinearParts parts = quantized;
-  parts.bias = {};
+  parts.bias = parts.input_scales = {};
+  LinearParts exact_parts{wrap_unquantized(weight), {}, {}};
+  exact_parts.low_rank_a = parts.low_rank_a;
+  exact_parts.low_rank_b = parts.low_rank_b;
+  Tensor exact(DType::kF32, {x.dim(0), weight.dim(0)}), run(DType::kF32, exact.shape());
   Workspace workspace;
+  LinearProduct(std::span(&exact_parts, 1), stream).forward(x, exact, {stream, workspace});
   LinearProduct(std::span(&parts, 1), stream).forward(x, run, {stream, workspace});
   Energies sums;
   add_energies(exact.data<float>(), run.data<float>(), exact.numel(), sums.signal, sums.noise);

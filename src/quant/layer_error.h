@@ -16,7 +16,9 @@ struct WeightError {
 // weight: [rows, cols] f32, bf16 or f16, what was rounded. Sums in double, row by row in order.
 WeightError weight_error(const QTensor& quantized, const Tensor& weight, ThreadPool& pool);
 
-// |Y' - Y| / |Y| with Y = X W^T and Y' the product as the engine runs it, the input quantized. x: [samples, cols] f32.
+// |Y' - Y| / |Y| with Y = X W^T, or X (W + B A)^T with the low-rank part of `quantized`, and Y' the product as the engine
+// runs it, the input quantized; biases are left out. weight: what was rounded, so W has taken in the input scales and
+// given up B A. x: [samples, cols] f32, the input after the input scales.
 double output_error(const LinearParts& quantized, const Tensor& weight, const Tensor& x, Stream& stream);
 
 }  // namespace halftone

@@ -262,6 +262,17 @@ TEST_F(QuantizeDemo, ClippingLowersTheErrorOfAllButQueriesAndKeys) {
   EXPECT_LT(mean_output_error(clip), mean_output_error(run_with("round-to-nearest")));
 }
 
+TEST_F(QuantizeDemo, ScalesThatStayWithALayerLowerItsError) {
+  const auto error_with = [&](const std::string& algorithm, const std::string& formats) {
+    return mean_output_error(quantize_first_layer(*calibration_, "modelopt", algorithm, formats, "mlp.down_proj"));
+  };
+  const std::string int8 = "weights: int8_channel, inputs: int8_tensor", int4 = "weights: int4_group128",
+                    nvfp4 = "weights: nvfp4_block16, inputs: nvfp4_block16";
+  EXPECT_LT(error_with("{name: smoothquant, mode: modelopt}", int8), error_with("round-to-nearest", int8));
+  EXPECT_LT(error_with("{name: awq, mode: modelopt}", int4), error_with("round-to-nearest", int4));
+  EXPECT_LT(error_with("{name: svdquant, rank: 8}", nvfp4), error_with("round-to-nearest", nvfp4));
+}
+
 TEST_F(QuantizeDemo, ModelOptsClippingKeepsItsLimits) {
   const auto run_with = [&](const std::string& method, const std::string& formats) {
     return quantize_first_layer(*calibration_, "modelopt", "{name: awq, mode: modelopt, method: " + method + "}",
@@ -394,6 +405,17 @@ TEST(LayerError, CountsWhatRoundingAndInputsLose) {
   // 1 / 1024 is half of the smallest E4M3 number: every input becomes 0, and everything is lost
   const InputQuant coarse{InputQuant::Kind::kStaticE4M3, 1024.0f};
   EXPECT_EQ(output_error({wrap_unquantized(weight), {}, coarse}, weight, x, default_stream()), 1);
+}
+
+TEST(LayerError, TakesInputsThatAreScaledAndCountsTheLowRankPart) {
+  const Tensor weight = Tensor::from({1, 2, 3, 4}, {2, 2}), x = Tensor::from({1, 0, 0, 1}, {2, 2});
+  LinearParts parts{wrap_unquantized(Tensor::from({1, 2, 3, 5}, {2, 2})), {}, {}};
+  parts.input_scales = Tensor::from({10, 100}, {2});
+  EXPECT_NEAR(output_error(parts, weight, x, default_stream()), std::sqrt(1.0 / 30), 1e-7);
+  // B A = [[2, 0], [0, 0]]: 1 becomes 3, and 30 is 38
+  parts.low_rank_a = Tensor::from({2, 0}, {1, 2});
+  parts.low_rank_b = Tensor::from({1, 0}, {2, 1});
+  EXPECT_NEAR(output_error(parts, weight, x, default_stream()), std::sqrt(1.0 / 38), 1e-7);
 }
 
 }  // namespace
