@@ -93,7 +93,12 @@ void MappedFile::drop_pages(std::span<const std::byte> part) {
 
 void require_file(const fs::path& path) {
   std::error_code error;
-  require(fs::is_regular_file(path, error), "read file", "{}: no such file", path.string());
+  const fs::file_status status = fs::status(path, error);
+  if (fs::is_regular_file(status)) return;
+  require(fs::status_known(status), "read file", "{}: {}", path.string(), error.message());
+  require(fs::exists(status), "read file", "{}: no such file", path.string());
+  fail("read file", "{}: expected a file, found {}", path.string(),
+       fs::is_directory(status) ? "a folder" : "something else");
 }
 
 std::string read_file(const fs::path& path, std::uint64_t max_bytes) {

@@ -100,8 +100,9 @@ std::vector<ModuleInfo> resolve_modules(std::vector<ModuleInfo> table, const Che
     }
   }
   for (const ModuleInfo& info : table) {
-    require(!info.stored.empty(), checkpoint.file_of(info.module), "tensor '{}.weight': missing (also as '{}.weight')",
-            info.module, spellings(info.module).back());
+    const std::string resaved = spellings(info.module).back();
+    require(!info.stored.empty(), checkpoint.file_of(info.module), "tensor '{}.weight': missing{}", info.module,
+            resaved == info.module ? "" : fmt::format(" (also as '{}.weight')", resaved));
     check_module(info, checkpoint);
   }
   return table;

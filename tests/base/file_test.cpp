@@ -1,6 +1,7 @@
 #include "base/file.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -31,6 +32,24 @@ TEST_F(FileTest, WritesReadsAndMaps) {
   EXPECT_THROW(read_file(folder_ / "missing"), Error);
   EXPECT_THROW(MappedFile(folder_ / "missing"), Error);
   EXPECT_THROW(write_file_atomically(folder_ / "none" / "a", "x"), Error);
+}
+
+TEST_F(FileTest, TellsWhatIsThereInPlaceOfAFile) {
+  const auto error_of = [&](const fs::path& path) -> std::string {
+    try {
+      read_file(path);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "none";
+  };
+  const fs::path missing = folder_ / "missing", pipe = folder_ / "pipe", link = folder_ / "link";
+  EXPECT_EQ(error_of(missing), "[read file] " + missing.string() + ": no such file");
+  EXPECT_EQ(error_of(folder_), "[read file] " + folder_.string() + ": expected a file, found a folder");
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_EQ(error_of(pipe), "[read file] " + pipe.string() + ": expected a file, found something else");
+  fs::create_symlink(link, link);
+  EXPECT_NE(error_of(link).find("Too many levels"), std::string::npos) << error_of(link);
 }
 
 TEST_F(FileTest, LeavesNoTemporaryFileWhereItCannotRename) {

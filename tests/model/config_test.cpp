@@ -117,6 +117,14 @@ TEST(Config, AModelThatDoesNotFitItsTensorsIsAnError) {
   EXPECT_THAT(error_of("vocab_size", 65), ::testing::HasSubstr("expected shape [65, 32], found [64, 32]"));
   EXPECT_THAT(error_of("tie_word_embeddings", false), ::testing::HasSubstr("model.embed_tokens.weight': missing"));
   EXPECT_THAT(error_of("model_type", "llama"), ::testing::HasSubstr("'model_type': expected one of \"qwen2_vl\""));
+  const PatchedCheckpoint untied(kGolden / "tiny_tied_f32",
+                                 [](OrderedJson& config) { config["tie_word_embeddings"] = false; });
+  try {
+    Model::load(Checkpoint::open(untied.path()), {}, default_stream());
+    ADD_FAILURE() << "a model without its head was taken";
+  } catch (const Error& error) {  // which has one name in all versions
+    EXPECT_THAT(error.what(), ::testing::EndsWith("tensor 'lm_head.weight': missing"));
+  }
 }
 
 }  // namespace

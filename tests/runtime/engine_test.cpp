@@ -368,7 +368,7 @@ TEST(Engine, AMissingTokenizerIsToldBeforeTheWeightsAreLoaded) {
   std::filesystem::remove(tokenizer);
   EXPECT_EQ(load_error(), "[read file] " + tokenizer.string() + ": no such file");
   std::filesystem::create_directory(tokenizer);
-  EXPECT_EQ(load_error(), "[read file] " + tokenizer.string() + ": no such file");
+  EXPECT_EQ(load_error(), "[read file] " + tokenizer.string() + ": expected a file, found a folder");
 }
 
 TEST(Engine, TellsWhatItIs) {
