@@ -9,8 +9,8 @@
 
 namespace halftone::cuda {
 
-constexpr int kMostWarps = 16, kMaxThreads = 32 * kMostWarps;  // of a block
-// What registers are bounded for: to ninety-six, so that attention's blocks have room beside such a block.
+constexpr int kMostWarps = 16;  // of a block
+// More than a block has, to bound registers to ninety-six: attention's blocks find room beside it then.
 constexpr int kBoundThreads = 640;
 
 template <class Format, int kStages>
@@ -55,12 +55,11 @@ void start_staged(const BatchDevice& device, const LinearArguments& arguments, i
   const std::size_t needed = static_cast<std::size_t>(of.teams * warps) * kWarpBytes +
                              static_cast<std::size_t>(arguments.m) * static_cast<std::size_t>(stride);
   const auto kernel = linear_decode<Format, kStages>;
-  allow_shared_memory(kernel, kMostWarps * kWarpBytes + kMostStagedBytes, "cuda linear");
+  const std::size_t alone = device.shared / 2 - kReservedShared;  // no second block finds room beside this one
+  allow_shared_memory(kernel, std::max(alone, kMostWarps * kWarpBytes + kMostStagedBytes), "cuda linear");
   divide_memory(kernel, true, "cuda linear");
-  // so much that a multiprocessor has no room for a second one
-  const std::size_t bytes = std::max(needed, device.shared / 2 - kReservedShared);
   start_kernel(launch, "cuda linear", kernel, dim3(static_cast<unsigned>(of.blocks)),
-               dim3(static_cast<unsigned>(32 * warps * of.teams)), bytes, arguments, warps, stride);
+               dim3(static_cast<unsigned>(32 * warps * of.teams)), std::max(needed, alone), arguments, warps, stride);
 }
 
 // The clusters of a product whose blocks take kPairs pairs each, and how long the multiprocessor that has most of their blocks
