@@ -49,9 +49,9 @@ class Checkpoint {
   // tokenizer's, the chat template's and the preprocessor's.
   std::string files_hash() const;
 
-  // The same checkpoint with a head of its own, for who writes one: what one of these modules has lies under both names,
-  // that of the head marked as shared, and config() says that they are not tied. What is on disk, and so the hashes, are
-  // this checkpoint's. Throws Error when it has neither weight.
+  // A view of this checkpoint whose head is not tied to the embedding: a weight stored under one of their two names is there
+  // under both, the head's marked as shared, and config() says that they are not tied. The files, and so the hashes, are this
+  // checkpoint's. Throws Error when neither weight is there.
   Checkpoint untied(const std::string& head, const std::string& embedding) const;
 
  private:
