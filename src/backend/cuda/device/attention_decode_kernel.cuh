@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "backend/cuda/device/attention_decode.cuh"
+#include "backend/cuda/device/linear.h"
 #include "backend/cuda/device/start_kernel.cuh"
 
 namespace halftone::cuda {
@@ -56,11 +57,11 @@ void start_newest(AttentionDecodeArguments arguments, const Launch& launch) {
                     static_cast<unsigned>(arguments.rows));
   // What won on 132 multiprocessors: few blocks copy all their keys at once, and clusters find room for all of theirs. More
   // blocks are faster when more of them are there at once and none waits for room for others.
-  constexpr int kCopyAll = 264, kShareClusters = 396, kFewRows = 8;
+  constexpr int kCopyAll = 264, kShareClusters = 396;
   const int all = parts * arguments.kv.kv_heads * arguments.rows;
   const bool in_cluster = all <= kShareClusters && parts > 1 && parts <= most;
   arguments.stages = all <= kCopyAll ? kMostStages : 1;
-  divide_memory(kernel, arguments.rows <= kFewRows, "cuda attention");  // as the products beside it
+  divide_memory(kernel, arguments.rows <= kTokenBlock, "cuda attention");  // as the products beside it
   start_clusters(launch, "cuda attention", kernel, in_cluster ? blocks.x : 1, blocks, dim3(kAttentionThreads),
                  static_cast<std::size_t>(arguments.stages) * kStage + (in_cluster ? sizeof(ClusterResults<kDim>) : 0),
                  arguments, in_cluster);

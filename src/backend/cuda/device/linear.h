@@ -69,7 +69,6 @@ struct BatchDevice {
   bool clusters;
 };
 BatchDevice batch_device();
-constexpr std::size_t kReservedShared = 1024;  // bytes of a block's shared memory that the device takes besides
 // Bytes of shared memory that the rows of x of one product may take there, and what m rows of `row_bytes` bytes take.
 constexpr int kMostStagedBytes = 40 * 1024;
 constexpr int staged_stride(int row_bytes) { return (row_bytes + 255) / 256 * 256 + 64; }

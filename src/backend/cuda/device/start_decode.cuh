@@ -6,6 +6,7 @@
 #include "backend/cuda/device/linear_batch.cuh"
 #include "backend/cuda/device/linear_decode.cuh"
 #include "backend/cuda/device/start_kernel.cuh"
+#include "base/rounding.h"
 
 namespace halftone::cuda {
 
@@ -35,13 +36,11 @@ int staged_row_stride(const LinearArguments& arguments) {
 // others, and x is prepared once there. (Small blocks of a kernel that begins while another one still has some multiprocessors
 // crowd on those that are free.)
 struct DecodeBlocks {
-  int teams, blocks;
-  DecodeBlocks(int multiprocessors, int pairs, int warps)
-      : teams(
-            std::clamp((pairs + multiprocessors - 1) / multiprocessors, 1, std::min(kMostTeams, kMostWarps / warps))) {
-    const int at_once = multiprocessors * teams, rounds = (pairs + at_once - 1) / at_once;
-    blocks = teams > 1 ? std::min(multiprocessors, (pairs + teams - 1) / teams) : (pairs + rounds - 1) / rounds;
-  }
+  std::int64_t teams, blocks;
+  DecodeBlocks(std::int64_t multiprocessors, std::int64_t pairs, int warps)
+      : teams(std::clamp<std::int64_t>(divide_up(pairs, multiprocessors), 1, std::min(kMostTeams, kMostWarps / warps))),
+        blocks(teams > 1 ? std::min(multiprocessors, divide_up(pairs, teams))
+                         : divide_up(pairs, divide_up(pairs, multiprocessors))) {}
 };
 
 // Up to eight tokens whose rows fit in shared memory.
@@ -55,7 +54,8 @@ void start_staged(const BatchDevice& device, const LinearArguments& arguments, i
   const std::size_t needed = static_cast<std::size_t>(of.teams * warps) * kWarpBytes +
                              static_cast<std::size_t>(arguments.m) * static_cast<std::size_t>(stride);
   const auto kernel = linear_decode<Format, kStages>;
-  const std::size_t alone = device.shared / 2 - kReservedShared;  // no second block finds room beside this one
+  constexpr std::size_t kReserved = 1024;                   // bytes of a block that the device takes besides
+  const std::size_t alone = device.shared / 2 - kReserved;  // no second block finds room beside this one
   allow_shared_memory(kernel, std::max(alone, kMostWarps * kWarpBytes + kMostStagedBytes), "cuda linear");
   divide_memory(kernel, true, "cuda linear");
   start_kernel(launch, "cuda linear", kernel, dim3(static_cast<unsigned>(of.blocks)),
@@ -65,12 +65,12 @@ void start_staged(const BatchDevice& device, const LinearArguments& arguments, i
 // The clusters of a product whose blocks take kPairs pairs each, and how long the multiprocessor that has most of their blocks
 // is busy, in pairs.
 struct BatchClusters {
-  int blocks, count;  // of a cluster; clusters
-  int blocks_each, busy;
+  std::int64_t blocks, count;  // of a cluster; clusters
+  std::int64_t blocks_each, busy;
   BatchClusters(const BatchDevice& device, const LinearArguments& arguments, int warps, int pairs_a_block)
       : blocks(warps / kBatchWarps),
-        count((pairs_of(arguments) + pairs_a_block - 1) / pairs_a_block),
-        blocks_each((blocks * count + device.multiprocessors - 1) / device.multiprocessors),
+        count(divide_up(pairs_of(arguments), pairs_a_block)),
+        blocks_each(divide_up(blocks * count, device.multiprocessors)),
         busy(blocks_each * pairs_a_block) {}
 };
 
@@ -78,7 +78,9 @@ struct BatchClusters {
 // less the device fills one multiprocessor after another with as many as there is room for, and leaves others idle.
 template <class Kernel>
 std::size_t spread_bytes(const BatchDevice& device, const BatchClusters& clusters, Kernel kernel, std::size_t needed) {
-  const auto bytes_of = [&](int each) { return std::max(needed, device.shared / static_cast<std::size_t>(each + 1)); };
+  const auto bytes_of = [&](std::int64_t each) {
+    return std::max(needed, device.shared / static_cast<std::size_t>(each + 1));
+  };
   allow_shared_memory(kernel, bytes_of(clusters.blocks_each), "cuda linear");
   cudaLaunchAttribute cluster{};
   cluster.id = cudaLaunchAttributeClusterDimension;
@@ -88,7 +90,7 @@ std::size_t spread_bytes(const BatchDevice& device, const BatchClusters& cluster
   config.blockDim = dim3(kBatchThreads);
   config.attrs = &cluster;
   config.numAttrs = 1;
-  for (int each = clusters.blocks_each; bytes_of(each) > needed; ++each) {
+  for (std::int64_t each = clusters.blocks_each; bytes_of(each) > needed; ++each) {
     config.dynamicSmemBytes = bytes_of(each);
     int at_once = 0;
     check(cudaOccupancyMaxActiveClusters(&at_once, kernel, &config), "cuda linear");
