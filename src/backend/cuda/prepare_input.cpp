@@ -30,6 +30,11 @@ InputCodes input_codes(InputQuant::Kind kind) {
   }
 }
 
+void set_width(InputRows& rows, std::int64_t cols) {
+  rows.cols = static_cast<int>(cols);
+  rows.inverse_cols = 1.0 / static_cast<double>(cols);
+}
+
 }  // namespace
 
 InputRows input_rows(const DeviceMatrix& x, const float* norm, float eps, const InputQuant& input) {
@@ -48,7 +53,7 @@ InputRows input_rows(const DeviceMatrix& x, const float* norm, float eps, const 
   rows.aligned = reinterpret_cast<std::uintptr_t>(x.data) % 16 == 0 && x.stride % 8 == 0 &&
                  reinterpret_cast<std::uintptr_t>(norm) % 16 == 0;
   rows.rows = static_cast<int>(x.rows);
-  rows.cols = static_cast<int>(x.cols);
+  set_width(rows, x.cols);
   return rows;
 }
 
@@ -70,7 +75,7 @@ void prepare_input(const PrepareInput& call, const Launch& launch) {
   if (call.y.rows == 0 || cols == 0) return;
   PrepareInputArguments arguments{};
   arguments.in = input_rows(call.x, call.norm, call.eps, call.input);
-  arguments.in.cols = static_cast<int>(cols);
+  set_width(arguments.in, cols);
   arguments.gates = call.silu_mul;
   if (call.silu_mul && cols % 8 != 0) arguments.in.aligned = false;  // values follow the gates
   arguments.y = call.y.data;

@@ -116,9 +116,59 @@ __device__ __forceinline__ double sum_of_squares(const float (&values)[kPiece]) 
   return sums[0];
 }
 
+// What stands in scratch.squares becomes scratch.inverse.
+template <int kRows>
+__device__ __forceinline__ void invert_norms(const InputRows& in, InputScratch<kRows>& scratch) {
+  __syncthreads();
+  if (static_cast<int>(threadIdx.x) < in.rows) {
+    const double* part = scratch.squares[threadIdx.x];
+    const double mean = (part[0] + part[1] + part[2] + part[3]) * in.inverse_cols;
+    scratch.inverse[threadIdx.x] = static_cast<float>(rsqrt(mean + static_cast<double>(in.eps)));
+  }
+  __syncthreads();
+}
+
+// What a thread sums the squares of, in normalize_rows()'s order, where rows are few and short: it is read at once, and asked
+// for before it is needed. Rows are as prepare_held() wants them.
+struct SquarePieces {
+  static constexpr int kMost = 4;
+  uint4 pieces[kMost];
+  const int row = threadIdx.x / kRowThreads;
+
+  __device__ __forceinline__ static bool holds(const InputRows& in) {
+    return in.cols <= kMost * kRowThreads * kPiece && in.rows * kRowThreads <= static_cast<int>(blockDim.x);
+  }
+  __device__ __forceinline__ static int col(int j) {
+    return (static_cast<int>(threadIdx.x) % kRowThreads + j * kRowThreads) * kPiece;
+  }
+  __device__ __forceinline__ explicit SquarePieces(const InputRows& in) {
+#pragma unroll
+    for (int j = 0; j < kMost; ++j) {
+      pieces[j] = make_uint4(0, 0, 0, 0);
+      if (row >= in.rows || col(j) >= in.cols) continue;
+      pieces[j] = *reinterpret_cast<const uint4*>(in.x + row * in.x_stride + col(j));
+    }
+  }
+  template <int kRows>
+  __device__ __forceinline__ void sum(const InputRows& in, InputScratch<kRows>& scratch) const {
+    if (row < in.rows) {
+      double sum = 0;
+#pragma unroll
+      for (int j = 0; j < kMost; ++j) {
+        if (j * kRowThreads * kPiece >= in.cols) break;
+        float values[kPiece];
+        unpack_bf16(pieces[j], values);
+        sum += sum_of_squares(values);
+      }
+      sum = reduce_warp(sum, Sum());
+      if (threadIdx.x % 32 == 0) scratch.squares[row][threadIdx.x % kRowThreads / 32] = sum;
+    }
+    invert_norms(in, scratch);
+  }
+};
+
 template <bool kGates, int kRows>
 __device__ __forceinline__ void normalize_rows(const InputRows& in, InputScratch<kRows>& scratch) {
-  const double inverse_cols = 1.0 / in.cols;
   for (int row = threadIdx.x / kRowThreads; row < in.rows; row += blockDim.x / kRowThreads) {
     double sum = 0;
 #pragma unroll 2
@@ -130,13 +180,7 @@ __device__ __forceinline__ void normalize_rows(const InputRows& in, InputScratch
     sum = reduce_warp(sum, Sum());
     if (threadIdx.x % 32 == 0) scratch.squares[row][threadIdx.x % kRowThreads / 32] = sum;
   }
-  __syncthreads();
-  if (static_cast<int>(threadIdx.x) < in.rows) {
-    const double* part = scratch.squares[threadIdx.x];
-    const double mean = (part[0] + part[1] + part[2] + part[3]) * inverse_cols;
-    scratch.inverse[threadIdx.x] = static_cast<float>(rsqrt(mean + static_cast<double>(in.eps)));
-  }
-  __syncthreads();
+  invert_norms(in, scratch);
 }
 
 template <bool kGates, int kRows>
@@ -287,9 +331,10 @@ __device__ __forceinline__ void round_piece(InputCodes codes, float step, float 
 }
 
 // prepare_rows() of rows of whole pieces at multiples of 16 bytes, of which a thread holds up to kHeld pieces: what is read
-// is read at once, for some ninety registers.
-template <bool kGates, bool kNorm, int kHeld, int kRows, class Store>
-__device__ __forceinline__ void prepare_held(const InputRows& in, InputScratch<kRows>& scratch, Store store) {
+// is read at once, for some ninety registers. kFew: SquarePieces holds the rows. meanwhile(): done while they are on their way.
+template <bool kGates, bool kNorm, int kHeld, bool kFew, int kRows, class Store, class Meanwhile>
+__device__ __forceinline__ void prepare_held(const InputRows& in, InputScratch<kRows>& scratch, Store store,
+                                             Meanwhile meanwhile) {
   const auto col = [](int j) { return (static_cast<int>(threadIdx.x) + j * static_cast<int>(blockDim.x)) * kPiece; };
   for (int row = 0; row < in.rows; ++row) {
     uint4 held[kHeld];
@@ -310,8 +355,17 @@ __device__ __forceinline__ void prepare_held(const InputRows& in, InputScratch<k
         norm[2 * j + 1] = *reinterpret_cast<const float4*>(in.norm + col(j) + 4);
       }
     }
+    if (row == 0) {
+      if constexpr (kNorm && kFew) {
+        const SquarePieces squares(in);
+        meanwhile();
+        squares.sum(in, scratch);
+      } else {
+        meanwhile();
+        if constexpr (kNorm) normalize_rows<kGates>(in, scratch);
+      }
+    }
     if constexpr (kNorm) {
-      if (row == 0) normalize_rows<kGates>(in, scratch);
       const float inverse = scratch.inverse[row];
 #pragma unroll
       for (int j = 0; j < kHeld; ++j) {
@@ -348,13 +402,43 @@ template <bool kGates = false, int kRows, class Store>
 __device__ __forceinline__ void prepare_rows_at_once(const InputRows& in, InputScratch<kRows>& scratch, Store store) {
   constexpr int kHeld = 5, kHeldNormed = 4;
   const int pieces_once = static_cast<int>(blockDim.x) * kPiece;
+  const auto nothing = [] {};
   if (in.codes < InputCodes::kNvfp4 && in.aligned && in.cols % kPiece == 0) {
     if (in.norm && in.cols <= kHeldNormed * pieces_once) {
-      return prepare_held<kGates, true, kHeldNormed>(in, scratch, store);
+      return prepare_held<kGates, true, kHeldNormed, false>(in, scratch, store, nothing);
     }
-    if (!in.norm && in.cols <= kHeld * pieces_once) return prepare_held<kGates, false, kHeld>(in, scratch, store);
+    if (!in.norm && in.cols <= kHeld * pieces_once) {
+      return prepare_held<kGates, false, kHeld, false>(in, scratch, store, nothing);
+    }
   }
   prepare_rows<kGates>(in, scratch, store);
+}
+template <int kRows, class Store>
+__device__ __noinline__ void prepare_rows_apart(InputRows in, InputScratch<kRows>& scratch, Store store) {
+  prepare_rows_at_once(in, scratch, store);
+}
+
+// The same of rows whose codes are mostly kCodes, with meanwhile() done while they are on their way. What is seldom needed
+// is a function apart: an instruction of these kernels runs once, so a token takes as long as reading them takes, and those in
+// between count (docs/performance.md).
+template <InputCodes kCodes, int kRows, class Store, class Meanwhile>
+__device__ __forceinline__ void prepare_few_rows(InputRows in, InputScratch<kRows>& scratch, Store store,
+                                                 Meanwhile meanwhile) {
+  constexpr int kHeld = 5, kHeldNormed = 2;
+  const int pieces_once = static_cast<int>(blockDim.x) * kPiece;
+  if (in.codes == kCodes && in.aligned && in.cols % kPiece == 0) {
+    InputRows rows = in;
+    rows.codes = kCodes;
+    if (kCodes == InputCodes::kNone) rows.by_token = false;
+    if (in.norm && in.cols <= kHeldNormed * pieces_once && SquarePieces::holds(in)) {
+      return prepare_held<false, true, kHeldNormed, true>(rows, scratch, store, meanwhile);
+    }
+    if (kCodes != InputCodes::kNone && !in.norm && in.cols <= kHeld * pieces_once) {
+      return prepare_held<false, false, kHeld, false>(rows, scratch, store, meanwhile);
+    }
+  }
+  meanwhile();
+  prepare_rows_apart(in, scratch, store);
 }
 
 }  // namespace halftone::cuda

@@ -134,7 +134,8 @@ __device__ __forceinline__ void store_group(const LinearArguments& args, BatchMe
   // elements in the order [kPairs, tiles, tokens, 8 rows]
   const int count = kPairs * tiles * kOutputs, step = blocks * kBatchThreads;
   for (int begin = thread; begin < count; begin += kAtOnce * step) {
-    float values[kAtOnce], residuals[kAtOnce];
+    float values[kAtOnce];
+    std::uint16_t residuals[kAtOnce];
     int rows[kAtOnce], tokens[kAtOnce];  // a row -1: nothing
 #pragma unroll
     for (int i = 0; i < kAtOnce; ++i) {

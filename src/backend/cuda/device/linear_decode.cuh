@@ -20,10 +20,10 @@ struct WarpRing {
   Slot* slots;
   int at = 0;  // the oldest copies, in bytes
 
-  __device__ __forceinline__ void begin() {
-#pragma unroll
-    for (int s = 0; s < kStages; ++s) copy_next(slots + s * kTiles);
-  }
+  // The first copies, and the others. What is asked for behind all of them comes behind all of them: x, between the two. With
+  // weights in bf16, whose bytes take most of the time, half of them are too few to begin with.
+  __device__ __forceinline__ void begin() { fill<0, kFirst>(); }
+  __device__ __forceinline__ void go_on() { fill<kFirst, kStages>(); }
   // The slots of the oldest copies, when they are there.
   __device__ __forceinline__ const Slot* take() const {
     wait_for_copy_groups<kStages - 1>();
@@ -38,7 +38,13 @@ struct WarpRing {
 
  private:
   static constexpr int kBytes = kTiles * static_cast<int>(sizeof(Slot));
+  static constexpr int kFirst = std::is_same_v<typename Format::Words, Bf16Words> ? kStages : kStages / 2;
 
+  template <int kFrom, int kTo>
+  __device__ __forceinline__ void fill() {
+#pragma unroll 1
+    for (int s = kFrom; s < kTo; ++s) copy_next(slots + s * kTiles);
+  }
   __device__ __forceinline__ Slot* next() const { return reinterpret_cast<Slot*>(reinterpret_cast<char*>(slots) + at); }
   __device__ __forceinline__ void copy_next(Slot* into) {
     copies.copy_next(into);
@@ -62,10 +68,64 @@ __device__ __forceinline__ uint4 load_last_piece(const char* address, int valid)
   return make_uint4(v.x & keep(0), v.y & keep(1), v.z & keep(2), v.w & keep(3));
 }
 
-// x goes to shared memory, prepared where it is not yet, with zeros behind its end: chunks read beyond it.
+// Puts eight elements of a row to shared memory.
 template <class Format>
+struct StagedStore {
+  char* staged;
+  int stride;
+
+  __device__ __forceinline__ void operator()(int row, int col, const float (&values)[kPiece]) const {
+    constexpr int kSize = static_cast<int>(sizeof(typename Format::XElement));
+    char* target = staged + row * stride + col * kSize;
+    if constexpr (multiplies_f16<typename Format::Words>) {
+      *reinterpret_cast<uint2*>(target) = e4m3_piece(values);
+    } else if constexpr (kSize == 1) {
+      *reinterpret_cast<uint2*>(target) = int8_piece(values);
+    } else {
+      *reinterpret_cast<uint4*>(target) = pack_bf16(values);
+    }
+  }
+};
+
+// Rows of x that are multiplied as they are, `pieces` pieces each.
+template <class Format, class Place, class Meanwhile>
+__device__ __forceinline__ void copy_rows(const LinearArguments& args, int pieces, Place piece_of,
+                                          Meanwhile meanwhile) {
+  using XElement = typename Format::XElement;
+  constexpr int kInPiece = kPieceBytes / static_cast<int>(sizeof(XElement)), kAtOnce = 4;  // loads under way
+  const int step = static_cast<int>(blockDim.x), all = args.m * pieces;
+  // rows are few: this takes less than a division
+  const auto row_of = [&](int i) {
+    int row = 0;
+    for (int left = i; left >= pieces; left -= pieces) ++row;
+    return row;
+  };
+  if (static_cast<int>(threadIdx.x) >= all) meanwhile();
+#pragma unroll 1
+  for (int first = threadIdx.x; first < all; first += kAtOnce * step) {
+    uint4 loaded[kAtOnce];
+    uint4* targets[kAtOnce];
+#pragma unroll
+    for (int j = 0; j < kAtOnce; ++j) {
+      const int i = first + j * step;
+      if (i >= all) break;
+      const int row = row_of(i), at = i - row * pieces;
+      targets[j] = piece_of(row, at);
+      loaded[j] = load_last_piece<XElement>(args.x + row * args.x_stride + at * kPieceBytes, args.k - at * kInPiece);
+    }
+    if (first < step) meanwhile();
+#pragma unroll
+    for (int j = 0; j < kAtOnce; ++j) {
+      if (first + j * step < all) *targets[j] = loaded[j];
+    }
+  }
+}
+
+// x goes to shared memory, prepared where it is not yet, with zeros behind its end: chunks read beyond it. meanwhile(): done
+// while the rows are on their way.
+template <class Format, class Meanwhile>
 __device__ __forceinline__ void stage_rows(const LinearArguments& args, char* staged, int stride,
-                                           InputScratch<kTokenBlock>& scratch) {
+                                           InputScratch<kTokenBlock>& scratch, Meanwhile meanwhile) {
   using XElement = typename Format::XElement;
   constexpr bool kHalves = multiplies_f16<typename Format::Words>;
   constexpr int kSize = static_cast<int>(sizeof(XElement)), kInPiece = kPieceBytes / kSize;
@@ -73,30 +133,16 @@ __device__ __forceinline__ void stage_rows(const LinearArguments& args, char* st
   const auto piece_of = [&](int row, int at) { return reinterpret_cast<uint4*>(staged + row * stride) + at; };
   if (args.prepares) {
     const int whole = args.k / kInPiece, behind = pieces - whole;
-    for (int i = threadIdx.x; i < args.m * behind; i += blockDim.x) {
-      *piece_of(i / behind, whole + i % behind) = make_uint4(0, 0, 0, 0);
+    for (int row = 0; row < args.m; ++row) {
+      for (int i = threadIdx.x; i < behind; i += blockDim.x) *piece_of(row, whole + i) = make_uint4(0, 0, 0, 0);
     }
     if (args.k % kInPiece) __syncthreads();  // the last piece has elements of x, too
-    const auto store = [&](int row, int col, const float(&values)[kPiece]) {
-      char* target = staged + row * stride + col * kSize;
-      if constexpr (kHalves) {
-        *reinterpret_cast<uint2*>(target) = e4m3_piece(values);
-      } else if constexpr (kSize == 1) {
-#pragma unroll
-        for (int i = 0; i < kPiece; ++i) target[i] = static_cast<signed char>(values[i]);
-      } else {
-        *reinterpret_cast<uint4*>(target) = pack_bf16(values);
-      }
-    };
     InputRows in = args.in;
     if constexpr (kHalves) in.codes = InputCodes::kE4M3;
-    prepare_rows_at_once(in, scratch, store);
+    constexpr InputCodes kCodes = kHalves ? InputCodes::kE4M3 : kSize == 1 ? InputCodes::kInt8 : InputCodes::kNone;
+    prepare_few_rows<kCodes>(in, scratch, StagedStore<Format>{staged, stride}, meanwhile);
   } else {
-    for (int i = threadIdx.x; i < args.m * pieces; i += blockDim.x) {
-      const int row = i / pieces, at = i % pieces;
-      *piece_of(row, at) =
-          load_last_piece<XElement>(args.x + row * args.x_stride + at * kPieceBytes, args.k - at * kInPiece);
-    }
+    copy_rows<Format>(args, pieces, piece_of, meanwhile);
   }
   __syncthreads();
 }
@@ -111,7 +157,7 @@ struct PairOutputs {
   bool mine = false;  // whether there is such an element
   int row = 0;        // its row of W
   RowTerms terms, up_terms;
-  float residual = 0.0f;
+  std::uint16_t residual = 0;
 
   __device__ __forceinline__ PairOutputs(const LinearArguments& arguments, int pair, int element)
       : args(arguments), at(element) {
@@ -148,17 +194,24 @@ struct PairOutputs {
   }
 };
 
-// The sum over the warps, which are a multiple of four, of what each has at `sums`, `stride` elements from one to the next.
+// The sum over kWarps warps of what each has at `sums`, `stride` elements from one to the next.
+template <int kWarps, typename Sum>
+__device__ __forceinline__ float sum_of_warps(const Sum* sums, int stride) {
+  Sum sum = sum_of_four(sums, stride);
+#pragma unroll
+  for (int w = 4; w < kWarps; w += 4) sum += sum_of_four(sums + w * stride, stride);
+  return static_cast<float>(sum);
+}
 template <typename Sum>
 __device__ __forceinline__ float sum_of_warps(const Sum* sums, int stride, int warps) {
-  Sum sum = sum_of_four(sums, stride);
-  for (int w = 4; w < warps; w += 4) sum += sum_of_four(sums + w * stride, stride);
-  return static_cast<float>(sum);
+  return warps == 4   ? sum_of_warps<4>(sums, stride)
+         : warps == 8 ? sum_of_warps<8>(sums, stride)
+                      : sum_of_warps<16>(sums, stride);
 }
 
 // Shared memory: the rings of the warps, then their sums, then the rows of x, staged_stride bytes each.
 template <class Format, int kStages>
-__device__ __forceinline__ void multiply_pairs(const LinearArguments& args, int team_warps, int staged_stride,
+__device__ __forceinline__ void multiply_pairs(const LinearArguments& args, int team_shift, int staged_stride,
                                                InputScratch<kTokenBlock>& scratch) {
   using Words = typename Format::Words;
   using Sum = typename Format::Sum;
@@ -166,7 +219,7 @@ __device__ __forceinline__ void multiply_pairs(const LinearArguments& args, int 
   using Ring = WarpRing<Format, kStages>;
   constexpr int kOutputs = kTiles * PairOutputs::kOutputs, kSlots = kStages * kTiles;  // of a warp
   constexpr int kChunkBytes = Words::kChunk * static_cast<int>(sizeof(XElement));
-  const Team team(team_warps);
+  const Team team(team_shift);
   const int warp = threadIdx.x / 32, warps = blockDim.x / 32, part = threadIdx.x % 4;
   Ring ring{PairCopies<Format>(args, team), launch_memory<typename Format::Slot>() + warp * kSlots};
   auto* partial = reinterpret_cast<Sum*>(launch_memory<typename Format::Slot>() + warps * kSlots);
@@ -178,7 +231,7 @@ __device__ __forceinline__ void multiply_pairs(const LinearArguments& args, int 
   wait_for_earlier_kernels();
   // not before: kernels that wait would take the room of those that work
   let_next_kernel_begin();
-  stage_rows<Format>(args, staged, staged_stride, scratch);
+  stage_rows<Format>(args, staged, staged_stride, scratch, [&] { ring.go_on(); });
   const int row = min(static_cast<int>(threadIdx.x) % 32 / 4, args.m - 1), pairs = pairs_of(args);
   const int chunks = chunks_of<Format>(args);
   Sum* team_sums = partial + team.number * team.warps * kOutputs;

@@ -22,18 +22,19 @@ struct RowTerms {
   __device__ float value(float sum, float x_scale) const { return fmaf(scale * sum, x_scale * factor, bias); }
 };
 
-// The residual of y[m, n], 0 where there is none.
-__device__ __forceinline__ float load_residual(const LinearArguments& args, int m, int n) {
-  return args.residual ? bf16_value(args.residual[m * args.residual_stride + n]) : 0.0f;
+// The residual of y[m, n] as it is stored, 0 where there is none: to make a number of it is to wait for it.
+__device__ __forceinline__ std::uint16_t load_residual(const LinearArguments& args, int m, int n) {
+  return args.residual ? args.residual[m * args.residual_stride + n] : std::uint16_t{0};
 }
 
 // y[m, n], after the residual where there is one.
-__device__ __forceinline__ void store_result(const LinearArguments& args, int m, int n, float value, float residual) {
+__device__ __forceinline__ void store_result(const LinearArguments& args, int m, int n, float value,
+                                             std::uint16_t residual) {
   if (args.y_f32) {
     static_cast<float*>(args.y)[m * args.y_stride + n] = value;
     return;
   }
-  if (args.residual) value = round_bf16(value) + residual;
+  if (args.residual) value = round_bf16(value) + bf16_value(residual);
   static_cast<std::uint16_t*>(args.y)[m * args.y_stride + n] = bf16_code(value);
 }
 __device__ __forceinline__ void store_result(const LinearArguments& args, int m, int n, float value) {

@@ -75,16 +75,17 @@ constexpr int kMostTeams = 4;  // of a block
 
 // Of a thread: the warps that share the chunks of a pair with its own.
 struct Team {
-  const int warps;         // of each team
+  const int warps, shift;  // of each team: 2^shift
   const int number, warp;  // of the block, of the team
   const int first_pair, step;
 
-  __device__ __forceinline__ explicit Team(int team_warps)
-      : warps(team_warps),
-        number(static_cast<int>(threadIdx.x) / 32 / team_warps),
-        warp(static_cast<int>(threadIdx.x) / 32 % team_warps),
+  __device__ __forceinline__ explicit Team(int team_shift)
+      : warps(1 << team_shift),
+        shift(team_shift),
+        number(static_cast<int>(threadIdx.x / 32u) >> shift),
+        warp(static_cast<int>(threadIdx.x / 32u) & (warps - 1)),
         first_pair(static_cast<int>(blockIdx.x) + number * static_cast<int>(gridDim.x)),
-        step(static_cast<int>(blockDim.x) / 32 / team_warps * static_cast<int>(gridDim.x)) {}
+        step(static_cast<int>((blockDim.x / 32u) >> shift) * static_cast<int>(gridDim.x)) {}
 
   __device__ __forceinline__ int thread() const { return warp * 32 + static_cast<int>(threadIdx.x) % 32; }
   __device__ __forceinline__ void wait() const { wait_at_one_of<kMostTeams>(number, 32 * warps); }
@@ -108,7 +109,7 @@ struct PairCopies {
         warp(team.warp),
         warps(team.warps),
         step(team.step),
-        chunks((chunks_of<Format>(arguments) - warp + warps - 1) / warps),
+        chunks((chunks_of<Format>(arguments) - warp + warps - 1) >> team.shift),
         pair(team.first_pair),
         left(pair < pairs ? chunks : 0) {
     if (left > 0) point_at();

@@ -2,6 +2,7 @@
 // The kernels of products for few tokens and for some tens of them, and how they are started, for a format of weights.
 
 #include <algorithm>
+#include <bit>
 
 #include "backend/cuda/device/linear_batch.cuh"
 #include "backend/cuda/device/linear_decode.cuh"
@@ -16,9 +17,9 @@ constexpr int kBoundThreads = 640;
 
 template <class Format, int kStages>
 __global__ void __launch_bounds__(kBoundThreads, 1)
-    linear_decode(const __grid_constant__ LinearArguments args, int team_warps, int staged_stride) {
+    linear_decode(const __grid_constant__ LinearArguments args, int team_shift, int staged_stride) {
   __shared__ InputScratch<kTokenBlock> scratch;
-  multiply_pairs<Format, kStages>(args, team_warps, staged_stride, scratch);
+  multiply_pairs<Format, kStages>(args, team_shift, staged_stride, scratch);
 }
 
 template <class Format, int kPairs, int kBlocks>
@@ -59,7 +60,8 @@ void start_staged(const BatchDevice& device, const LinearArguments& arguments, i
   allow_shared_memory(kernel, std::max(alone, kMostWarps * kWarpBytes + kMostStagedBytes), "cuda linear");
   divide_memory(kernel, true, "cuda linear");
   start_kernel(launch, "cuda linear", kernel, dim3(static_cast<unsigned>(of.blocks)),
-               dim3(static_cast<unsigned>(32 * warps * of.teams)), std::max(needed, alone), arguments, warps, stride);
+               dim3(static_cast<unsigned>(32 * warps * of.teams)), std::max(needed, alone), arguments,
+               std::bit_width(static_cast<unsigned>(warps)) - 1, stride);
 }
 
 // The clusters of a product whose blocks take kPairs pairs each, and how long the multiprocessor that has most of their blocks
