@@ -116,6 +116,13 @@ __device__ __forceinline__ double sum_of_squares(const float (&values)[kPiece]) 
   return sums[0];
 }
 
+// A warp's part of a row's squares, lane by lane.
+template <int kRows>
+__device__ __forceinline__ void store_squares(double sum, int row, InputScratch<kRows>& scratch) {
+  sum = reduce_warp(sum, Sum());
+  if (threadIdx.x % 32 == 0) scratch.squares[row][threadIdx.x % kRowThreads / 32] = sum;
+}
+
 // What stands in scratch.squares becomes scratch.inverse.
 template <int kRows>
 __device__ __forceinline__ void invert_norms(const InputRows& in, InputScratch<kRows>& scratch) {
@@ -150,7 +157,7 @@ struct SquarePieces {
     }
   }
   template <int kRows>
-  __device__ __forceinline__ void sum(const InputRows& in, InputScratch<kRows>& scratch) const {
+  __device__ __forceinline__ void add_up(const InputRows& in, InputScratch<kRows>& scratch) const {
     if (row < in.rows) {
       double sum = 0;
 #pragma unroll
@@ -160,8 +167,7 @@ struct SquarePieces {
         unpack_bf16(pieces[j], values);
         sum += sum_of_squares(values);
       }
-      sum = reduce_warp(sum, Sum());
-      if (threadIdx.x % 32 == 0) scratch.squares[row][threadIdx.x % kRowThreads / 32] = sum;
+      store_squares(sum, row, scratch);
     }
     invert_norms(in, scratch);
   }
@@ -177,8 +183,7 @@ __device__ __forceinline__ void normalize_rows(const InputRows& in, InputScratch
       load_piece<kGates>(in, row, col, values);
       sum += sum_of_squares(values);
     }
-    sum = reduce_warp(sum, Sum());
-    if (threadIdx.x % 32 == 0) scratch.squares[row][threadIdx.x % kRowThreads / 32] = sum;
+    store_squares(sum, row, scratch);
   }
   invert_norms(in, scratch);
 }
@@ -331,7 +336,7 @@ __device__ __forceinline__ void round_piece(InputCodes codes, float step, float 
 }
 
 // prepare_rows() of rows of whole pieces at multiples of 16 bytes, of which a thread holds up to kHeld pieces: what is read
-// is read at once, for some ninety registers. kFew: SquarePieces holds the rows. meanwhile(): done while they are on their way.
+// is read at once, for some ninety registers. kFew, with a norm: SquarePieces holds them. meanwhile(): done while the first row is on its way.
 template <bool kGates, bool kNorm, int kHeld, bool kFew, int kRows, class Store, class Meanwhile>
 __device__ __forceinline__ void prepare_held(const InputRows& in, InputScratch<kRows>& scratch, Store store,
                                              Meanwhile meanwhile) {
@@ -359,7 +364,7 @@ __device__ __forceinline__ void prepare_held(const InputRows& in, InputScratch<k
       if constexpr (kNorm && kFew) {
         const SquarePieces squares(in);
         meanwhile();
-        squares.sum(in, scratch);
+        squares.add_up(in, scratch);
       } else {
         meanwhile();
         if constexpr (kNorm) normalize_rows<kGates>(in, scratch);
@@ -397,43 +402,50 @@ __device__ __forceinline__ void prepare_held(const InputRows& in, InputScratch<k
   }
 }
 
+// The pieces of a row that a thread can hold.
+constexpr int kHeld = 5, kHeldNormed = 4;
+
+// Whether prepare_held() takes the rows with `pieces` pieces a thread.
+__device__ __forceinline__ bool are_held(const InputRows& in, int pieces) {
+  return in.aligned && in.cols % kPiece == 0 && in.cols <= pieces * static_cast<int>(blockDim.x) * kPiece;
+}
+
 // prepare_rows(), by prepare_held() where a thread can hold its part.
 template <bool kGates = false, int kRows, class Store>
 __device__ __forceinline__ void prepare_rows_at_once(const InputRows& in, InputScratch<kRows>& scratch, Store store) {
-  constexpr int kHeld = 5, kHeldNormed = 4;
-  const int pieces_once = static_cast<int>(blockDim.x) * kPiece;
   const auto nothing = [] {};
-  if (in.codes < InputCodes::kNvfp4 && in.aligned && in.cols % kPiece == 0) {
-    if (in.norm && in.cols <= kHeldNormed * pieces_once) {
+  if (in.codes < InputCodes::kNvfp4) {
+    if (in.norm && are_held(in, kHeldNormed)) {
       return prepare_held<kGates, true, kHeldNormed, false>(in, scratch, store, nothing);
     }
-    if (!in.norm && in.cols <= kHeld * pieces_once) {
+    if (!in.norm && are_held(in, kHeld)) {
       return prepare_held<kGates, false, kHeld, false>(in, scratch, store, nothing);
     }
   }
   prepare_rows<kGates>(in, scratch, store);
 }
+
+// The same as a function that the compiler leaves apart.
 template <int kRows, class Store>
 __device__ __noinline__ void prepare_rows_apart(InputRows in, InputScratch<kRows>& scratch, Store store) {
   prepare_rows_at_once(in, scratch, store);
 }
 
-// The same of rows whose codes are mostly kCodes, with meanwhile() done while they are on their way. What is seldom needed
-// is a function apart: an instruction of these kernels runs once, so a token takes as long as reading them takes, and those in
-// between count (docs/performance.md).
+// The same where in.codes is nearly always kCodes: those are prepared here, and meanwhile() is done while the first row is on
+// its way; others by prepare_rows_apart() after it. A kernel's instructions run once each, so that a token takes as long as
+// reading them takes, and those that nobody needs are not to stand between those that all need (docs/performance.md).
 template <InputCodes kCodes, int kRows, class Store, class Meanwhile>
-__device__ __forceinline__ void prepare_few_rows(InputRows in, InputScratch<kRows>& scratch, Store store,
-                                                 Meanwhile meanwhile) {
-  constexpr int kHeld = 5, kHeldNormed = 2;
-  const int pieces_once = static_cast<int>(blockDim.x) * kPiece;
-  if (in.codes == kCodes && in.aligned && in.cols % kPiece == 0) {
+__device__ __forceinline__ void prepare_usual_rows(InputRows in, InputScratch<kRows>& scratch, Store store,
+                                                   Meanwhile meanwhile) {
+  constexpr int kFewNormed = 2;
+  if (in.codes == kCodes) {
     InputRows rows = in;
     rows.codes = kCodes;
     if (kCodes == InputCodes::kNone) rows.by_token = false;
-    if (in.norm && in.cols <= kHeldNormed * pieces_once && SquarePieces::holds(in)) {
-      return prepare_held<false, true, kHeldNormed, true>(rows, scratch, store, meanwhile);
+    if (in.norm && are_held(in, kFewNormed) && SquarePieces::holds(in)) {
+      return prepare_held<false, true, kFewNormed, true>(rows, scratch, store, meanwhile);
     }
-    if (kCodes != InputCodes::kNone && !in.norm && in.cols <= kHeld * pieces_once) {
+    if (kCodes != InputCodes::kNone && !in.norm && are_held(in, kHeld)) {
       return prepare_held<false, false, kHeld, false>(rows, scratch, store, meanwhile);
     }
   }

@@ -20,8 +20,8 @@ struct WarpRing {
   Slot* slots;
   int at = 0;  // the oldest copies, in bytes
 
-  // The first copies, and the others. What is asked for behind all of them comes behind all of them: x, between the two. With
-  // weights in bf16, whose bytes take most of the time, half of them are too few to begin with.
+  // The first copies, and the others. x is asked for between the two, for memory answers in order. Weights in bf16 take most
+  // of the time with their bytes: all their copies are first ones.
   __device__ __forceinline__ void begin() { fill<0, kFirst>(); }
   __device__ __forceinline__ void go_on() { fill<kFirst, kStages>(); }
   // The slots of the oldest copies, when they are there.
@@ -52,13 +52,11 @@ struct WarpRing {
   }
 };
 
-// 16 bytes of a row of x, zero from `valid` elements on. Rows begin at multiples of 16 bytes: what lies behind the last
-// element up to such a multiple is padding that may be read.
+// The first `valid` elements of 16 bytes, and zeros behind them.
 template <typename Element>
-__device__ __forceinline__ uint4 load_last_piece(const char* address, int valid) {
+__device__ __forceinline__ uint4 keep_first(const uint4& v, int valid) {
   constexpr int kInWord = 4 / sizeof(Element);
-  if (valid <= 0) return make_uint4(0, 0, 0, 0);
-  const uint4 v = *reinterpret_cast<const uint4*>(address);
+  if (valid >= 4 * kInWord) return v;
   const auto keep = [&](int word) {
     const int count = valid - word * kInWord;
     return count >= kInWord ? 0xffffffffu
@@ -87,36 +85,36 @@ struct StagedStore {
   }
 };
 
-// Rows of x that are multiplied as they are, `pieces` pieces each.
+// Rows of x that are multiplied as they are, `pieces` pieces each, zeros behind their end. They begin at multiples of 16 bytes:
+// what lies behind the last element up to such a multiple is padding that may be read.
 template <class Format, class Place, class Meanwhile>
 __device__ __forceinline__ void copy_rows(const LinearArguments& args, int pieces, Place piece_of,
                                           Meanwhile meanwhile) {
   using XElement = typename Format::XElement;
   constexpr int kInPiece = kPieceBytes / static_cast<int>(sizeof(XElement)), kAtOnce = 4;  // loads under way
-  const int step = static_cast<int>(blockDim.x), all = args.m * pieces;
+  const int step = static_cast<int>(blockDim.x), all = args.m * pieces, last = (args.k - 1) / kInPiece;
   // rows are few: this takes less than a division
   const auto row_of = [&](int i) {
     int row = 0;
-    for (int left = i; left >= pieces; left -= pieces) ++row;
+    for (; i >= pieces; i -= pieces) ++row;
     return row;
   };
-  if (static_cast<int>(threadIdx.x) >= all) meanwhile();
 #pragma unroll 1
-  for (int first = threadIdx.x; first < all; first += kAtOnce * step) {
+  for (int first = 0; first < all; first += kAtOnce * step) {
     uint4 loaded[kAtOnce];
-    uint4* targets[kAtOnce];
 #pragma unroll
     for (int j = 0; j < kAtOnce; ++j) {
-      const int i = first + j * step;
+      const int i = min(first + static_cast<int>(threadIdx.x) + j * step, all - 1), row = row_of(i);
+      const int at = min(i - row * pieces, last);
+      loaded[j] = *reinterpret_cast<const uint4*>(args.x + row * args.x_stride + at * kPieceBytes);
+    }
+    if (first == 0) meanwhile();
+#pragma unroll
+    for (int j = 0; j < kAtOnce; ++j) {
+      const int i = first + static_cast<int>(threadIdx.x) + j * step;
       if (i >= all) break;
       const int row = row_of(i), at = i - row * pieces;
-      targets[j] = piece_of(row, at);
-      loaded[j] = load_last_piece<XElement>(args.x + row * args.x_stride + at * kPieceBytes, args.k - at * kInPiece);
-    }
-    if (first < step) meanwhile();
-#pragma unroll
-    for (int j = 0; j < kAtOnce; ++j) {
-      if (first + j * step < all) *targets[j] = loaded[j];
+      *piece_of(row, at) = keep_first<XElement>(loaded[j], args.k - at * kInPiece);
     }
   }
 }
@@ -140,7 +138,7 @@ __device__ __forceinline__ void stage_rows(const LinearArguments& args, char* st
     InputRows in = args.in;
     if constexpr (kHalves) in.codes = InputCodes::kE4M3;
     constexpr InputCodes kCodes = kHalves ? InputCodes::kE4M3 : kSize == 1 ? InputCodes::kInt8 : InputCodes::kNone;
-    prepare_few_rows<kCodes>(in, scratch, StagedStore<Format>{staged, stride}, meanwhile);
+    prepare_usual_rows<kCodes>(in, scratch, StagedStore<Format>{staged, stride}, meanwhile);
   } else {
     copy_rows<Format>(args, pieces, piece_of, meanwhile);
   }
@@ -202,6 +200,7 @@ __device__ __forceinline__ float sum_of_warps(const Sum* sums, int stride) {
   for (int w = 4; w < kWarps; w += 4) sum += sum_of_four(sums + w * stride, stride);
   return static_cast<float>(sum);
 }
+// warps: 4, 8 or 16
 template <typename Sum>
 __device__ __forceinline__ float sum_of_warps(const Sum* sums, int stride, int warps) {
   return warps == 4   ? sum_of_warps<4>(sums, stride)
