@@ -21,4 +21,12 @@ inline DeviceMatrix rows_of(DeviceMatrix matrix, std::int64_t begin, std::int64_
   return matrix;
 }
 
+// Columns [begin, end) of a matrix, or the matrix as it is where it has no data.
+inline DeviceMatrix columns_of(DeviceMatrix matrix, std::int64_t begin, std::int64_t end) {
+  if (!matrix.data) return matrix;
+  matrix.data = static_cast<char*>(matrix.data) + begin * static_cast<std::int64_t>(dtype_size(matrix.dtype));
+  matrix.cols = end - begin;
+  return matrix;
+}
+
 }  // namespace halftone::cuda

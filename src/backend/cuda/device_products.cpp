@@ -21,13 +21,6 @@ LinearWeight upload_factor(const Tensor& factor, DeviceArena& arena, DeviceUploa
   return upload_linear({{&weight, 1}, {&no_bias, 1}, {}}, arena, uploader);
 }
 
-DeviceMatrix columns(DeviceMatrix matrix, std::int64_t begin, std::int64_t count) {
-  if (!matrix.data) return matrix;
-  matrix.data = static_cast<char*>(matrix.data) + begin * static_cast<std::int64_t>(dtype_size(matrix.dtype));
-  matrix.cols = count;
-  return matrix;
-}
-
 // By a kernel that M does not choose.
 void run_product(const LinearWeight& weight, const LinearCall& call, const Launch& launch) {
   if (!call.prompt) return linear(weight, call, launch);
@@ -126,9 +119,10 @@ void DeviceProducts::run(const Call& call, const ProductBuffers& buffers, const 
   const DeviceMatrix y = apart ? buffers.wide(call.x.rows, outputs_) : call.y;
   std::int64_t begin = 0;
   for (const Part& part : parts_) {
-    const std::int64_t count = call.silu_mul && !apart ? y.cols : part.weight.rows;
-    run_part(part, call, x, normalize, columns(y, begin, count), columns(call.residual, begin, count), buffers, launch);
-    begin += count;
+    const std::int64_t end = begin + (call.silu_mul && !apart ? y.cols : part.weight.rows);
+    run_part(part, call, x, normalize, columns_of(y, begin, end), columns_of(call.residual, begin, end), buffers,
+             launch);
+    begin = end;
   }
   if (apart) silu_mul(y, call.y, launch);
 }

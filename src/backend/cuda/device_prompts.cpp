@@ -122,8 +122,8 @@ void CudaRunner::attend(std::span<const Segment> segments, const DeviceMatrix& q
   for (const Segment& segment : segments) {
     const std::int64_t skipped = wanted_only ? segment.wanted : 0, first = segment.first + skipped;
     if (skipped == segment.rows) continue;
-    DeviceMatrix q = rows_of(qkv, segment.begin + skipped, segment.begin + segment.rows);
-    q.cols = shape.q_width();
+    const DeviceMatrix q =
+        columns_of(rows_of(qkv, segment.begin + skipped, segment.begin + segment.rows), 0, shape.q_width());
     const DeviceMatrix out = rows_of(mixed, done, done + q.rows);
     done += q.rows;
     // an op of its own, so before the next one is watched

@@ -30,11 +30,6 @@ InputCodes input_codes(InputQuant::Kind kind) {
   }
 }
 
-void set_width(InputRows& rows, std::int64_t cols) {
-  rows.cols = static_cast<int>(cols);
-  rows.inverse_cols = 1.0 / static_cast<double>(cols);
-}
-
 }  // namespace
 
 InputRows input_rows(const DeviceMatrix& x, const float* norm, float eps, const InputQuant& input) {
@@ -53,7 +48,8 @@ InputRows input_rows(const DeviceMatrix& x, const float* norm, float eps, const 
   rows.aligned = reinterpret_cast<std::uintptr_t>(x.data) % 16 == 0 && x.stride % 8 == 0 &&
                  reinterpret_cast<std::uintptr_t>(norm) % 16 == 0;
   rows.rows = static_cast<int>(x.rows);
-  set_width(rows, x.cols);
+  rows.cols = static_cast<int>(x.cols);
+  rows.inverse_cols = 1.0 / static_cast<double>(x.cols);
   return rows;
 }
 
@@ -74,8 +70,7 @@ void prepare_input(const PrepareInput& call, const Launch& launch) {
           "scales of tokens are written where they differ, and there alone");
   if (call.y.rows == 0 || cols == 0) return;
   PrepareInputArguments arguments{};
-  arguments.in = input_rows(call.x, call.norm, call.eps, call.input);
-  set_width(arguments.in, cols);
+  arguments.in = input_rows(columns_of(call.x, 0, cols), call.norm, call.eps, call.input);
   arguments.gates = call.silu_mul;
   if (call.silu_mul && cols % 8 != 0) arguments.in.aligned = false;  // values follow the gates
   arguments.y = call.y.data;

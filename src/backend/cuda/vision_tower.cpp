@@ -217,9 +217,8 @@ void VisionTower::transform(const Block& block, const DeviceMatrix& added, std::
   const DeviceMatrix inner = bf16_matrix(buffers.inner, n, shape_.mlp_width);
   normalize(block.norm1, x, added, normed, launch);
   multiply(block.qkv, normed, buffers, qkv, launch);
-  DeviceMatrix turned = qkv;  // q and k
-  turned.cols = 2 * width;
-  rotate_heads(turned, 2 * shape_.heads, static_cast<const float*>(buffers.cos), static_cast<const float*>(buffers.sin),
+  const DeviceMatrix qk = columns_of(qkv, 0, 2 * width);
+  rotate_heads(qk, 2 * shape_.heads, static_cast<const float*>(buffers.cos), static_cast<const float*>(buffers.sin),
                launch);
   const float scale = 1.0f / std::sqrt(static_cast<float>(shape_.head_dim));
   const auto keys = static_cast<double>(n) / static_cast<double>(frames);  // of frames of one size

@@ -336,7 +336,8 @@ __device__ __forceinline__ void round_piece(InputCodes codes, float step, float 
 }
 
 // prepare_rows() of rows of whole pieces at multiples of 16 bytes, of which a thread holds up to kHeld pieces: what is read
-// is read at once, for some ninety registers. kFew, with a norm: SquarePieces holds them. meanwhile(): done while the first row is on its way.
+// is read at once, for some ninety registers. kFew, with a norm: SquarePieces holds them. meanwhile(): done while the first row
+// is on its way.
 template <bool kGates, bool kNorm, int kHeld, bool kFew, int kRows, class Store, class Meanwhile>
 __device__ __forceinline__ void prepare_held(const InputRows& in, InputScratch<kRows>& scratch, Store store,
                                              Meanwhile meanwhile) {
